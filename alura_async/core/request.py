@@ -1,0 +1,226 @@
+"""A call as a value: what an endpoint is (`Route`), what one call adds (`Parts`), and both together (`Request`)."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, TypeAlias, TypeVar
+from urllib.parse import quote
+
+import msgspec
+
+from ..errors import InvalidArgumentError
+from .arguments import json_value, path_segment, query_text
+
+T = TypeVar("T")
+
+Params: TypeAlias = Mapping[str, Any]
+"""Query parameters of your own, for a server that wants others than the assumed ones."""
+
+Extra: TypeAlias = Mapping[str, Any]
+"""Body fields of your own, for a server that wants others than the assumed ones."""
+
+
+class Effect(enum.Enum):
+    """What a call does to the server's state, and so whether it may be made twice."""
+
+    READ = "read"
+    """Changes nothing (GET)."""
+    REPEATABLE = "repeatable"
+    """A POST that is harmless to repeat."""
+    ONCE = "once"
+    """Moves money or orders: never sent again unless it is certain that the server did not act."""
+
+
+class Access(enum.Enum):
+    """Whether a call carries a token."""
+
+    PUBLIC = "public"
+    """Never."""
+    OPTIONAL = "optional"
+    """When the client holds one; on a 401 it signs in, if it can, and calls once more."""
+    BEARER = "bearer"
+    """Always; the client signs in first."""
+
+
+class Lane(enum.IntEnum):
+    """Whose call goes first when calls have to wait."""
+
+    TRADING = 0
+    ACCOUNT = 1
+    MARKET = 2
+
+
+class Route(Generic[T]):
+    """What an endpoint is, apart from its arguments.
+
+    The SDK's own routes belong to the methods of its groups. Make one yourself to call an endpoint that this
+    version does not know:
+
+        route = Route("GET", "/vaults/:vaultId", dict, access=Access.BEARER)
+        vault = await alura.send(route.request("42"))
+
+    Args:
+        method: `GET` or `POST`, the only two of the API.
+        template: the path, with `:name` for each segment that a call fills in.
+        returns: the type that a successful reply is decoded into, or a function that gives it on first use.
+        effect: by default `READ` for GET and `ONCE` for POST.
+        access: whether the call carries a token.
+        lane: whose call goes first.
+
+    Raises:
+        InvalidArgumentError: another method; a GET that is not a READ; a READ that is not a GET.
+    """
+
+    __slots__ = ("_pieces", "_returns", "access", "effect", "lane", "method", "template")
+
+    def __init__(
+        self,
+        method: str,
+        template: str,
+        returns: type[T] | Callable[[], Any],
+        *,
+        effect: Effect | None = None,
+        access: Access = Access.OPTIONAL,
+        lane: Lane = Lane.ACCOUNT,
+    ) -> None:
+        if method not in ("GET", "POST"):
+            # aiohttp repeats other idempotent methods by itself on a lost connection, and the API has none.
+            raise InvalidArgumentError(f"method {method!r}: the API has GET and POST only")
+        if effect is None:
+            effect = Effect.READ if method == "GET" else Effect.ONCE
+        if (effect is Effect.READ) != (method == "GET"):
+            raise InvalidArgumentError(f"a {method} cannot be {effect.name}: READ is GET, and GET is READ")
+        if not template.startswith("/"):
+            raise InvalidArgumentError(f"template {template!r}: begin it with a slash")
+        self.method = method
+        self.template = template
+        self.effect = effect
+        self.access = access
+        self.lane = lane
+        self._returns = returns
+        # "/a/:b/c" becomes ["/a/", None, "/c"]: text that is sent as it stands, and places to fill in.
+        self._pieces: list[str | None] = []
+        text = ""
+        for piece in template.split("/")[1:]:
+            if piece.startswith(":"):
+                self._pieces += [text + "/", None]
+                text = ""
+            else:
+                text += "/" + piece
+        if text:
+            self._pieces.append(text)
+
+    @property
+    def returns(self) -> Any:
+        """The type that a successful reply is decoded into."""
+        # Annotations name Structs that may be defined below the group, so the type is read on first use.
+        if not isinstance(self._returns, type) and callable(self._returns) and not hasattr(self._returns, "__origin__"):
+            self._returns = self._returns()
+        return self._returns
+
+    def fill(self, parts: Parts[T]) -> Request[T]:
+        """Put one call's parts into their places."""
+        pieces = self._pieces
+        if len(pieces) == 1 and not parts.path:
+            path = self.template
+        else:
+            segments = iter(parts.path)
+            try:
+                path = "".join([path_segment(next(segments)) if piece is None else piece for piece in pieces])
+            except StopIteration:
+                raise InvalidArgumentError(f"{self.template} has more segments to fill in than were given") from None
+            if next(segments, None) is not None:
+                raise InvalidArgumentError(f"{self.template} has fewer segments to fill in than were given")
+        query = ""
+        if parts.query or parts.params:
+            query = _encode_query({**(parts.query or {}), **(parts.params or {})})
+        body: bytes | None = None
+        if parts.body is not None or parts.extra:
+            body = msgspec.json.encode(json_value({**(parts.body or {}), **(parts.extra or {})}))
+        return Request(self, path, query, body)
+
+    def request(
+        self,
+        *path: str | int,
+        query: Params | None = None,
+        body: Mapping[str, Any] | None = None,
+    ) -> Request[T]:
+        """Make a request of this route.
+
+        Args:
+            path: the text of each `:name` segment, in order; it is percent-encoded.
+            query: query parameters; None values are left out.
+            body: JSON fields; None values are left out, numbers are written without an exponent.
+
+        Raises:
+            InvalidArgumentError: a segment would escape its place, or a value cannot be written.
+        """
+        return self.fill(Parts(*path, query=query, body=body))
+
+    def __repr__(self) -> str:
+        return f"<Route {self.method} {self.template}>"
+
+
+class Parts(Generic[T]):
+    """What one call adds to its route: `T` is the type that the reply is decoded into.
+
+    `params` and `extra` are the user's own, and have the last word over `query` and `body`.
+    """
+
+    __slots__ = ("body", "extra", "params", "path", "query")
+
+    def __init__(
+        self,
+        *path: str | int,
+        query: Params | None = None,
+        params: Params | None = None,
+        body: Mapping[str, Any] | None = None,
+        extra: Extra | None = None,
+    ) -> None:
+        self.path = path
+        self.query = query
+        self.params = params
+        self.body = body
+        self.extra = extra
+
+
+class Request(msgspec.Struct, Generic[T], frozen=True, gc=False):
+    """One call, as a plain value: nothing is sent until `alura.send(request)`.
+
+    Attributes:
+        route: what the endpoint is.
+        path: the path as it is sent, percent-encoded.
+        query: the query as it is sent, without the question mark; may be empty.
+        body: the JSON body as it is sent, or None.
+    """
+
+    route: Route[T]
+    path: str
+    query: str = ""
+    body: bytes | None = None
+
+    @property
+    def method(self) -> str:
+        """The HTTP method."""
+        return self.route.method
+
+    def json(self) -> Any:
+        """The body as Python values, or None. Numbers with a fraction come as floats."""
+        return None if self.body is None else msgspec.json.decode(self.body)
+
+    def __repr__(self) -> str:
+        # The body of a sign-in holds a signature, so no body is shown.
+        target = f"{self.path}?{self.query}" if self.query else self.path
+        size = "" if self.body is None else f" ({len(self.body)} bytes)"
+        return f"<Request {self.route.method} {target}{size}>"
+
+
+def _encode_query(values: Mapping[str, Any]) -> str:
+    pairs: list[str] = []
+    for name, value in values.items():
+        if value is None:
+            continue
+        for item in value if isinstance(value, list | tuple) else (value,):
+            pairs.append(f"{quote(name, safe='')}={quote(query_text(name, item), safe='')}")
+    return "&".join(pairs)

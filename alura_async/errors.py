@@ -1,0 +1,202 @@
+"""Everything this SDK raises, in one tree.
+
+    AluraError
+    ├── ConfigurationError         a setting of the client cannot be used              (ValueError)
+    ├── InvalidArgumentError       an argument of a call cannot be sent                (ValueError)
+    ├── UsageError                 the client is used in a way that cannot work        (RuntimeError)
+    │   ├── ClosedError            it was closed
+    │   └── RunningLoopError       the blocking facade was called inside an event loop
+    ├── CredentialsNeededError     the call needs a wallet or a token, and there is none
+    ├── SignInError                no token could be had
+    │   └── ChallengeRefusedError  the text to sign is not a sign-in to this server; nothing was signed
+    ├── WaitTimeoutError           what was waited for did not happen in time          (TimeoutError)
+    └── CallError                  one call failed; says which, and what became of it (`outcome`)
+        ├── TransportError         no complete, trustworthy reply
+        │   ├── NotSentError       … and the server cannot have acted: nothing was sent
+        │   ├── CallTimeoutError   … in time                                           (TimeoutError)
+        │   └── BodyTooLargeError  … because it is larger than the cap
+        ├── OutcomeUnknownError    a call that moves money may or may not have been carried out
+        │   └── BuilderFeeError    "Builder fee approval failed: …" (documented)
+        ├── ResponseError          a complete reply that is not a success
+        │   ├── BadRequestError          400 (documented: validation error)
+        │   ├── UnauthorizedError        401 (documented: missing or invalid token)
+        │   ├── ForbiddenError           403
+        │   ├── NotFoundError            404
+        │   ├── UnprocessableError       422
+        │   ├── RateLimitedError         429 (documented: rate limit)
+        │   ├── ServerError              5xx
+        │   ├── RefusedError             a 2xx whose body says `success: false` or `ok: false`
+        │   └── DuplicateAssetError      "Duplicate asset index: …" (documented)
+        └── ShapeError             a success whose body is of no known shape
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Any
+
+
+class Outcome(enum.StrEnum):
+    """What became of a call on the server.
+
+    `NOT_SENT` and `REJECTED`: not done. `DONE`: done. `UNKNOWN`: the server may or may not have acted.
+    """
+
+    NOT_SENT = "not_sent"
+    REJECTED = "rejected"
+    UNKNOWN = "unknown"
+    DONE = "done"
+
+
+class AluraError(Exception):
+    """Base of everything this SDK raises."""
+
+
+class ConfigurationError(AluraError, ValueError):
+    """A setting of the client cannot be used; the message says what to set instead."""
+
+
+class InvalidArgumentError(AluraError, ValueError):
+    """An argument cannot be sent; the message says what is accepted. Nothing was sent."""
+
+
+class UsageError(AluraError, RuntimeError):
+    """The client is used in a way that cannot work; the message says what to do instead."""
+
+
+class ClosedError(UsageError):
+    """The client was closed before this call."""
+
+
+class RunningLoopError(UsageError):
+    """The blocking facade was called where an event loop runs; it would stop that loop."""
+
+
+class CredentialsNeededError(AluraError):
+    """The call needs a wallet or a token, and the client holds neither. Nothing was sent."""
+
+
+class SignInError(AluraError):
+    """No token could be had. `__cause__` is the call that failed, where one did."""
+
+
+class ChallengeRefusedError(SignInError):
+    """The text that the server wants signed is not plainly a sign-in to it. Nothing was signed."""
+
+
+class WaitTimeoutError(AluraError, TimeoutError):
+    """What an operation waited for did not happen within its `timeout`. No call failed."""
+
+
+class CallError(AluraError):
+    """One call failed.
+
+    Attributes:
+        method: the HTTP method.
+        path: the path that was called, without host and query.
+        status: the reply's HTTP status, or None where there was no complete reply.
+        messages: the server's own messages, control characters neutralised; may be empty.
+        retry_after: seconds the server asked to wait, or None.
+        outcome: what became of the call, see `Outcome`.
+        body: the reply's body, redacted and clipped, for people to read.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        method: str = "",
+        path: str = "",
+        status: int | None = None,
+        messages: tuple[str, ...] = (),
+        retry_after: float | None = None,
+        outcome: Outcome = Outcome.UNKNOWN,
+        body: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.method = method
+        self.path = path
+        self.status = status
+        self.messages = messages
+        self.retry_after = retry_after
+        self.outcome = outcome
+        self.body = body
+
+
+class TransportError(CallError):
+    """No complete, trustworthy reply arrived. `__cause__` says why."""
+
+
+class NotSentError(TransportError):
+    """The request did not leave: the server cannot have acted on it, and it is safe to call again."""
+
+
+class CallTimeoutError(TransportError, TimeoutError):
+    """No complete reply arrived in time."""
+
+
+class BodyTooLargeError(TransportError):
+    """The reply's decoded body is larger than `max_body_bytes`."""
+
+
+class OutcomeUnknownError(CallError):
+    """A call that must not be made twice was sent, and nobody can say from here whether it was carried out.
+
+    Read the state (active sessions, current trade, transactions) before you call again.
+    """
+
+
+class BuilderFeeError(OutcomeUnknownError):
+    """The server's own upstream refused the builder fee approval; the call may be half done."""
+
+
+class ResponseError(CallError):
+    """A complete reply that is not a success."""
+
+
+class BadRequestError(ResponseError):
+    """400: the server did not accept the arguments; see `messages`."""
+
+
+class UnauthorizedError(ResponseError):
+    """401: the token is missing, invalid or expired."""
+
+
+class ForbiddenError(ResponseError):
+    """403: this account may not do this."""
+
+
+class NotFoundError(ResponseError):
+    """404: no such thing, or no such endpoint."""
+
+
+class UnprocessableError(ResponseError):
+    """422: the server understood the arguments and did not accept them."""
+
+
+class RateLimitedError(ResponseError):
+    """429: too many calls; see `retry_after`."""
+
+
+class ServerError(ResponseError):
+    """5xx: the server failed."""
+
+
+class RefusedError(ResponseError):
+    """A 2xx reply whose body says that the call failed."""
+
+
+class DuplicateAssetError(ResponseError):
+    """An active session for this asset exists already."""
+
+
+class ShapeError(CallError):
+    """The call succeeded, but its reply's body is of no shape that this SDK knows.
+
+    Attributes:
+        raw: the body as it came. It is not redacted.
+    """
+
+    def __init__(self, message: str, *, raw: bytes = b"", **facts: Any) -> None:
+        super().__init__(message, **facts)
+        self.raw = raw

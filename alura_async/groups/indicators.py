@@ -1,0 +1,278 @@
+"""Market data: candles, symbols and signals."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ..core import arguments
+from ..core.model import Model, OpenEnum, Time, from_milliseconds
+from ..core.request import Lane, Parts
+from ..core.surface import Async, Group, Mode, endpoint, stream
+from .health import ServiceHealth
+from .observed import Observed, poll
+
+if TYPE_CHECKING:
+    from ..core.arguments import Instant
+    from ..core.request import Params
+
+
+class Candle(Model, frozen=True, kw_only=True, gc=False):
+    """Prices and volume of one interval, in Hyperliquid's form [conv].
+
+    Candles come by the thousand, so the numbers are kept as the wire had them (`open_text` and so on: text or numbers)
+    and converted when asked for.
+
+    Attributes:
+        open_time_ms: when the interval begins, epoch milliseconds (`t`).
+        close_time_ms: when the interval ends, epoch milliseconds (`T`).
+        symbol: the asset's symbol (`s`).
+        interval: the interval, such as `1m` or `4h` (`i`).
+        open_text: first price (`o`).
+        close_text: last price (`c`).
+        high_text: highest price (`h`).
+        low_text: lowest price (`l`).
+        volume_text: traded volume, in units of the asset (`v`).
+        trades: number of trades (`n`).
+    """
+
+    open_time_ms: int = msgspec.field(name="t")
+    close_time_ms: int | None = msgspec.field(name="T", default=None)
+    symbol: str | None = msgspec.field(name="s", default=None)
+    interval: str | None = msgspec.field(name="i", default=None)
+    open_text: str | int | float = msgspec.field(name="o")
+    close_text: str | int | float = msgspec.field(name="c")
+    high_text: str | int | float = msgspec.field(name="h")
+    low_text: str | int | float = msgspec.field(name="l")
+    volume_text: str | int | float | None = msgspec.field(name="v", default=None)
+    trades: int | None = msgspec.field(name="n", default=None)
+
+    @property
+    def open_time(self) -> datetime:
+        """When the interval begins."""
+        return from_milliseconds(self.open_time_ms)
+
+    @property
+    def close_time(self) -> datetime | None:
+        """When the interval ends."""
+        return None if self.close_time_ms is None else from_milliseconds(self.close_time_ms)
+
+    @property
+    def open(self) -> Decimal:
+        """First price, in USDC."""
+        return Decimal(str(self.open_text))
+
+    @property
+    def high(self) -> Decimal:
+        """Highest price, in USDC."""
+        return Decimal(str(self.high_text))
+
+    @property
+    def low(self) -> Decimal:
+        """Lowest price, in USDC."""
+        return Decimal(str(self.low_text))
+
+    @property
+    def close(self) -> Decimal:
+        """Last price, in USDC."""
+        return Decimal(str(self.close_text))
+
+    @property
+    def volume(self) -> Decimal | None:
+        """Traded volume, in units of the asset."""
+        return None if self.volume_text is None else Decimal(str(self.volume_text))
+
+
+class SignalAction(OpenEnum):
+    """What a signal advises. The values are assumed [guess]; others come as they are."""
+
+    BUY = "buy"
+    SELL = "sell"
+    HOLD = "hold"
+
+
+class Signal(Model, frozen=True, kw_only=True):
+    """What the indicators say of a symbol. Every field is assumed [guess].
+
+    Attributes:
+        symbol: the asset's symbol.
+        interval: the interval of the candles it is computed from.
+        action: what it advises.
+        strength: how strongly, 0 to 1.
+        price: the last price, in USDC.
+        indicators: the indicators' values by name.
+        timestamp: when it was computed.
+    """
+
+    symbol: str | None = None
+    interval: str | None = None
+    action: SignalAction | None = None
+    strength: Decimal | None = None
+    price: Decimal | None = None
+    indicators: dict[str, Decimal | None] | None = None
+    timestamp: Time | None = None
+
+
+class Indicators(Group[Mode]):
+    """Market data. The document says that most of these calls are public."""
+
+    @endpoint("GET", "/api/indicators/health", lane=Lane.MARKET)
+    def health(self, *, params: Params | None = None) -> Parts[ServiceHealth]:
+        """Read the health of the indicator service.
+
+        The path is documented, the response is not.
+
+        Args:
+            params: query parameters of your own.
+        """
+        return Parts(params=params)
+
+    @endpoint("GET", "/api/indicators/candles/latest", lane=Lane.MARKET)
+    def latest_candles(self, *, interval: str | None = None, params: Params | None = None) -> Parts[list[Candle]]:
+        """Read the latest candle of each symbol.
+
+        The path is documented, the query and the response are not.
+
+        Args:
+            interval: the candles' interval [conv]; any text is passed on.
+            params: query parameters of your own; they have the last word.
+        """
+        return Parts(query={"interval": interval}, params=params)
+
+    @endpoint("GET", "/api/indicators/candles/history/:symbol", lane=Lane.MARKET)
+    def candle_history(
+        self,
+        symbol: str,
+        *,
+        interval: str | None = None,
+        start: Instant | None = None,
+        end: Instant | None = None,
+        limit: int | None = None,
+        params: Params | None = None,
+    ) -> Parts[list[Candle]]:
+        """Read historical candles of a symbol.
+
+        The path is documented; the query [conv] and the response are not.
+
+        Args:
+            symbol: the asset's symbol; its case is kept (`kPEPE`).
+            interval: the candles' interval; any text is passed on.
+            start: the earliest open time, an aware datetime or epoch milliseconds (`startTime`).
+            end: the latest open time, an aware datetime or epoch milliseconds (`endTime`).
+            limit: how many candles at most.
+            params: query parameters of your own; they have the last word.
+
+        Raises:
+            InvalidArgumentError: a datetime without a zone, or a symbol that would name another path.
+        """
+        return Parts(
+            symbol,
+            query={
+                "interval": interval,
+                "startTime": None if start is None else arguments.milliseconds("start", start),
+                "endTime": None if end is None else arguments.milliseconds("end", end),
+                "limit": limit,
+            },
+            params=params,
+        )
+
+    @endpoint("GET", "/api/indicators/candles/:symbol/:interval", lane=Lane.MARKET)
+    def candles(
+        self, symbol: str, interval: str, *, limit: int | None = None, params: Params | None = None
+    ) -> Parts[list[Candle]]:
+        """Read the most recent candles of a symbol, the running one included.
+
+        The path is documented; the query [conv] and the response are not.
+
+        Args:
+            symbol: the asset's symbol; its case is kept (`kPEPE`).
+            interval: the candles' interval, such as `1m` or `4h`; any text is passed on.
+            limit: how many candles at most.
+            params: query parameters of your own; they have the last word.
+
+        Raises:
+            InvalidArgumentError: a symbol or an interval that would name another path.
+        """
+        return Parts(symbol, interval, query=None if limit is None else {"limit": limit}, params=params)
+
+    @endpoint("GET", "/api/indicators/candles/aggregated/symbols", lane=Lane.MARKET)
+    def symbols(self, *, params: Params | None = None) -> Parts[list[str]]:
+        """Read the symbols for which there are candles.
+
+        The path is documented, the response is not.
+
+        Args:
+            params: query parameters of your own.
+        """
+        return Parts(params=params)
+
+    @endpoint("GET", "/api/indicators/signals/:symbol/:interval", lane=Lane.MARKET)
+    def signals(self, symbol: str, interval: str, *, params: Params | None = None) -> Parts[list[Signal]]:
+        """Read a symbol's signals.
+
+        The path is documented, the response is not.
+
+        Args:
+            symbol: the asset's symbol; its case is kept (`kPEPE`).
+            interval: the interval, such as `1m` or `4h`; any text is passed on.
+            params: query parameters of your own.
+
+        Raises:
+            InvalidArgumentError: a symbol or an interval that would name another path.
+        """
+        return Parts(symbol, interval, params=params)
+
+    @endpoint("GET", "/api/indicators/signals/all/:interval", lane=Lane.MARKET)
+    def all_signals(self, interval: str, *, params: Params | None = None) -> Parts[list[Signal]]:
+        """Read every symbol's signals.
+
+        The path is documented, the response is not.
+
+        Args:
+            interval: the interval, such as `1m` or `4h`; any text is passed on.
+            params: query parameters of your own.
+
+        Raises:
+            InvalidArgumentError: an interval that would name another path.
+        """
+        return Parts(interval, params=params)
+
+    @stream
+    async def watch_candles(
+        self: Indicators[Async],
+        symbol: str,
+        interval: str,
+        *,
+        every: float | None = None,
+        limit: int = 3,
+        params: Params | None = None,
+    ) -> AsyncIterator[Sequence[Observed[Candle]]]:
+        """Follow a symbol's candles: yields each candle when first read and again whenever it has changed, oldest first.
+
+        The running candle changes until its interval is over, and servers correct closed ones late; both come again.
+        It never ends by itself.
+
+        Args:
+            symbol: the asset's symbol; its case is kept.
+            interval: the candles' interval; any text is passed on.
+            every: seconds between two reads, by default the client's `poll_interval`.
+            limit: how many of the latest candles to look at in each read. Read rarely with a small limit and candles
+                are missed: cover at least the time between two reads.
+            params: query parameters of your own; they have the last word.
+        """
+        known: dict[int, Candle] = {}
+
+        async def read() -> list[Candle]:
+            return await self.candles(symbol, interval, limit=limit, params=params)
+
+        async for seen in poll(read, self._client.poll_interval if every is None else every):
+            candles = sorted(seen.value, key=lambda candle: candle.open_time_ms)
+            changed = [seen.replace(candle) for candle in candles if known.get(candle.open_time_ms) != candle]
+            # What left the page cannot come back, so memory does not grow with time.
+            known = {candle.open_time_ms: candle for candle in candles}
+            if changed:
+                yield changed

@@ -1,0 +1,61 @@
+"""Paginated lists: one page, and all pages one after another."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+import msgspec
+
+from ..core.model import Model
+
+T = TypeVar("T")
+
+
+class Page(Model, Generic[T], frozen=True, kw_only=True):
+    """One page of a list.
+
+    That the list of a trade's logs is paginated is documented; how is not. All fields are assumed [conv].
+
+    Attributes:
+        data: the page's items.
+        total: how many items there are on all pages.
+        page: this page's number, from 1.
+        limit: how many items a page holds at most.
+    """
+
+    data: list[T] = msgspec.field(default_factory=list)
+    total: int | None = None
+    page: int | None = None
+    limit: int | None = None
+
+
+async def pages(
+    read: Callable[[int], Awaitable[Page[T]]], identity: Callable[[T], object]
+) -> AsyncGenerator[Sequence[T], None]:
+    """Read page after page until there is nothing new.
+
+    How the server says that a page is the last is not documented. So this stops when the items reach the `total`
+    that a page names, at an empty page, or at a page that brings nothing new: a server that ignores `page`
+    answers with the first page for ever. An item that moved to the next page while this was reading comes once.
+
+    Args:
+        read: reads a page by its number, from 1.
+        identity: what tells one item from another.
+    """
+    seen: set[object] = set()
+    number = 1
+    while True:
+        page = await read(number)
+        fresh: list[T] = []
+        for item in page.data:
+            mark = identity(item)
+            if mark not in seen:
+                seen.add(mark)
+                fresh.append(item)
+        if not fresh:
+            return
+        yield fresh
+        if page.total is not None and len(seen) >= page.total:
+            return
+        number += 1

@@ -1,0 +1,566 @@
+"""Automated trading sessions: opening, following and closing them."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from collections.abc import AsyncIterator, Sequence
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from ..core import arguments
+from ..core.model import Model, OpenEnum, Time
+from ..core.request import Access, Lane, Parts
+from ..core.surface import Async, Group, Mode, endpoint, operation, stream
+from ..errors import NotFoundError, Outcome, WaitTimeoutError
+from ..secret import Secret
+from .observed import Observed, poll
+from .pages import Page, pages
+
+if TYPE_CHECKING:
+    from ..core.arguments import Amount
+    from ..core.request import Extra, Params
+
+# The server may act after it answers, so a session that is missing from one read proves nothing.
+_ABSENCES = 3
+
+
+class ExecutionStrategy(enum.StrEnum):
+    """How boldly an advance trade is executed [doc]."""
+
+    CONSERVATIVE = "Conservative"
+    AGGRESSIVE = "Aggressive"
+    DEGEN = "Degen"
+
+
+class StrategyDuration(enum.StrEnum):
+    """How long an advance trade runs [doc]; the texts read as days [conv]."""
+
+    D1 = "1D"
+    D3 = "3D"
+    D7 = "7D"
+    D30 = "30D"
+    D90 = "90D"
+    D365 = "365D"
+
+
+class SessionStatus(OpenEnum):
+    """What state a session, a trade or a position is in. All values are assumed [guess]; others come as they are."""
+
+    PENDING = "pending"
+    ACTIVE = "active"
+    CLOSING = "closing"
+    CLOSED = "closed"
+
+
+class PositionSide(OpenEnum):
+    """Which way a position is held. The values are assumed [guess]; others come as they are."""
+
+    LONG = "long"
+    SHORT = "short"
+
+
+class Position(Model, frozen=True, kw_only=True):
+    """One open or closed position. That a trade has positions is documented; every field is assumed [guess].
+
+    Attributes:
+        id: the position's id, for `close_position`.
+        trade_id: the trade it belongs to.
+        session_id: the session it belongs to.
+        asset_index: the asset's index.
+        symbol: the asset's symbol.
+        side: long or short.
+        size: how much is held, in units of the asset; never negative.
+        entry_price: average price of entry, in USDC.
+        mark_price: price by which it is valued now, in USDC.
+        exit_price: average price of exit, in USDC, once closed.
+        leverage: notional value over margin.
+        margin: what is set aside for it, in USDC.
+        unrealized_pnl: profit or loss if it were closed now, in USDC.
+        realized_pnl: profit or loss already taken, in USDC.
+        status: open or closed.
+        opened_at: when it was opened.
+        closed_at: when it was closed.
+    """
+
+    id: str
+    trade_id: str | None = None
+    session_id: str | None = None
+    asset_index: int | None = None
+    symbol: str | None = None
+    side: PositionSide | None = None
+    size: Decimal | None = None
+    entry_price: Decimal | None = None
+    mark_price: Decimal | None = None
+    exit_price: Decimal | None = None
+    leverage: Decimal | None = None
+    margin: Decimal | None = None
+    unrealized_pnl: Decimal | None = None
+    realized_pnl: Decimal | None = None
+    status: SessionStatus | None = None
+    opened_at: Time | None = None
+    closed_at: Time | None = None
+
+
+class Trade(Model, frozen=True, kw_only=True):
+    """A trade with its positions. That it has positions is documented; every field is assumed [guess].
+
+    Attributes:
+        id: the trade's id, for `close_trade` and `trade_logs`.
+        session_id: the session that opened it.
+        status: open or closed.
+        positions: its positions.
+        unrealized_pnl: profit or loss if it were closed now, in USDC.
+        realized_pnl: profit or loss already taken, in USDC.
+        opened_at: when it was opened.
+        closed_at: when it was closed.
+    """
+
+    id: str
+    session_id: str | None = None
+    status: SessionStatus | None = None
+    positions: list[Position] = msgspec.field(default_factory=list)
+    unrealized_pnl: Decimal | None = None
+    realized_pnl: Decimal | None = None
+    opened_at: Time | None = None
+    closed_at: Time | None = None
+
+
+class TradingSession(Model, frozen=True, kw_only=True):
+    """An automated trading session.
+
+    The names of the inputs are those of the documented request bodies; that the server returns them is assumed, as is
+    every other field [guess].
+
+    Attributes:
+        id: the session's id.
+        trade_id: the trade it runs.
+        status: what state it is in.
+        kind: `quick` or `advance`.
+        asset_index: the asset's index.
+        symbol: the asset's symbol.
+        budget: what a quick trade may use, in USDC.
+        profit_target: gain at which it closes, in percent of the budget.
+        loss_threshold: loss at which it closes, in percent of the budget.
+        max_positions: how many positions it may hold at once.
+        amount: what an advance trade may use, in USDC.
+        execution_strategy: an advance trade's strategy.
+        strategy_duration: how long an advance trade runs.
+        max_wallet_budget: whether an advance trade may use the whole wallet.
+        unrealized_pnl: profit or loss of what is open, in USDC.
+        realized_pnl: profit or loss already taken, in USDC.
+        close_reason: why it was closed.
+        created_at: when it was created.
+        expires_at: when it ends by itself.
+        closed_at: when it was closed.
+    """
+
+    id: str
+    trade_id: str | None = None
+    status: SessionStatus | None = None
+    kind: str | None = None
+    asset_index: int | None = None
+    symbol: str | None = None
+    budget: Decimal | None = None
+    profit_target: Decimal | None = None
+    loss_threshold: Decimal | None = None
+    max_positions: int | None = None
+    amount: Decimal | None = None
+    execution_strategy: str | None = None
+    strategy_duration: str | None = None
+    max_wallet_budget: bool | None = None
+    unrealized_pnl: Decimal | None = None
+    realized_pnl: Decimal | None = None
+    close_reason: str | None = None
+    created_at: Time | None = None
+    expires_at: Time | None = None
+    closed_at: Time | None = None
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the session reads as closed: it has a time of closing, or its status says so."""
+        return self.closed_at is not None or self.status == SessionStatus.CLOSED
+
+
+class LogEntry(Model, frozen=True, kw_only=True):
+    """One line of a session's or a trade's log. Every field is assumed [guess].
+
+    Attributes:
+        id: the entry's id.
+        session_id: the session it belongs to.
+        trade_id: the trade it belongs to.
+        timestamp: when it was written.
+        level: how grave it is.
+        message: what happened.
+        data: further facts, as the server sent them.
+    """
+
+    id: str | None = None
+    session_id: str | None = None
+    trade_id: str | None = None
+    timestamp: Time | None = None
+    level: str | None = None
+    message: str | None = None
+    data: dict[str, Any] | None = None
+
+
+class Closing(Model, frozen=True, kw_only=True):
+    """The server's answer to a close: it accepted; whether it has acted yet, the reads say. Every field is assumed [guess].
+
+    Attributes:
+        status: what state the thing is in now.
+        position_id: the position that is closed.
+        trade_id: the trade that is closed.
+        asset_index: the asset whose position is closed.
+        closed_positions: how many positions are closed.
+        realized_pnl: profit or loss taken, in USDC.
+        message: what the server says about it.
+    """
+
+    status: SessionStatus | None = None
+    position_id: str | None = None
+    trade_id: str | None = None
+    asset_index: int | None = None
+    closed_positions: int | None = None
+    realized_pnl: Decimal | None = None
+    message: str | None = None
+
+
+class CloseSignature(Model, frozen=True, kw_only=True):
+    """A signed close transaction for a front end. Whoever holds it can close the position. Every field is assumed [guess].
+
+    Attributes:
+        position_id: the position that it closes.
+        transaction: the transaction.
+        signature: its signature.
+        expires_at: until when it can be used.
+    """
+
+    position_id: str | None = None
+    transaction: Secret | None = None
+    signature: Secret | None = None
+    expires_at: Time | None = None
+
+
+class CronRun(Model, frozen=True, kw_only=True):
+    """What a run of the server's cron did. Every field is assumed [guess].
+
+    Attributes:
+        ok: whether it ran.
+        message: what the server says about it.
+    """
+
+    ok: bool | None = None
+    message: str | None = None
+
+
+class TradingSessions(Group[Mode]):
+    """Automated trading sessions."""
+
+    @endpoint("POST", "/trading-sessions", access=Access.BEARER, lane=Lane.TRADING)
+    def create(
+        self,
+        *,
+        budget: Amount,
+        profit_target: Amount,
+        asset: str | int,
+        loss_threshold: Amount | None = None,
+        max_positions: int | None = None,
+        extra: Extra | None = None,
+    ) -> Parts[TradingSession]:
+        """Create a quick trade: a session that opens positions and closes them by itself.
+
+        The request is documented, its units and the response are not. The server may act after it answers.
+
+        Args:
+            budget: what the session may use; at least 10 [doc]; USDC [guess].
+            profit_target: gain at which it closes; at most 500 [doc]; percent [guess].
+            asset: a symbol in any case, such as `"BTC"`, or the asset's index.
+            loss_threshold: loss at which it closes; percent [guess].
+            max_positions: how many positions it may hold at once.
+            extra: body fields of your own; they have the last word.
+
+        Raises:
+            InvalidArgumentError: a value outside the documented rules; nothing was sent.
+            DuplicateAssetError: an active session for this asset exists already.
+            OutcomeUnknownError: nobody can say whether the session was created; read `active()` before trying again.
+        """
+        return Parts(
+            body={
+                "budget": arguments.at_least("budget", arguments.amount("budget", budget), 10),
+                "profitTarget": arguments.at_most(
+                    "profit_target", arguments.amount("profit_target", profit_target), 500
+                ),
+                "lossThreshold": (
+                    None if loss_threshold is None else arguments.amount("loss_threshold", loss_threshold)
+                ),
+                "maxPositions": None if max_positions is None else arguments.whole("max_positions", max_positions),
+                "assetIndex": self._client.assets.index(asset),
+            },
+            extra=extra,
+        )
+
+    @endpoint("POST", "/trading-sessions/advance", access=Access.BEARER, lane=Lane.TRADING)
+    def create_advance(
+        self,
+        *,
+        amount: Amount | None = None,
+        execution_strategy: ExecutionStrategy | str | None = None,
+        strategy_duration: StrategyDuration | str | None = None,
+        asset: str | int | None = None,
+        max_wallet_budget: bool | None = None,
+        extra: Extra | None = None,
+    ) -> Parts[TradingSession]:
+        """Create an advance trade: a session that follows a strategy for a number of days.
+
+        The fields are documented, which of them are required is not; so none is required here. The response is not
+        documented.
+
+        Args:
+            amount: what the session may use; USDC [guess].
+            execution_strategy: `Conservative`, `Aggressive` or `Degen` [doc].
+            strategy_duration: `1D`, `3D`, `7D`, `30D`, `90D` or `365D` [doc].
+            asset: a symbol in any case, such as `"BTC"`, or the asset's index.
+            max_wallet_budget: whether it may use the whole wallet [guess].
+            extra: body fields of your own; they have the last word.
+
+        Raises:
+            InvalidArgumentError: a value outside the documented rules; nothing was sent.
+            DuplicateAssetError: an active session for this asset exists already.
+            OutcomeUnknownError: nobody can say whether the session was created; read `active()` before trying again.
+        """
+        return Parts(
+            body={
+                "amount": None if amount is None else arguments.amount("amount", amount),
+                "executionStrategy": (
+                    None
+                    if execution_strategy is None
+                    else arguments.choice("execution_strategy", execution_strategy, ExecutionStrategy)
+                ),
+                "strategyDuration": (
+                    None
+                    if strategy_duration is None
+                    else arguments.choice("strategy_duration", strategy_duration, StrategyDuration)
+                ),
+                "assetIndex": None if asset is None else self._client.assets.index(asset),
+                "maxWalletBudget": (
+                    None if max_wallet_budget is None else arguments.flag("max_wallet_budget", max_wallet_budget)
+                ),
+            },
+            extra=extra,
+        )
+
+    @endpoint("GET", "/trading-sessions/active", access=Access.BEARER)
+    def active(self, *, params: Params | None = None) -> Parts[list[TradingSession]]:
+        """Read the active sessions. A session created or closed a moment ago may not show yet.
+
+        The path is documented, the response is not.
+
+        Args:
+            params: query parameters of your own.
+        """
+        return Parts(params=params)
+
+    @endpoint("GET", "/trading-sessions/current-trade", access=Access.BEARER)
+    def current_trade(self, *, params: Params | None = None) -> Parts[Trade | None]:
+        """Read the current trade with its positions, or None where there is none.
+
+        The path is documented, the response is not.
+
+        Args:
+            params: query parameters of your own.
+        """
+        return Parts(params=params)
+
+    @endpoint("GET", "/trading-sessions/:sessionId/logs", access=Access.BEARER)
+    def logs(self, session_id: str, *, params: Params | None = None) -> Parts[list[LogEntry]]:
+        """Read a session's logs.
+
+        The path is documented, the response is not.
+
+        Args:
+            session_id: the session's id.
+            params: query parameters of your own.
+        """
+        return Parts(session_id, params=params)
+
+    @endpoint("GET", "/trading-sessions/trades/:tradeId/logs", access=Access.BEARER)
+    def trade_logs(
+        self,
+        trade_id: str,
+        *,
+        page: int | None = None,
+        limit: int | None = None,
+        params: Params | None = None,
+    ) -> Parts[Page[LogEntry]]:
+        """Read one page of a trade's logs. `iter_trade_logs` reads them all.
+
+        The path is documented, and that it is paginated; the query and the response are not.
+
+        Args:
+            trade_id: the trade's id.
+            page: the page's number [conv], from 1.
+            limit: how many entries a page holds at most [conv].
+            params: query parameters of your own; they have the last word.
+        """
+        return Parts(trade_id, query={"page": page, "limit": limit}, params=params)
+
+    @stream
+    async def iter_trade_logs(
+        self: TradingSessions[Async], trade_id: str, *, limit: int | None = 100, params: Params | None = None
+    ) -> AsyncIterator[Sequence[LogEntry]]:
+        """Iterate over all of a trade's logs, page by page, each entry once.
+
+        Stops by itself: at the total that the server names, at an empty page, or at a page that brings nothing new.
+
+        Args:
+            trade_id: the trade's id.
+            limit: how many entries to ask for in one page [conv].
+            params: query parameters of your own; they have the last word.
+        """
+
+        async def read(number: int) -> Page[LogEntry]:
+            return await self.trade_logs(trade_id, page=number, limit=limit, params=params)
+
+        async for batch in pages(read, lambda entry: entry.id or msgspec.json.encode(entry)):
+            yield batch
+
+    @endpoint("POST", "/trading-sessions/positions/:positionId/close", access=Access.BEARER, lane=Lane.TRADING)
+    def close_position(self, position_id: str, *, extra: Extra | None = None) -> Parts[Closing]:
+        """Close one position.
+
+        The path is documented, bodies are not. The answer is an acceptance; `current_trade()` shows the effect.
+
+        Args:
+            position_id: the position's id.
+            extra: body fields of your own.
+
+        Raises:
+            OutcomeUnknownError: nobody can say whether it was closed; read `current_trade()`.
+        """
+        return Parts(position_id, extra=extra)
+
+    @endpoint(
+        "POST", "/trading-sessions/positions/:positionId/close-signature", access=Access.BEARER, lane=Lane.TRADING
+    )
+    def close_signature(self, position_id: str, *, extra: Extra | None = None) -> Parts[CloseSignature]:
+        """Ask for a signed transaction that closes a position, for a front end to submit.
+
+        The path is documented, bodies are not.
+
+        Args:
+            position_id: the position's id.
+            extra: body fields of your own.
+        """
+        return Parts(position_id, extra=extra)
+
+    @endpoint("POST", "/trading-sessions/trades/:tradeId/close", access=Access.BEARER, lane=Lane.TRADING)
+    def close_trade(self, trade_id: str, *, extra: Extra | None = None) -> Parts[Closing]:
+        """Close a trade: all its positions.
+
+        The path is documented, bodies are not. The answer is an acceptance; `current_trade()` shows the effect.
+
+        Args:
+            trade_id: the trade's id.
+            extra: body fields of your own.
+
+        Raises:
+            OutcomeUnknownError: nobody can say whether it was closed; read `current_trade()`.
+        """
+        return Parts(trade_id, extra=extra)
+
+    @endpoint("POST", "/trading-sessions/trigger-cron", access=Access.BEARER, lane=Lane.TRADING)
+    def trigger_cron(self, *, extra: Extra | None = None) -> Parts[CronRun]:
+        """Run the server's cron by hand; meant for testing [doc].
+
+        The path is documented, bodies are not.
+
+        Args:
+            extra: body fields of your own.
+        """
+        return Parts(extra=extra)
+
+    @stream
+    async def watch(
+        self: TradingSessions[Async], session_id: str, *, interval: float | None = None
+    ) -> AsyncIterator[Sequence[Observed[TradingSession]]]:
+        """Follow a session: yields it when first read and whenever it has changed, and ends when it is closed.
+
+        The API has no call that reads one session, so this reads `active()`. A session counts as closed when it reads
+        as closed, or when it is missing from three reads in a row; it is then yielded once more as it was last read, with
+        the status set to `closed` [inferred]. For a session that was never listed, `logs()` tells a closed one from one
+        that does not exist.
+
+        Args:
+            session_id: the session's id.
+            interval: seconds between two reads, by default the client's `poll_interval`.
+
+        Raises:
+            NotFoundError: there is no such session.
+        """
+        last: TradingSession | None = None
+        absences = 0
+        async for seen in poll(self.active, self._client.poll_interval if interval is None else interval):
+            found = next((session for session in seen.value if session.id == session_id), None)
+            if found is None:
+                absences += 1
+                if absences < _ABSENCES:
+                    continue
+                if last is None:
+                    await self._require_known(session_id)
+                    found = TradingSession(id=session_id, status=SessionStatus.CLOSED)
+                else:
+                    found = msgspec.structs.replace(last, status=SessionStatus.CLOSED)
+            else:
+                absences = 0
+            if found != last:
+                yield [seen.replace(found)]
+                last = found
+            if found.is_closed:
+                return
+
+    @operation
+    async def wait_until_closed(
+        self: TradingSessions[Async],
+        session_id: str,
+        *,
+        timeout: float | None = None,
+        interval: float | None = None,
+    ) -> TradingSession:
+        """Wait until a session is closed and return it as it was last read; see `watch` for what counts as closed.
+
+        Args:
+            session_id: the session's id.
+            timeout: seconds to wait at most; by default as long as it takes, for sessions last hours to months.
+            interval: seconds between two reads, by default the client's `poll_interval`.
+
+        Raises:
+            WaitTimeoutError: the session is not closed after `timeout` seconds.
+            NotFoundError: there is no such session.
+        """
+        updates = self.watch(session_id, interval=interval)
+        session: TradingSession | None = None
+        try:
+            async with asyncio.timeout(timeout) as limit:
+                async for update in updates:
+                    session = update.value
+        except TimeoutError as error:
+            if not limit.expired():
+                raise  # a read's own timeout
+            raise WaitTimeoutError(f"session {session_id} is not closed after {timeout} s") from error
+        finally:
+            await updates.aclose()
+        assert session is not None  # a watch ends by yielding the closed session
+        return session
+
+    async def _require_known(self: TradingSessions[Async], session_id: str) -> None:
+        """A session that was never listed is known if it has logs; else it does not exist."""
+        if not await self.logs(session_id):
+            raise NotFoundError(
+                f"no session {session_id} is active, and it has no logs",
+                method="GET",
+                path=TradingSessions.logs.request(session_id).path,
+                outcome=Outcome.REJECTED,
+            )
