@@ -1,0 +1,170 @@
+"""Python SDK for the Alura trading backend: `AsyncAlura` to await, `Alura` to block, the same surface.
+
+The public names are these; what is below `alura_async.core` may change at any time.
+"""
+
+from __future__ import annotations
+
+from ._version import __version__
+from .assets import DEFAULT_ASSETS, Assets
+from .client import AsyncAlura
+from .core.outcome import Reply
+from .core.request import Access, Effect, Lane, Request, Route
+from .core.settings import TESTNET_URL, Timeouts
+from .errors import (
+    AluraError,
+    BadRequestError,
+    BodyTooLargeError,
+    BuilderFeeError,
+    CallError,
+    CallTimeoutError,
+    ChallengeRefusedError,
+    ClosedError,
+    ConfigurationError,
+    CredentialsNeededError,
+    DuplicateAssetError,
+    ForbiddenError,
+    InvalidArgumentError,
+    NotFoundError,
+    NotSentError,
+    Outcome,
+    OutcomeUnknownError,
+    RateLimitedError,
+    RefusedError,
+    ResponseError,
+    RunningLoopError,
+    ServerError,
+    ShapeError,
+    SignInError,
+    TransportError,
+    UnauthorizedError,
+    UnprocessableError,
+    UsageError,
+    WaitTimeoutError,
+)
+from .groups.auth import Auth, Challenge, SignIn, TradingKey
+from .groups.health import Health, ServiceHealth
+from .groups.indicators import Candle, Indicators, Signal, SignalAction
+from .groups.leaderboard import (
+    AssetActivity,
+    Leaderboard,
+    LeaderboardAnalytics,
+    LeaderboardStats,
+    Ranking,
+)
+from .groups.observed import Observed
+from .groups.pages import Page
+from .groups.referrals import Referral, ReferralCheck, Referrals, ReferralStats
+from .groups.trading_sessions import (
+    CloseSignature,
+    Closing,
+    CronRun,
+    ExecutionStrategy,
+    LogEntry,
+    Position,
+    PositionSide,
+    SessionStatus,
+    StrategyDuration,
+    Trade,
+    TradingSession,
+    TradingSessions,
+)
+from .groups.usdc_verification import Deposit, TotalDeposited, UsdcVerification
+from .groups.user import Fill, FillSide, FillsSync, Profile, RewardClaim, Transfer, TransferStatus, User
+from .secret import Secret
+from .sync import Alura
+from .wallet import Keystore, KeyWallet, Wallet, check_challenge
+
+__all__ = [
+    "DEFAULT_ASSETS",
+    "TESTNET_URL",
+    "Access",
+    "Alura",
+    "AluraError",
+    "AssetActivity",
+    "Assets",
+    "AsyncAlura",
+    "Auth",
+    "BadRequestError",
+    "BodyTooLargeError",
+    "BuilderFeeError",
+    "CallError",
+    "CallTimeoutError",
+    "Candle",
+    "Challenge",
+    "ChallengeRefusedError",
+    "CloseSignature",
+    "ClosedError",
+    "Closing",
+    "ConfigurationError",
+    "CredentialsNeededError",
+    "CronRun",
+    "Deposit",
+    "DuplicateAssetError",
+    "Effect",
+    "ExecutionStrategy",
+    "Fill",
+    "FillSide",
+    "FillsSync",
+    "ForbiddenError",
+    "Health",
+    "Indicators",
+    "InvalidArgumentError",
+    "KeyWallet",
+    "Keystore",
+    "Lane",
+    "Leaderboard",
+    "LeaderboardAnalytics",
+    "LeaderboardStats",
+    "LogEntry",
+    "NotFoundError",
+    "NotSentError",
+    "Observed",
+    "Outcome",
+    "OutcomeUnknownError",
+    "Page",
+    "Position",
+    "PositionSide",
+    "Profile",
+    "Ranking",
+    "RateLimitedError",
+    "Referral",
+    "ReferralCheck",
+    "ReferralStats",
+    "Referrals",
+    "RefusedError",
+    "Reply",
+    "Request",
+    "ResponseError",
+    "RewardClaim",
+    "Route",
+    "RunningLoopError",
+    "Secret",
+    "ServerError",
+    "ServiceHealth",
+    "SessionStatus",
+    "ShapeError",
+    "SignIn",
+    "SignInError",
+    "Signal",
+    "SignalAction",
+    "StrategyDuration",
+    "Timeouts",
+    "TotalDeposited",
+    "Trade",
+    "TradingKey",
+    "TradingSession",
+    "TradingSessions",
+    "Transfer",
+    "TransferStatus",
+    "TransportError",
+    "UnauthorizedError",
+    "UnprocessableError",
+    "UsageError",
+    "UsdcVerification",
+    "User",
+    "WaitTimeoutError",
+    "Wallet",
+    "__version__",
+    "check_challenge",
+]

@@ -1,33 +1,33 @@
 """Everything this SDK raises, in one tree.
 
-    AluraError
-    ├── ConfigurationError         a setting of the client cannot be used              (ValueError)
-    ├── InvalidArgumentError       an argument of a call cannot be sent                (ValueError)
-    ├── UsageError                 the client is used in a way that cannot work        (RuntimeError)
-    │   ├── ClosedError            it was closed
-    │   └── RunningLoopError       the blocking facade was called inside an event loop
-    ├── CredentialsNeededError     the call needs a wallet or a token, and there is none
-    ├── SignInError                no token could be had
-    │   └── ChallengeRefusedError  the text to sign is not a sign-in to this server; nothing was signed
-    ├── WaitTimeoutError           what was waited for did not happen in time          (TimeoutError)
-    └── CallError                  one call failed; says which, and what became of it (`outcome`)
-        ├── TransportError         no complete, trustworthy reply
-        │   ├── NotSentError       … and the server cannot have acted: nothing was sent
-        │   ├── CallTimeoutError   … in time                                           (TimeoutError)
-        │   └── BodyTooLargeError  … because it is larger than the cap
-        ├── OutcomeUnknownError    a call that moves money may or may not have been carried out
-        │   └── BuilderFeeError    "Builder fee approval failed: …" (documented)
-        ├── ResponseError          a complete reply that is not a success
-        │   ├── BadRequestError          400 (documented: validation error)
-        │   ├── UnauthorizedError        401 (documented: missing or invalid token)
-        │   ├── ForbiddenError           403
-        │   ├── NotFoundError            404
-        │   ├── UnprocessableError       422
-        │   ├── RateLimitedError         429 (documented: rate limit)
-        │   ├── ServerError              5xx
-        │   ├── RefusedError             a 2xx whose body says `success: false` or `ok: false`
-        │   └── DuplicateAssetError      "Duplicate asset index: …" (documented)
-        └── ShapeError             a success whose body is of no known shape
+AluraError
+├── ConfigurationError         a setting of the client cannot be used              (ValueError)
+├── InvalidArgumentError       an argument of a call cannot be sent                (ValueError)
+├── UsageError                 the client is used in a way that cannot work        (RuntimeError)
+│   ├── ClosedError            it was closed
+│   └── RunningLoopError       the blocking facade was called inside an event loop
+├── CredentialsNeededError     the call needs a wallet or a token, and there is none
+├── SignInError                no token could be had
+│   └── ChallengeRefusedError  the text to sign is not a sign-in to this server; nothing was signed
+├── WaitTimeoutError           what was waited for did not happen in time          (TimeoutError)
+└── CallError                  one call failed; says which, and what became of it (`outcome`)
+    ├── TransportError         no complete, trustworthy reply
+    │   ├── NotSentError       … and the server cannot have acted: nothing was sent
+    │   ├── CallTimeoutError   … in time                                           (TimeoutError)
+    │   └── BodyTooLargeError  … because it is larger than the cap
+    ├── OutcomeUnknownError    a call that moves money may or may not have been carried out
+    │   └── BuilderFeeError    "Builder fee approval failed: …" (documented)
+    ├── ResponseError          a complete reply that is not a success
+    │   ├── BadRequestError          400 (documented: validation error)
+    │   ├── UnauthorizedError        401 (documented: missing or invalid token)
+    │   ├── ForbiddenError           403
+    │   ├── NotFoundError            404
+    │   ├── UnprocessableError       422
+    │   ├── RateLimitedError         429 (documented: rate limit)
+    │   ├── ServerError              5xx
+    │   ├── RefusedError             a 2xx whose body says `success: false` or `ok: false`
+    │   └── DuplicateAssetError      "Duplicate asset index: …" (documented)
+    └── ShapeError             a success whose body is of no known shape
 """
 
 from __future__ import annotations

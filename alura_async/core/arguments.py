@@ -45,7 +45,9 @@ def amount(name: str, value: Amount) -> Decimal:
     if isinstance(value, str) and not _NUMBER.fullmatch(value):
         raise InvalidArgumentError(f"{name}={value[:40]!r}: not a number; write it like '12.50'")
     try:
-        number = Decimal(repr(value)) if type(value) is float else Decimal(str(value) if isinstance(value, float) else value)
+        number = (
+            Decimal(repr(value)) if type(value) is float else Decimal(str(value) if isinstance(value, float) else value)
+        )
     except (InvalidOperation, ValueError):
         raise InvalidArgumentError(f"{name}: not a number that can be sent") from None
     if not number.is_finite():
@@ -139,7 +141,9 @@ def path_segment(value: str | int) -> str:
         return value
     if value in ("", ".", ".."):
         raise InvalidArgumentError(f"{value!r} cannot be part of a path: it would name another one")
-    if any(ord(character) < 32 or 127 <= ord(character) < 160 or 0xD800 <= ord(character) < 0xE000 for character in value):
+    if any(
+        ord(character) < 32 or 127 <= ord(character) < 160 or 0xD800 <= ord(character) < 0xE000 for character in value
+    ):
         raise InvalidArgumentError(f"{value!r} cannot be part of a path: it has control characters")
     return quote(value, safe="")
 

@@ -11,6 +11,7 @@ import msgspec
 
 from ..errors import InvalidArgumentError
 from .arguments import json_value, path_segment, query_text
+from .decode import decoder
 
 T = TypeVar("T")
 
@@ -67,12 +68,24 @@ class Route(Generic[T]):
         effect: by default `READ` for GET and `ONCE` for POST.
         access: whether the call carries a token.
         lane: whose call goes first.
+        creates: whether it opens a position, and so must not go out late: it has a shorter time limit.
 
     Raises:
         InvalidArgumentError: another method; a GET that is not a READ; a READ that is not a GET.
     """
 
-    __slots__ = ("_pieces", "_returns", "access", "effect", "lane", "method", "template")
+    __slots__ = (
+        "_decoder",
+        "_pieces",
+        "_returns",
+        "access",
+        "creates",
+        "effect",
+        "lane",
+        "method",
+        "says_ok",
+        "template",
+    )
 
     def __init__(
         self,
@@ -83,6 +96,7 @@ class Route(Generic[T]):
         effect: Effect | None = None,
         access: Access = Access.OPTIONAL,
         lane: Lane = Lane.ACCOUNT,
+        creates: bool = False,
     ) -> None:
         if method not in ("GET", "POST"):
             # aiohttp repeats other idempotent methods by itself on a lost connection, and the API has none.
@@ -98,7 +112,10 @@ class Route(Generic[T]):
         self.effect = effect
         self.access = access
         self.lane = lane
+        self.creates = creates
+        self.says_ok = False
         self._returns = returns
+        self._decoder: msgspec.json.Decoder[Any] | None = None
         # "/a/:b/c" becomes ["/a/", None, "/c"]: text that is sent as it stands, and places to fill in.
         self._pieces: list[str | None] = []
         text = ""
@@ -118,6 +135,14 @@ class Route(Generic[T]):
         if not isinstance(self._returns, type) and callable(self._returns) and not hasattr(self._returns, "__origin__"):
             self._returns = self._returns()
         return self._returns
+
+    @property
+    def decoder(self) -> msgspec.json.Decoder[Any]:
+        """Decodes a body of exactly the type that a success returns. Made on first use, once."""
+        if self._decoder is None:
+            self.says_ok = "ok" in getattr(self.returns, "__struct_fields__", ())
+            self._decoder = decoder(self.returns)
+        return self._decoder
 
     def fill(self, parts: Parts[T]) -> Request[T]:
         """Put one call's parts into their places."""

@@ -53,20 +53,18 @@ class Client(Protocol):
     """What a group needs of the client that holds it."""
 
     @property
-    def assets(self) -> Assets: ...
+    def assets(self) -> Assets:
+        """Which index a symbol has."""
+        ...
 
     @property
-    def poll_interval(self) -> float: ...
+    def poll_interval(self) -> float:
+        """Seconds between two reads of a polling stream."""
+        ...
 
-    def send(self, request: Request[T]) -> Any: ...
-
-
-class Facade(Client, Protocol):
-    """What a blocking group needs besides: a way to run what is written for the async surface."""
-
-    def run(self, function: Callable[..., Coroutine[Any, Any, T]], /, *args: Any, **kwargs: Any) -> T: ...
-
-    def iterate(self, batches: AsyncGenerator[Sequence[T], None], /) -> Iterator[T]: ...
+    def send(self, request: Request[T]) -> Any:
+        """Make a call: the result, or a coroutine that gives it."""
+        ...
 
 
 class Group(Generic[Mode]):
@@ -122,7 +120,9 @@ class _Method(Generic[P, T]):
         return annotation
 
     def _dress(self, group: Group[Any], call: Callable[..., Any]) -> Any:
-        """Make a bound callable look like the definition, and keep it on the group: the next access is a plain lookup."""
+        """Make a bound callable look like the definition, and keep it on the group: the next access is a plain
+        lookup.
+        """
         update_wrapper(call, self._function)
         call.__signature__ = self.__signature__  # type: ignore[attr-defined]
         group.__dict__[self.__name__] = call
@@ -175,6 +175,7 @@ def endpoint(
     effect: Effect | None = None,
     access: Access = Access.OPTIONAL,
     lane: Lane = Lane.ACCOUNT,
+    creates: bool = False,
 ) -> Callable[[Callable[Concatenate[Any, P], Parts[T]]], Endpoint[P, T]]:
     """Define an endpoint by what it is, above the function that says what a call's arguments add to it.
 
@@ -184,6 +185,7 @@ def endpoint(
         effect: by default `READ` for GET and `ONCE` for POST: what is not said to be harmless is not repeated.
         access: whether the call carries a token.
         lane: whose call goes first.
+        creates: whether it opens a position, and so must not go out late.
     """
 
     def define(function: Callable[Concatenate[Any, P], Parts[T]]) -> Endpoint[P, T]:
@@ -193,7 +195,7 @@ def endpoint(
             (returned,) = get_args(get_type_hints(names, globalns=function.__globals__)["return"])
             return returned
 
-        route: Route[T] = Route(method, template, returns, effect=effect, access=access, lane=lane)
+        route: Route[T] = Route(method, template, returns, effect=effect, access=access, lane=lane, creates=creates)
         return Endpoint(route, function)
 
     return define
@@ -223,7 +225,7 @@ class operation(_Method[P, T]):  # noqa: N801 - it is used as a decorator
 
             return self._dress(group, call_async)
 
-        run: Callable[..., T] = group._client.run  # type: ignore[attr-defined]
+        run: Callable[..., T] = group._client._run  # type: ignore[attr-defined]
 
         def call_sync(*args: P.args, **kwargs: P.kwargs) -> T:
             return run(function, twin, *args, **kwargs)
@@ -264,7 +266,7 @@ class stream(_Method[P, T]):  # noqa: N801 - it is used as a decorator
 
             return self._dress(group, iterate_async)
 
-        iterate: Callable[..., SyncStream[T]] = group._client.iterate  # type: ignore[attr-defined]
+        iterate: Callable[..., SyncStream[T]] = group._client._iterate  # type: ignore[attr-defined]
 
         def iterate_sync(*args: P.args, **kwargs: P.kwargs) -> SyncStream[T]:
             return iterate(function(twin, *args, **kwargs))
@@ -281,9 +283,11 @@ class SyncStream(Protocol[T]):
 
     def __iter__(self) -> Iterator[T]: ...
     def __next__(self) -> T: ...
-    def close(self) -> None: ...
     def __enter__(self) -> SyncStream[T]: ...
-    def __exit__(self, *exception: object) -> None: ...
+    def __exit__(self, *exception: Any) -> None: ...
+    def close(self) -> None:
+        """Stop. Items that were read and not taken yet are dropped."""
+        ...
 
 
 def _inside(annotation: Any, outer: str) -> Any:

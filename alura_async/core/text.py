@@ -27,8 +27,7 @@ def printable(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     return "".join(
-        character.encode("unicode_escape").decode("ascii") if is_unsafe(character) else character
-        for character in text
+        character.encode("unicode_escape").decode("ascii") if is_unsafe(character) else character for character in text
     )
 
 

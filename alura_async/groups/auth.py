@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from ..core import arguments
 from ..core.model import Model
@@ -11,6 +11,7 @@ from ..core.surface import Async, Group, Mode, endpoint, operation
 from ..secret import Secret
 
 if TYPE_CHECKING:
+    from ..client import AsyncAlura
     from ..core.request import Params
 
 
@@ -63,9 +64,7 @@ class TradingKey(Model, frozen=True, kw_only=True):
 class Auth(Group[Mode]):
     """Signing in. The client does it by itself when a call needs a token; these are for those who want to see it."""
 
-    @endpoint(
-        "POST", "/auth/evm/challenge", effect=Effect.REPEATABLE, access=Access.PUBLIC, lane=Lane.ACCOUNT
-    )
+    @endpoint("POST", "/auth/evm/challenge", effect=Effect.REPEATABLE, access=Access.PUBLIC, lane=Lane.ACCOUNT)
     def challenge(self, address: str) -> Parts[Challenge]:
         """Ask for a text to sign.
 
@@ -122,9 +121,11 @@ class Auth(Group[Mode]):
             ChallengeRefusedError: the text to sign is not plainly a sign-in to this server; nothing was signed.
             SignInError: the server refused.
         """
-        await self._client.login()
+        await cast("AsyncAlura", self._client)._login()
 
     @operation
     async def logout(self: Auth[Async]) -> None:
-        """Forget the token. This is local: the API has no way to revoke one. With a wallet, the next call signs in anew."""
-        self._client.logout()
+        """Forget the token. This is local: the API has no way to revoke one. With a wallet, the next call
+        signs in anew.
+        """
+        cast("AsyncAlura", self._client)._logout()

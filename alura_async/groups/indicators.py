@@ -251,7 +251,8 @@ class Indicators(Group[Mode]):
         limit: int = 3,
         params: Params | None = None,
     ) -> AsyncIterator[Sequence[Observed[Candle]]]:
-        """Follow a symbol's candles: yields each candle when first read and again whenever it has changed, oldest first.
+        """Follow a symbol's candles: yields each candle when first read and again whenever it has changed,
+        oldest first.
 
         The running candle changes until its interval is over, and servers correct closed ones late; both come again.
         It never ends by itself.

@@ -207,7 +207,8 @@ class LogEntry(Model, frozen=True, kw_only=True):
 
 
 class Closing(Model, frozen=True, kw_only=True):
-    """The server's answer to a close: it accepted; whether it has acted yet, the reads say. Every field is assumed [guess].
+    """The server's answer to a close: it accepted; whether it has acted yet, the reads say. Every field is
+    assumed [guess].
 
     Attributes:
         status: what state the thing is in now.
@@ -229,7 +230,8 @@ class Closing(Model, frozen=True, kw_only=True):
 
 
 class CloseSignature(Model, frozen=True, kw_only=True):
-    """A signed close transaction for a front end. Whoever holds it can close the position. Every field is assumed [guess].
+    """A signed close transaction for a front end. Whoever holds it can close the position. Every field is
+    assumed [guess].
 
     Attributes:
         position_id: the position that it closes.
@@ -259,7 +261,7 @@ class CronRun(Model, frozen=True, kw_only=True):
 class TradingSessions(Group[Mode]):
     """Automated trading sessions."""
 
-    @endpoint("POST", "/trading-sessions", access=Access.BEARER, lane=Lane.TRADING)
+    @endpoint("POST", "/trading-sessions", access=Access.BEARER, lane=Lane.TRADING, creates=True)
     def create(
         self,
         *,
@@ -302,7 +304,7 @@ class TradingSessions(Group[Mode]):
             extra=extra,
         )
 
-    @endpoint("POST", "/trading-sessions/advance", access=Access.BEARER, lane=Lane.TRADING)
+    @endpoint("POST", "/trading-sessions/advance", access=Access.BEARER, lane=Lane.TRADING, creates=True)
     def create_advance(
         self,
         *,
@@ -489,8 +491,8 @@ class TradingSessions(Group[Mode]):
         """Follow a session: yields it when first read and whenever it has changed, and ends when it is closed.
 
         The API has no call that reads one session, so this reads `active()`. A session counts as closed when it reads
-        as closed, or when it is missing from three reads in a row; it is then yielded once more as it was last read, with
-        the status set to `closed` [inferred]. For a session that was never listed, `logs()` tells a closed one from one
+        as closed, or when it is missing from three reads in a row; it is then yielded once more as it was
+        last read, with the status set to `closed` [inferred]. For a session that was never listed, `logs()` tells a closed one from one
         that does not exist.
 
         Args:

@@ -169,7 +169,8 @@ class User(Group[Mode]):
 
         Raises:
             InvalidArgumentError: not a finite number, or not an address; nothing was sent.
-            OutcomeUnknownError: nobody can say whether it was carried out. No call of the API can tell: look at the chain.
+            OutcomeUnknownError: nobody can say whether it was carried out. No call of the API can tell:
+                look at the chain.
         """
         return Parts(
             body={
@@ -221,7 +222,8 @@ class User(Group[Mode]):
 
         Raises:
             InvalidArgumentError: not a finite number, or not an address; nothing was sent.
-            OutcomeUnknownError: nobody can say whether it was carried out. No call of the API can tell: look at the chain.
+            OutcomeUnknownError: nobody can say whether it was carried out. No call of the API can tell:
+                look at the chain.
         """
         return Parts(
             body={

@@ -1,0 +1,279 @@
+"""`AsyncAlura`, the client that is awaited."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from .assets import Assets
+from .core.outcome import Reply
+from .core.request import Request
+from .core.road import Road
+from .core.settings import TESTNET_URL, Connection, TimeoutLike, options, origin
+from .core.signin import sign_in
+from .core.surface import Async
+from .errors import ConfigurationError
+from .groups.auth import Auth
+from .groups.health import Health
+from .groups.indicators import Indicators
+from .groups.leaderboard import Leaderboard
+from .groups.referrals import Referrals
+from .groups.trading_sessions import TradingSessions
+from .groups.usdc_verification import UsdcVerification
+from .groups.user import User
+from .wallet import Keystore, as_wallet, check_challenge
+
+if TYPE_CHECKING:
+    import ssl
+
+    import aiohttp
+
+    from .secret import Secret
+    from .wallet import ChallengeCheck, WalletLike
+
+T = TypeVar("T")
+
+
+class AsyncAlura:
+    """A client of the Alura trading backend, for asyncio.
+
+        async with AsyncAlura(wallet="0x…") as alura:
+            session = await alura.trading_sessions.create(budget=100, profit_target=40, asset="BTC")
+
+    Nothing is opened and nothing is sent before the first call. A client belongs to the event loop of its first call;
+    any number of tasks may share it.
+
+    Args:
+        wallet: what signs you in: a private key as hex text, an eth-account `LocalAccount`, a `Keystore`, or any object
+            with `address` and an async `sign_message(text)`. Without one, public calls work.
+        token: a JWT that was obtained elsewhere, instead of a wallet or besides it.
+        base_url: the server; by default the documented testnet.
+        timeout: seconds that bound every call, or `Timeouts`; by default 30 s, 10 s for creates, 20 s for a sign-in.
+        assets: which index a symbol has, where the documented table is not yours.
+        poll_interval: seconds between two reads of `watch…` and `wait_…`.
+        referral_code: the code of whoever referred you; sent with the sign-in.
+        check_challenge: replaces the check of the text that the server wants signed; raises to refuse.
+        session: an `aiohttp.ClientSession` of yours for the calls that are safe to repeat. It is never closed here.
+            Calls that move money always have a connection of their own.
+        connector: likewise, an aiohttp connector of yours.
+        proxy: URL of a proxy.
+        trust_env: whether to take a proxy from the environment.
+        ssl_context: a TLS context that knows your own authority. One that does not check certificates is refused.
+        allow_http: hosts, besides loopback, that may be called without TLS.
+        max_body_bytes: the largest reply that is read, decompressed.
+
+    Raises:
+        ConfigurationError: a setting cannot be used; the message says what to set instead.
+    """
+
+    auth: Auth[Async]
+    trading_sessions: TradingSessions[Async]
+    user: User[Async]
+    indicators: Indicators[Async]
+    leaderboard: Leaderboard[Async]
+    referrals: Referrals[Async]
+    usdc_verification: UsdcVerification[Async]
+    health: Health[Async]
+
+    def __init__(
+        self,
+        wallet: WalletLike | None = None,
+        *,
+        token: str | Secret | None = None,
+        base_url: str = TESTNET_URL,
+        timeout: TimeoutLike | None = None,
+        assets: Mapping[str, int] | None = None,
+        poll_interval: float = 2.0,
+        referral_code: str | None = None,
+        check_challenge: ChallengeCheck = check_challenge,
+        session: aiohttp.ClientSession | None = None,
+        connector: aiohttp.BaseConnector | None = None,
+        proxy: str | None = None,
+        trust_env: bool = False,
+        ssl_context: ssl.SSLContext | None = None,
+        allow_http: Iterable[str] = (),
+        max_body_bytes: int = 64 * 1024 * 1024,
+    ) -> None:
+        connection = Connection(
+            origin=origin(base_url, allow_http),
+            proxy=proxy,
+            trust_env=trust_env,
+            ssl_context=ssl_context,
+            max_body_bytes=max_body_bytes,
+            session=session,
+            connector=connector,
+        )
+        self._options = options(timeout=timeout, assets=assets, poll_interval=poll_interval)
+        self._origin = connection.origin
+        signs_in = None
+        if wallet is not None:
+            signs_in = partial(
+                sign_in,
+                wallet=as_wallet(wallet),
+                check=check_challenge,
+                host=connection.origin.host,
+                timeout=self._options.timeouts.sign_in,
+                referral_code=referral_code,
+            )
+        self._road = Road(connection, self._options.timeouts, signs_in, token)
+        self._owns_road = True
+        self._add_groups()
+
+    @classmethod
+    def from_env(cls, **settings: Any) -> Self:
+        """Make a client of environment variables.
+
+        `ALURA_BASE_URL`, `ALURA_PRIVATE_KEY`, `ALURA_KEYSTORE` with `ALURA_KEYSTORE_PASSWORD`, and `ALURA_TOKEN`;
+        each may be missing.
+
+        Args:
+            settings: settings of the client, which have the last word.
+
+        Raises:
+            ConfigurationError: a value cannot be used, or both a key and a keystore are set.
+        """
+        return cls(**{**settings_from_env(), **settings})
+
+    def _add_groups(self) -> None:
+        self.auth = Auth(self)
+        self.trading_sessions = TradingSessions(self)
+        self.user = User(self)
+        self.indicators = Indicators(self)
+        self.leaderboard = Leaderboard(self)
+        self.referrals = Referrals(self)
+        self.usdc_verification = UsdcVerification(self)
+        self.health = Health(self)
+
+    async def send(self, request: Request[T]) -> T:
+        """Make a call that was built beforehand and return what its method would have returned.
+
+            request = TradingSessions.create.request(budget=100, profit_target=40, asset="BTC")
+            session = await alura.send(request)
+
+        Args:
+            request: of an endpoint's `request(…)`, or of a `Route` of your own.
+
+        Raises:
+            AluraError: what the endpoint's method raises.
+        """
+        return await self._road.travel(request, self._time_limit(request))
+
+    async def send_raw(self, request: Request[T]) -> Reply[T]:
+        """Make a call and return the complete reply, whatever its status: status, headers, bytes, and `decode()`.
+
+        A 401 still signs in, where that is possible, and calls once more.
+
+        Args:
+            request: of an endpoint's `request(…)`, or of a `Route` of your own.
+
+        Raises:
+            TransportError: no complete reply came.
+            OutcomeUnknownError: no complete reply came to a call that must not be made twice.
+            CredentialsNeededError: the call needs a token, and there is neither one nor a wallet.
+            SignInError: the sign-in failed.
+        """
+        return await self._road.carry(request, self._time_limit(request))
+
+    def with_options(
+        self,
+        *,
+        timeout: TimeoutLike | None = None,
+        assets: Mapping[str, int] | None = None,
+        poll_interval: float | None = None,
+    ) -> Self:
+        """Return a client with other options and the same connections and token. It need not be closed.
+
+            profile = await alura.with_options(timeout=2).user.profile()
+
+        Args:
+            timeout: seconds that bound every call, or `Timeouts`.
+            assets: which index a symbol has.
+            poll_interval: seconds between two reads of `watch…` and `wait_…`.
+
+        Raises:
+            ConfigurationError: a value cannot be used.
+        """
+        view = object.__new__(type(self))
+        view._options = self._options.changed(timeout, assets, poll_interval)
+        view._origin = self._origin
+        view._road = self._road
+        view._owns_road = False
+        view._add_groups()
+        return view
+
+    @property
+    def assets(self) -> Assets:
+        """Which index a symbol has."""
+        return self._options.assets
+
+    @property
+    def poll_interval(self) -> float:
+        """Seconds between two reads of `watch…` and `wait_…`."""
+        return self._options.poll_interval
+
+    @property
+    def base_url(self) -> str:
+        """The server."""
+        return str(self._origin)
+
+    async def _login(self) -> None:
+        """For `auth.login()`."""
+        await self._road.login()
+
+    def _logout(self) -> None:
+        """For `auth.logout()`."""
+        self._road.tokens.forget()
+
+    def _after_fork(self) -> None:
+        """Go on in a child process, without the parent's connections and with its token."""
+        self._road.restart()
+
+    async def close(self) -> None:
+        """Close the connections; calls made later raise `ClosedError`. Closing twice, or a `with_options`
+        view, does nothing.
+        """
+        if self._owns_road:
+            await self._road.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def _time_limit(self, request: Request[Any]) -> float:
+        timeouts = self._options.timeouts
+        return timeouts.create if request.route.creates else timeouts.call
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self._origin}{' (closed)' if self._road.closed else ''}>"
+
+
+def settings_from_env() -> dict[str, Any]:
+    """The settings that the environment gives.
+
+    Raises:
+        ConfigurationError: both a key and a keystore are set, or a keystore without its password.
+    """
+    settings: dict[str, Any] = {}
+    environment = os.environ
+    if url := environment.get("ALURA_BASE_URL"):
+        settings["base_url"] = url
+    if token := environment.get("ALURA_TOKEN"):
+        settings["token"] = token
+    key, keystore = environment.get("ALURA_PRIVATE_KEY"), environment.get("ALURA_KEYSTORE")
+    if key and keystore:
+        raise ConfigurationError("ALURA_PRIVATE_KEY and ALURA_KEYSTORE are both set: unset one of them")
+    if key:
+        settings["wallet"] = key
+    elif keystore:
+        password = environment.get("ALURA_KEYSTORE_PASSWORD")
+        if password is None:
+            raise ConfigurationError("ALURA_KEYSTORE is set, and ALURA_KEYSTORE_PASSWORD is not")
+        settings["wallet"] = Keystore(keystore, password)
+    return settings

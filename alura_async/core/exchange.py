@@ -1,0 +1,209 @@
+"""Sends one request and reads one reply. What to conclude from either, and every other rule, lives elsewhere.
+
+Two aiohttp sessions, because a stray response on an idle pooled connection is taken as the answer to the next request:
+READ and REPEATABLE calls share a keep-alive pool; a ONCE call has a connection of its own, which nobody used before
+it and nobody uses after it. That costs a handshake, and is worth it where money moves.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import AsyncGenerator
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import aiohttp
+from yarl import URL
+
+from .._version import __version__
+from .outcome import Attempt, BodyTooLarge, Reply
+from .request import Effect, Request
+
+if TYPE_CHECKING:
+    from .settings import Connection, Timeouts
+    from .token import Token
+
+T = TypeVar("T")
+
+# Node servers close idle connections at 5 s; aiohttp's own 15 s would send calls into closed ones.
+_KEEP_ALIVE_S = 4.0
+
+USER_AGENT = f"alura-async/{__version__}"
+_HEADERS = {"User-Agent": USER_AGENT, "Accept": "application/json"}
+
+# Failures of connecting: nothing of the request can have left.
+_NOT_CONNECTED = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ClientProxyConnectionError,
+    aiohttp.ClientHttpProxyError,
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.InvalidURL,
+)
+
+
+class Exchange:
+    """The connections to one server. Opened on first use, in the loop that uses them."""
+
+    def __init__(self, connection: Connection, timeouts: Timeouts) -> None:
+        self._connection = connection
+        self._timeouts = timeouts
+        self._cap = connection.max_body_bytes
+        origin = connection.origin
+        self._scheme, self._host, self._port, self._prefix = origin.scheme, origin.host, origin.port, origin.prefix
+        self._sessions: _Sessions | None = None
+        self._guardian: AsyncGenerator[None, None] | None = None
+
+    async def send(self, request: Request[T], token: Token | None, attempt: Attempt) -> Reply[T]:
+        """Send a request once and read the whole reply.
+
+        Args:
+            request: what to send.
+            token: the token to send along, or None.
+            attempt: is told when the request leaves.
+
+        Raises:
+            aiohttp.ClientError, OSError, TimeoutError, BodyTooLarge: no complete reply came.
+        """
+        sessions = self._sessions
+        if sessions is None:
+            sessions = await self._open()
+        headers = dict(_HEADERS)
+        if token is not None:
+            headers["Authorization"] = token.header
+        if request.body is not None:
+            headers["Content-Type"] = "application/json"
+        # `encoded=True` keeps `%2F` in a segment as it is, and costs half of what parsing text costs.
+        url = URL.build(
+            scheme=self._scheme,
+            host=self._host,
+            port=self._port,
+            path=self._prefix + request.path,
+            query_string=request.query,
+            encoded=True,
+        )
+        if request.route.effect is Effect.ONCE:
+            # The trace tells the attempt when the headers leave; only these calls pay for one.
+            response = await sessions.once.post(
+                url, data=request.body, headers=headers, allow_redirects=False, trace_request_ctx=attempt
+            )
+        else:
+            attempt.sent = True
+            try:
+                if request.body is None and request.route.method == "GET":
+                    response = await sessions.read.get(url, headers=headers, **sessions.read_options)
+                else:
+                    response = await sessions.read.post(
+                        url, data=request.body, headers=headers, **sessions.read_options
+                    )
+            except _NOT_CONNECTED:
+                attempt.sent = False
+                raise
+        return Reply(request, response.status, response.headers, await self._read(response))
+
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+        """Read a body up to the cap, which counts decompressed bytes: a compressed megabyte may hold a gigabyte."""
+        try:
+            content = response.content
+            body = await content.readany()
+            if content.at_eof() and len(body) <= self._cap:
+                return body
+            chunks = [body]
+            size = len(body)
+            while True:
+                if size > self._cap:
+                    raise BodyTooLarge(f"the reply's body is larger than max_body_bytes={self._cap}")
+                chunk = await content.readany()
+                if not chunk:
+                    return b"".join(chunks)
+                chunks.append(chunk)
+                size += len(chunk)
+        except BaseException:
+            response.close()
+            raise
+
+    async def _open(self) -> _Sessions:
+        sessions = self._sessions = _Sessions(self._connection, self._timeouts)
+        self._guardian = _guard(sessions)
+        await anext(self._guardian)
+        return sessions
+
+    async def close(self) -> None:
+        """Close what is ours. A session or connector that the user gave stays open."""
+        sessions, guardian = self._sessions, self._guardian
+        if sessions is None or guardian is None or sessions.closed:
+            return
+        await sessions.close()
+        await guardian.aclose()
+
+
+class _Sessions:
+    """The two aiohttp sessions, and which parts of them are ours to close."""
+
+    def __init__(self, connection: Connection, timeouts: Timeouts) -> None:
+        self.closed = False
+        ssl_setting: Any = True if connection.ssl_context is None else connection.ssl_context
+        common: dict[str, Any] = {
+            "cookie_jar": aiohttp.DummyCookieJar(),
+            "trust_env": connection.trust_env,
+            "proxy": connection.proxy,
+        }
+        # The total is ours to keep (core/deadline.py): it also bounds waiting for a token.
+        read_timeout = aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect, sock_read=timeouts.read)
+        once_timeout = aiohttp.ClientTimeout(
+            total=None, connect=timeouts.connect, sock_connect=timeouts.connect, sock_read=timeouts.read
+        )
+        self.read_options: dict[str, Any] = {"allow_redirects": False, "timeout": read_timeout}
+        self._owned: list[aiohttp.ClientSession] = []
+        if connection.session is not None:
+            self.read = connection.session
+            # Whatever the user's session does by default, a reply must come as it is.
+            self.read_options |= {"raise_for_status": False, "auto_decompress": True}
+        else:
+            self.read = aiohttp.ClientSession(
+                connector=connection.connector
+                or aiohttp.TCPConnector(keepalive_timeout=_KEEP_ALIVE_S, ssl=ssl_setting),
+                connector_owner=connection.connector is None,
+                **common,
+            )
+            self._owned.append(self.read)
+        trace = aiohttp.TraceConfig()
+        trace.on_request_headers_sent.append(_headers_sent)
+        self.once = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(force_close=True, limit=0, ssl=ssl_setting),
+            timeout=once_timeout,
+            trace_configs=[trace],
+            **common,
+        )
+        self._owned.append(self.once)
+
+    async def close(self) -> None:
+        self.closed = True
+        for session in self._owned:
+            await session.close()
+
+
+async def _headers_sent(session: aiohttp.ClientSession, context: SimpleNamespace, params: object) -> None:
+    context.trace_request_ctx.sent = True
+
+
+# Sessions that were neither closed nor reported yet. Held here so that aiohttp's own complaint about a forgotten
+# session can never come before ours.
+_open_sessions: set[_Sessions] = set()
+
+
+async def _guard(sessions: _Sessions) -> AsyncGenerator[None, None]:
+    """Closes sessions that their owner forgot: asyncio finishes its generators when they are collected and
+    when the loop ends.
+    """
+    _open_sessions.add(sessions)
+    try:
+        yield
+    finally:
+        _open_sessions.discard(sessions)
+        if not sessions.closed:
+            await sessions.close()
+            warnings.warn(
+                "an AsyncAlura client was not closed: use `async with AsyncAlura(…)`, or `await alura.close()`",
+                ResourceWarning,
+                stacklevel=2,
+            )

@@ -1,0 +1,367 @@
+"""What became of a call: one pure function from a complete reply to a value or an error, one for a reply that was lost.
+
+The rules are those of the measured table in which aiohttp's reports are set against what a server had really read:
+
+- the request's headers were not written: NOT_SENT
+- written, and no complete, trustworthy reply: UNKNOWN
+- a complete reply is judged by a documented message first, then by its status; a success with readable content is DONE
+  even if its shape is new to us
+
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from ..errors import (
+    BadRequestError,
+    BodyTooLargeError,
+    BuilderFeeError,
+    CallError,
+    CallTimeoutError,
+    DuplicateAssetError,
+    ForbiddenError,
+    NotFoundError,
+    NotSentError,
+    Outcome,
+    OutcomeUnknownError,
+    RateLimitedError,
+    RefusedError,
+    ResponseError,
+    ServerError,
+    ShapeError,
+    TransportError,
+    UnauthorizedError,
+    UnprocessableError,
+)
+from .decode import Mismatch, fit, parse
+from .request import Effect, Request
+from .text import clip, printable, redact, shown_body
+
+T = TypeVar("T")
+
+_BY_STATUS: dict[int, type[ResponseError]] = {
+    400: BadRequestError,
+    401: UnauthorizedError,
+    403: ForbiddenError,
+    404: NotFoundError,
+    422: UnprocessableError,
+    429: RateLimitedError,
+}
+
+# Documented messages, which decide before the status does: the status that carries them is not documented.
+_DUPLICATE_ASSET = "duplicate asset index"
+_BUILDER_FEE = "builder fee approval failed"
+# The server passes on that a call of its own failed; its part may be done and the rest not.
+_RELAYED = re.compile(r"http request failed|upstream|status(?: code)? (?:429|5\d\d)\b", re.IGNORECASE)
+
+_MESSAGE_FIELDS = ("message", "messages", "error", "errors", "detail", "details", "description", "title", "reason")
+_TAG = re.compile(r"<(?:script|style)\b.*?(?:</(?:script|style)>|$)|<[^>]*>", re.IGNORECASE | re.DOTALL)
+_MAX_MESSAGES = 20
+_MAX_MESSAGE = 500
+
+
+class Reply(msgspec.Struct, Generic[T], frozen=True):
+    """A complete reply, as it came.
+
+    Attributes:
+        request: what it is the reply to.
+        status: the HTTP status.
+        headers: the HTTP headers; names in any case.
+        body: the body, decompressed.
+    """
+
+    request: Request[T]
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def decode(self) -> T:
+        """Return what the method of this endpoint would have returned, or raise what it would have raised.
+
+        Raises:
+            CallError: the reply is not a success, or of no known shape.
+        """
+        return conclude(self)
+
+    def json(self) -> Any:
+        """Return the body as plain values, numbers with a fraction as `Decimal`.
+
+        Raises:
+            ShapeError: the body is not JSON.
+        """
+        try:
+            return parse(self.body)
+        except msgspec.DecodeError as error:
+            raise _error(ShapeError, self, f"the body is not JSON: {error}", Outcome.UNKNOWN, raw=self.body) from None
+
+    def __repr__(self) -> str:
+        return f"<Reply {self.status} to {self.request.method} {self.request.path} ({len(self.body)} bytes)>"
+
+
+def conclude(reply: Reply[T]) -> T:
+    """Turn a complete reply into its value.
+
+    Raises:
+        CallError: the reply is not a success, or of no known shape; `outcome` says what became of the call.
+    """
+    if not 200 <= reply.status < 300:
+        raise _failure(reply)
+    route = reply.request.route
+    try:
+        value: T = route.decoder.decode(reply.body)
+    except msgspec.DecodeError:
+        return _read_unexpected(reply)
+    if route.says_ok and value.ok is False:  # type: ignore[attr-defined]
+        raise _refused(reply)
+    return value
+
+
+def lost(request: Request[Any], error: BaseException, *, sent: bool) -> CallError:
+    """The error of a call to which no complete, trustworthy reply came.
+
+    Args:
+        request: the call.
+        error: why no reply came.
+        sent: whether the request's headers may have been written.
+    """
+    facts: dict[str, Any] = {"method": request.method, "path": request.path}
+    why = clip(printable(redact(str(error))), 200) or type(error).__name__
+    call = f"{request.method} {request.path}"
+    if not sent:
+        return NotSentError(f"{call} was not sent: {why}", outcome=Outcome.NOT_SENT, **facts)
+    if request.route.effect is Effect.ONCE:
+        return OutcomeUnknownError(_unknown_text(call, f"no complete reply came: {why}"), **facts)
+    if isinstance(error, BodyTooLarge):
+        return BodyTooLargeError(f"{call}: {why}", **facts)
+    if isinstance(error, TimeoutError):
+        return CallTimeoutError(f"{call}: no complete reply in time: {why}", **facts)
+    return TransportError(f"{call}: no complete reply: {why}", **facts)
+
+
+class Attempt:
+    """What is known of one sending while it goes on.
+
+    `sent` is true as soon as the request's headers may have been written. It never says no wrongly.
+    """
+
+    __slots__ = ("sent",)
+
+    def __init__(self) -> None:
+        self.sent = False
+
+
+class BodyTooLarge(Exception):
+    """A reply's decoded body passed the cap."""
+
+
+def _failure(reply: Reply[Any]) -> CallError:
+    status = reply.status
+    messages = messages_of(reply.body)
+    documented = _documented(reply, messages)
+    if documented is not None:
+        return documented
+    said = "; ".join(messages)
+    text = f"{status}{_phrase(status)}{': ' + said if said else ''}"
+    if reply.request.route.effect is Effect.ONCE:
+        if status not in _BY_STATUS or _RELAYED.search(said):
+            call = f"{reply.request.method} {reply.request.path}"
+            return _error(OutcomeUnknownError, reply, _unknown_text(call, f"the reply is {text}"), Outcome.UNKNOWN)
+        return _error(_BY_STATUS[status], reply, text, Outcome.REJECTED)
+    if status >= 500:
+        return _error(ServerError, reply, text, Outcome.UNKNOWN)
+    if 300 <= status < 400:
+        text += "; redirects are not followed: check base_url"
+    return _error(_BY_STATUS.get(status, ResponseError), reply, text, Outcome.REJECTED)
+
+
+def _read_unexpected(reply: Reply[T]) -> T:
+    """A success whose body is not exactly of the expected shape."""
+    request = reply.request
+    returns = request.route.returns
+    if not reply.body.strip():
+        # NestJS sends an empty body where a handler returns null.
+        if _accepts_none(returns):
+            return None  # type: ignore[return-value]
+        raise _error(ShapeError, reply, "succeeded with an empty body", Outcome.DONE)
+    try:
+        value = parse(reply.body)
+    except msgspec.DecodeError:
+        raise _unreadable(reply) from None
+    if isinstance(value, dict) and (value.get("success") is False or value.get("ok") is False):
+        raise _refused(reply)
+    try:
+        fitted: T = fit(value, returns)
+        return fitted
+    except Mismatch as mismatch:
+        documented = _documented(reply, messages_of(reply.body))
+        if documented is not None:
+            raise documented from None
+        raise _error(
+            ShapeError, reply, f"succeeded, but its body has an unknown shape: {mismatch}", Outcome.DONE, raw=reply.body
+        ) from None
+
+
+def _unreadable(reply: Reply[Any]) -> CallError:
+    """A success whose body is not JSON: cut short, or never meant to be."""
+    announced = reply.headers.get("Content-Type", "")
+    if "json" not in announced.lower() and announced:
+        return _error(ShapeError, reply, "succeeded, but its body is not JSON", Outcome.DONE, raw=reply.body)
+    why = "the body is not valid JSON: it was cut short or garbled"
+    if reply.request.route.effect is Effect.ONCE:
+        call = f"{reply.request.method} {reply.request.path}"
+        return _error(OutcomeUnknownError, reply, _unknown_text(call, why), Outcome.UNKNOWN)
+    return _error(TransportError, reply, why, Outcome.UNKNOWN)
+
+
+def _refused(reply: Reply[Any]) -> CallError:
+    """A 2xx that says it failed."""
+    messages = messages_of(reply.body)
+    documented = _documented(reply, messages)
+    if documented is not None:
+        return documented
+    text = f"{reply.status}, but the body says that the call failed: {'; '.join(messages) or 'it does not say why'}"
+    if reply.request.route.effect is Effect.ONCE:
+        call = f"{reply.request.method} {reply.request.path}"
+        return _error(OutcomeUnknownError, reply, _unknown_text(call, text), Outcome.UNKNOWN)
+    return _error(RefusedError, reply, text, Outcome.REJECTED)
+
+
+def _documented(reply: Reply[Any], messages: tuple[str, ...]) -> CallError | None:
+    said = "; ".join(messages)
+    folded = said.casefold()
+    if _DUPLICATE_ASSET in folded:
+        return _error(DuplicateAssetError, reply, f"{reply.status}: {said}", Outcome.REJECTED)
+    if _BUILDER_FEE in folded:
+        call = f"{reply.request.method} {reply.request.path}"
+        return _error(
+            BuilderFeeError, reply, _unknown_text(call, f"the reply is {reply.status}: {said}"), Outcome.UNKNOWN
+        )
+    return None
+
+
+def _unknown_text(call: str, why: str) -> str:
+    return (
+        f"{call} was sent, and {why}. It may or may not have been carried out: read the state (active sessions, "
+        "current trade, balance) before you call again"
+    )
+
+
+E = TypeVar("E", bound=CallError)
+
+
+def _error(kind: type[E], reply: Reply[Any], text: str, outcome: Outcome, **facts: Any) -> E:
+    request = reply.request
+    prefix = "" if text.startswith(request.method + " ") else f"{request.method} {request.path}: "
+    return kind(
+        prefix + text,
+        method=request.method,
+        path=request.path,
+        status=reply.status,
+        messages=messages_of(reply.body) if not 200 <= reply.status < 300 or kind is not ShapeError else (),
+        retry_after=retry_after(reply.headers),
+        outcome=outcome,
+        body=shown_body(reply.body),
+        **facts,
+    )
+
+
+def _accepts_none(returns: Any) -> bool:
+    return type(None) in getattr(returns, "__args__", ())
+
+
+def _phrase(status: int) -> str:
+    try:
+        return f" {HTTPStatus(status).phrase}"
+    except ValueError:
+        return ""
+
+
+def messages_of(body: bytes) -> tuple[str, ...]:
+    """The server's messages, whatever form they have: text, a list, nested objects, plain text, HTML, or nothing.
+
+    NestJS answers `{"statusCode": 400, "message": "…" | ["…", "…"], "error": "Bad Request"}` [conv].
+    """
+    try:
+        value = parse(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        text = _TAG.sub(" ", body[:20_000].decode("utf-8", "replace"))
+        return _clean([" ".join(text.split())])
+    except RecursionError:
+        return ()
+    return _clean(_texts(value, depth=0))
+
+
+def _texts(value: Any, depth: int) -> Iterable[str]:
+    if isinstance(value, str):
+        yield value
+    elif depth > 6:
+        return
+    elif isinstance(value, list):
+        for item in value[:_MAX_MESSAGES]:
+            yield from _texts(item, depth + 1)
+    elif isinstance(value, dict):
+        for name in _MESSAGE_FIELDS:
+            if name in value:
+                found = [text for text in _texts(value[name], depth + 1) if text.strip()]
+                if found:
+                    yield from found
+                    return
+        # class-validator's own form: {"property": "budget", "constraints": {"min": "budget must not be …"}}
+        for item in list(value.values())[:_MAX_MESSAGES]:
+            if isinstance(item, dict | list):
+                yield from _texts(item, depth + 1)
+            elif isinstance(item, str) and depth > 1:
+                yield item
+
+
+def _clean(texts: Iterable[str]) -> tuple[str, ...]:
+    cleaned: list[str] = []
+    for text in texts:
+        text = clip(printable(redact(text.strip())), _MAX_MESSAGE)
+        if text and text not in cleaned:
+            cleaned.append(text)
+        if len(cleaned) == _MAX_MESSAGES:
+            break
+    return tuple(cleaned)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait, of `Retry-After` or the longest of its suffixed forms; None where nothing sensible is said.
+
+    NestJS's throttler names its header after the throttler that refused: `Retry-After-short` [conv].
+    """
+    waits: list[float] = []
+    for name, value in headers.items():
+        if name.lower().startswith("retry-after"):
+            seconds = _seconds(value, headers.get("Date"))
+            if seconds is not None:
+                waits.append(seconds)
+    return max(waits, default=None)
+
+
+def _seconds(value: str, date: str | None) -> float | None:
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            # Against the server's own clock, where it tells: ours may be wrong.
+            now = parsedate_to_datetime(date) if date else None
+            at = parsedate_to_datetime(value)
+        except (ValueError, TypeError, OverflowError):
+            return None
+        if at.tzinfo is None or (now is not None and now.tzinfo is None):
+            return None
+        if now is None:
+            from datetime import UTC, datetime
+
+            now = datetime.now(UTC)
+        seconds = max(0.0, (at - now).total_seconds())
+    return seconds if math.isfinite(seconds) and 0 <= seconds <= 86_400 else None

@@ -1,0 +1,160 @@
+"""The road of a request, from a group's method to its result. Read this first.
+
+    group method → Request → token → exchange → outcome → decode → value
+
+Each stop is a file that knows nothing of the others: `request.py` makes the call a value, `token.py` has a token for
+it, `exchange.py` sends it once and reads the reply, `outcome.py` says what became of it, and `decode.py` what it
+returned. The stops for guarding, journalling, retrying and pacing a call stand between the request and the token.
+
+One time limit (`deadline.py`) holds for the whole road.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from ..errors import AluraError, ClosedError, CredentialsNeededError, UsageError
+from .deadline import Deadline, Deadlines
+from .outcome import Attempt, Reply, conclude, lost
+from .request import Access, Request
+from .token import NEEDS_CREDENTIALS, TokenLock
+
+if TYPE_CHECKING:
+    from ..groups.auth import SignIn
+    from ..secret import Secret
+    from .exchange import Exchange
+    from .settings import Connection, Timeouts
+
+T = TypeVar("T")
+
+
+class Road:
+    """One client's road. It belongs to the event loop that first uses it.
+
+    Args:
+        connection: how the server is reached.
+        timeouts: limits of connecting and reading.
+        sign_in: signs in, given this road; None without a wallet.
+        token: a token that was obtained elsewhere.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        timeouts: Timeouts,
+        sign_in: Callable[[Road], Awaitable[SignIn]] | None,
+        token: str | Secret | None,
+    ) -> None:
+        self._connection = connection
+        self._timeouts = timeouts
+        self.tokens = TokenLock(None if sign_in is None else lambda: sign_in(self), token)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._exchange: Exchange
+        self._deadlines: Deadlines
+        self.closed = False
+
+    async def travel(self, request: Request[T], timeout: float) -> T:
+        """Make a call and return what it returns.
+
+        Raises:
+            AluraError: see the tree in `errors.py`.
+        """
+        reply = await self.carry(request, timeout)
+        if reply.status == 401 and request.route.access is Access.OPTIONAL and not self._has_credentials:
+            # The document does not say which of these calls need a token; the server has now.
+            raise CredentialsNeededError(f"{request.method} {request.path}: {NEEDS_CREDENTIALS}")
+        return conclude(reply)
+
+    async def carry(self, request: Request[T], timeout: float) -> Reply[T]:
+        """Make a call and return the complete reply, whatever its status.
+
+        Args:
+            request: the call.
+            timeout: seconds for all of it, a sign-in included.
+
+        Raises:
+            NotSentError, TransportError, OutcomeUnknownError: no complete reply came.
+            CredentialsNeededError, SignInError: there is no token for it.
+        """
+        self._open()
+        access = request.route.access
+        attempt = Attempt()
+        try:
+            with self.within(timeout):
+                token = None if access is Access.PUBLIC else await self.tokens.get(access)
+                reply = await self._exchange.send(request, token, attempt)
+                if reply.status != 401 or access is Access.PUBLIC:
+                    if token is not None and not token.proven:
+                        self.tokens.prove(token)
+                    return reply
+                # A complete 401 means that the server did not act, so calling again is safe for every call. Once: a
+                # server that refuses a token which it has just given is not asked a third time.
+                attempt = Attempt()
+                renewed = await self.tokens.renew(token)
+                if renewed is None:
+                    return reply
+                reply = await self._exchange.send(request, renewed, attempt)
+                if reply.status == 401:
+                    self.tokens.refuse(renewed)
+                else:
+                    self.tokens.prove(renewed)
+                return reply
+        except AluraError:
+            raise
+        except Exception as error:
+            # Whatever aiohttp, the sockets or the time limit report becomes one of the few things a user can act on.
+            raise lost(request, error, sent=attempt.sent) from error
+
+    def within(self, seconds: float) -> Deadline:
+        """A time limit on this road's loop, for a `with` block."""
+        return self._deadlines.within(seconds)
+
+    @property
+    def _has_credentials(self) -> bool:
+        return self.tokens.can_sign_in or self.tokens.held is not None
+
+    async def login(self) -> None:
+        """Sign in now, whatever token is held.
+
+        Raises:
+            CredentialsNeededError: there is no wallet.
+            SignInError: the sign-in failed.
+        """
+        self._open()
+        await self.tokens.login()
+
+    def _open(self) -> None:
+        """Make the road ready in the loop of the first call. Does nothing afterwards."""
+        loop = asyncio.get_running_loop()
+        if loop is self._loop:
+            return
+        if self.closed:
+            raise ClosedError("this client was closed: make a new one")
+        if self._loop is not None:
+            raise UsageError(
+                "this client was first used on another event loop, and its connections belong to that one: make a "
+                "client for each loop, inside it: `async with AsyncAlura(…) as alura`"
+            )
+        # aiohttp is imported by the first call, not by `import alura_async`.
+        from .exchange import Exchange
+
+        self._loop = loop
+        self._exchange = Exchange(self._connection, self._timeouts)
+        self._deadlines = Deadlines(loop)
+
+    async def close(self) -> None:
+        """Stop a sign-in, close the connections. Calls made later raise `ClosedError`."""
+        self.closed = True
+        if self._loop is None:
+            return
+        await self.tokens.close()
+        await self._exchange.close()
+        self._deadlines.close()
+        self._loop = None
+
+    def restart(self) -> None:
+        """Begin anew in a child process: nothing of the parent's connections and tasks, but its token."""
+        self.tokens = self.tokens.anew()
+        self._loop = None

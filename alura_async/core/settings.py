@@ -1,0 +1,188 @@
+"""A client's settings, checked before anything is opened."""
+
+from __future__ import annotations
+
+import ipaddress
+import ssl
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
+from urllib.parse import urlsplit
+
+import msgspec
+
+from ..assets import DEFAULT_ASSETS, Assets
+from ..errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import aiohttp
+
+TESTNET_URL = "https://testnet-api.alura.fun"
+"""The documented server."""
+
+
+class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
+    """Time limits, in seconds.
+
+    `call`, `create` and `sign_in` bound a whole call, with everything that it waits for.
+
+    Attributes:
+        call: a call.
+        create: a call that opens a session: what was held up must not go out late.
+        sign_in: a sign-in, which is three steps.
+        connect: connecting.
+        read: silence of the server while a reply is awaited.
+
+    Raises:
+        ConfigurationError: not a finite number above 0.
+    """
+
+    call: float = 30.0
+    create: float = 10.0
+    sign_in: float = 20.0
+    connect: float = 5.0
+    read: float = 10.0
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+                raise ConfigurationError(f"timeout {name}={value!r}: give a finite number of seconds above 0")
+
+
+TimeoutLike: TypeAlias = float | Timeouts
+"""Time limits: `Timeouts`, or seconds that bound every call."""
+
+
+def as_timeouts(value: TimeoutLike, base: Timeouts | None = None) -> Timeouts:
+    """Time limits of what a user gave: a plain number bounds every call, creates too."""
+    if isinstance(value, Timeouts):
+        return value
+    base = base or Timeouts()
+    return msgspec.structs.replace(base, call=value, create=value)
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """What `with_options` can change: it concerns calls, not connections."""
+
+    timeouts: Timeouts
+    assets: Assets
+    poll_interval: float
+
+    def changed(
+        self,
+        timeout: TimeoutLike | None = None,
+        assets: Mapping[str, int] | None = None,
+        poll_interval: float | None = None,
+    ) -> Options:
+        """The same with some of them changed."""
+        return options(
+            timeout=self.timeouts if timeout is None else as_timeouts(timeout, self.timeouts),
+            assets=self.assets if assets is None else assets,
+            poll_interval=self.poll_interval if poll_interval is None else poll_interval,
+        )
+
+
+def options(
+    timeout: TimeoutLike | None = None, assets: Mapping[str, int] | None = None, poll_interval: float = 2.0
+) -> Options:
+    """Make options of what a user gave.
+
+    Raises:
+        ConfigurationError: a value cannot be used.
+    """
+    if isinstance(poll_interval, bool) or not isinstance(poll_interval, int | float) or not poll_interval > 0:
+        raise ConfigurationError(f"poll_interval={poll_interval!r}: give a number of seconds above 0")
+    if assets is None:
+        table = DEFAULT_ASSETS
+    else:
+        table = assets if isinstance(assets, Assets) else Assets(assets)
+    return Options(
+        timeouts=Timeouts() if timeout is None else as_timeouts(timeout), assets=table, poll_interval=poll_interval
+    )
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """Where the server is.
+
+    Attributes:
+        scheme: `https`, or `http`.
+        host: name or address, without brackets.
+        port: the port, or None for the scheme's own.
+        prefix: the path below which the API lives, without a slash at its end; mostly empty.
+    """
+
+    scheme: str
+    host: str
+    port: int | None
+    prefix: str
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}{'' if self.port is None else f':{self.port}'}{self.prefix}"
+
+
+def origin(base_url: str, allow_http: Iterable[str] = ()) -> Origin:
+    """Take a base URL apart.
+
+    Raises:
+        ConfigurationError: not an absolute URL without user, query and fragment; or plain http to a host that is
+            neither loopback nor named in `allow_http`.
+    """
+    try:
+        parts = urlsplit(base_url)
+        port = parts.port
+    except ValueError as error:
+        raise ConfigurationError(f"base_url cannot be read ({error}): write it like {TESTNET_URL!r}") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigurationError(f"base_url={base_url!r}: write it like {TESTNET_URL!r}")
+    if parts.username is not None or parts.password is not None:
+        # The URL is not repeated here: it has a password in it.
+        raise ConfigurationError("base_url: leave the user name and password out; a wallet or a token signs you in")
+    if parts.query or parts.fragment or any(ord(character) <= 32 or ord(character) == 127 for character in base_url):
+        raise ConfigurationError(f"base_url={base_url!r}: leave out query, fragment and white space")
+    host = parts.hostname
+    allowed = {allow_http} if isinstance(allow_http, str) else set(allow_http)
+    if parts.scheme == "http" and not is_loopback(host) and host not in allowed:
+        raise ConfigurationError(
+            f"base_url={base_url!r}: plain http shows your token to everyone on the way; use https, or name the host: "
+            f"allow_http=[{host!r}]"
+        )
+    return Origin(parts.scheme, host, port, parts.path.rstrip("/"))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class Connection(msgspec.Struct, frozen=True, kw_only=True):
+    """How the server is reached. Fixed for a client's life."""
+
+    origin: Origin
+    proxy: str | None = None
+    trust_env: bool = False
+    ssl_context: ssl.SSLContext | None = None
+    max_body_bytes: int = 64 * 1024 * 1024
+    session: aiohttp.ClientSession | None = None
+    connector: aiohttp.BaseConnector | None = None
+
+    def __post_init__(self) -> None:
+        context: Any = self.ssl_context
+        if context is not None and (context.verify_mode is not ssl.CERT_REQUIRED or not context.check_hostname):
+            raise ConfigurationError(
+                "ssl_context does not check certificates and host names; add your authority to it instead: "
+                "ssl.create_default_context(cafile=…)"
+            )
+        if isinstance(self.max_body_bytes, bool) or not isinstance(self.max_body_bytes, int) or self.max_body_bytes < 1:
+            raise ConfigurationError(f"max_body_bytes={self.max_body_bytes!r}: give a whole number of bytes above 0")
+        if self.session is not None and self.connector is not None:
+            raise ConfigurationError("give a session or a connector, not both: a session has a connector of its own")
+
+    def __repr__(self) -> str:
+        # A proxy's URL may hold a password.
+        return f"<Connection to {self.origin}>"

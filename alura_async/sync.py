@@ -1,0 +1,428 @@
+"""`Alura`, the blocking client: the same surface, served by an event loop in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import sys
+import threading
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from concurrent.futures import wait as wait_for
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+
+from .assets import Assets
+from .client import AsyncAlura, settings_from_env
+from .core.outcome import Reply
+from .core.request import Request
+from .core.settings import TESTNET_URL, TimeoutLike
+from .core.surface import Sync
+from .errors import ClosedError, RunningLoopError
+from .groups.auth import Auth
+from .groups.health import Health
+from .groups.indicators import Indicators
+from .groups.leaderboard import Leaderboard
+from .groups.referrals import Referrals
+from .groups.trading_sessions import TradingSessions
+from .groups.usdc_verification import UsdcVerification
+from .groups.user import User
+from .wallet import check_challenge
+
+if TYPE_CHECKING:
+    import ssl
+    from contextlib import AbstractContextManager
+
+    import aiohttp
+    from anyio.from_thread import BlockingPortal
+
+    from .secret import Secret
+    from .wallet import ChallengeCheck, WalletLike
+
+T = TypeVar("T")
+
+# `Future.result()` cannot be interrupted on Windows, so waiting there looks up now and then.
+_WAIT_STEP_S = 0.2 if sys.platform == "win32" else None
+# How long an interrupted call may take to clean up, and a forgotten client to close.
+_CLEAN_UP_S = 2.0
+
+
+class Alura:
+    """A client of the Alura trading backend, for code that blocks.
+
+        with Alura(wallet="0x…") as alura:
+            session = alura.trading_sessions.create(budget=100, profit_target=40, asset="BTC")
+
+    The same methods as `AsyncAlura`, with the same arguments, results and errors. Any number of threads may share
+    one. Ctrl-C cancels the call that waits. After a fork the child goes on with connections of its own.
+
+    `close()` it, or use it in a `with` block; what is forgotten is closed when the process ends.
+
+    Args:
+        wallet: what signs you in: a private key as hex text, an eth-account `LocalAccount`, a `Keystore`, or any object
+            with `address` and an async `sign_message(text)`. Without one, public calls work.
+        token: a JWT that was obtained elsewhere, instead of a wallet or besides it.
+        base_url: the server; by default the documented testnet.
+        timeout: seconds that bound every call, or `Timeouts`; by default 30 s, 10 s for creates, 20 s for a sign-in.
+        assets: which index a symbol has, where the documented table is not yours.
+        poll_interval: seconds between two reads of `watch…` and `wait_…`.
+        referral_code: the code of whoever referred you; sent with the sign-in.
+        check_challenge: replaces the check of the text that the server wants signed; raises to refuse.
+        session: an `aiohttp.ClientSession` of yours for the calls that are safe to repeat. It is never closed here.
+            Calls that move money always have a connection of their own.
+        connector: likewise, an aiohttp connector of yours.
+        proxy: URL of a proxy.
+        trust_env: whether to take a proxy from the environment.
+        ssl_context: a TLS context that knows your own authority. One that does not check certificates is refused.
+        allow_http: hosts, besides loopback, that may be called without TLS.
+        max_body_bytes: the largest reply that is read, decompressed.
+        allow_running_loop: whether to serve a thread in which an event loop runs. A call blocks that loop, so this is
+            refused, except in IPython and Jupyter; notebooks of other makers (marimo, Spyder) need it.
+
+    Raises:
+        ConfigurationError: a setting cannot be used; the message says what to set instead.
+    """
+
+    auth: Auth[Sync]
+    trading_sessions: TradingSessions[Sync]
+    user: User[Sync]
+    indicators: Indicators[Sync]
+    leaderboard: Leaderboard[Sync]
+    referrals: Referrals[Sync]
+    usdc_verification: UsdcVerification[Sync]
+    health: Health[Sync]
+
+    def __init__(
+        self,
+        wallet: WalletLike | None = None,
+        *,
+        token: str | Secret | None = None,
+        base_url: str = TESTNET_URL,
+        timeout: TimeoutLike | None = None,
+        assets: Mapping[str, int] | None = None,
+        poll_interval: float = 2.0,
+        referral_code: str | None = None,
+        check_challenge: ChallengeCheck = check_challenge,
+        session: aiohttp.ClientSession | None = None,
+        connector: aiohttp.BaseConnector | None = None,
+        proxy: str | None = None,
+        trust_env: bool = False,
+        ssl_context: ssl.SSLContext | None = None,
+        allow_http: Iterable[str] = (),
+        max_body_bytes: int = 64 * 1024 * 1024,
+        allow_running_loop: bool = False,
+    ) -> None:
+        self._core = AsyncAlura(
+            wallet,
+            token=token,
+            base_url=base_url,
+            timeout=timeout,
+            assets=assets,
+            poll_interval=poll_interval,
+            referral_code=referral_code,
+            check_challenge=check_challenge,
+            session=session,
+            connector=connector,
+            proxy=proxy,
+            trust_env=trust_env,
+            ssl_context=ssl_context,
+            allow_http=allow_http,
+            max_body_bytes=max_body_bytes,
+        )
+        self._thread = _LoopThread(self._core, allow_running_loop)
+        self._owns_thread = True
+        self._add_groups()
+
+    @classmethod
+    def from_env(cls, **settings: Any) -> Self:
+        """Make a client of environment variables.
+
+        `ALURA_BASE_URL`, `ALURA_PRIVATE_KEY`, `ALURA_KEYSTORE` with `ALURA_KEYSTORE_PASSWORD`, and `ALURA_TOKEN`;
+        each may be missing.
+
+        Args:
+            settings: settings of the client, which have the last word.
+
+        Raises:
+            ConfigurationError: a value cannot be used, or both a key and a keystore are set.
+        """
+        return cls(**{**settings_from_env(), **settings})
+
+    def _add_groups(self) -> None:
+        core = self._core
+        self.auth = Auth(self, core.auth)
+        self.trading_sessions = TradingSessions(self, core.trading_sessions)
+        self.user = User(self, core.user)
+        self.indicators = Indicators(self, core.indicators)
+        self.leaderboard = Leaderboard(self, core.leaderboard)
+        self.referrals = Referrals(self, core.referrals)
+        self.usdc_verification = UsdcVerification(self, core.usdc_verification)
+        self.health = Health(self, core.health)
+
+    def send(self, request: Request[T]) -> T:
+        """Make a call that was built beforehand and return what its method would have returned.
+
+            request = TradingSessions.create.request(budget=100, profit_target=40, asset="BTC")
+            session = alura.send(request)
+
+        Args:
+            request: of an endpoint's `request(…)`, or of a `Route` of your own.
+
+        Raises:
+            AluraError: what the endpoint's method raises.
+        """
+        result: T = self._thread.run(self._core.send, request)
+        return result
+
+    def send_raw(self, request: Request[T]) -> Reply[T]:
+        """Make a call and return the complete reply, whatever its status: status, headers, bytes, and `decode()`.
+
+        A 401 still signs in, where that is possible, and calls once more.
+
+        Args:
+            request: of an endpoint's `request(…)`, or of a `Route` of your own.
+
+        Raises:
+            TransportError: no complete reply came.
+            OutcomeUnknownError: no complete reply came to a call that must not be made twice.
+            CredentialsNeededError: the call needs a token, and there is neither one nor a wallet.
+            SignInError: the sign-in failed.
+        """
+        return self._thread.run(self._core.send_raw, request)
+
+    def with_options(
+        self,
+        *,
+        timeout: TimeoutLike | None = None,
+        assets: Mapping[str, int] | None = None,
+        poll_interval: float | None = None,
+    ) -> Self:
+        """Return a client with other options and the same connections and token. It need not be closed.
+
+            profile = alura.with_options(timeout=2).user.profile()
+
+        Args:
+            timeout: seconds that bound every call, or `Timeouts`.
+            assets: which index a symbol has.
+            poll_interval: seconds between two reads of `watch…` and `wait_…`.
+
+        Raises:
+            ConfigurationError: a value cannot be used.
+        """
+        view = object.__new__(type(self))
+        view._core = self._core.with_options(timeout=timeout, assets=assets, poll_interval=poll_interval)
+        view._thread = self._thread
+        view._owns_thread = False
+        view._add_groups()
+        return view
+
+    @property
+    def assets(self) -> Assets:
+        """Which index a symbol has."""
+        return self._core.assets
+
+    @property
+    def poll_interval(self) -> float:
+        """Seconds between two reads of `watch…` and `wait_…`."""
+        return self._core.poll_interval
+
+    @property
+    def base_url(self) -> str:
+        """The server."""
+        return self._core.base_url
+
+    def close(self) -> None:
+        """Close the connections; calls made later raise `ClosedError`. Closing twice, or a `with_options`
+        view, does nothing.
+        """
+        if self._owns_thread:
+            self._thread.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _run(self, function: Callable[..., Awaitable[T]], /, *args: Any, **kwargs: Any) -> T:
+        """Run what is written for the async surface. For the groups."""
+        return self._thread.run(function, *args, **kwargs)
+
+    def _iterate(self, batches: AsyncGenerator[Sequence[T], None], /) -> Stream[T]:
+        """Iterate over what is written for the async surface. For the groups."""
+        return Stream(self._thread, batches)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.base_url}{' (closed)' if self._thread.closed else ''}>"
+
+
+class Stream(Generic[T]):
+    """A plain iterator over what several calls bring; close it to stop early, by `close()` or by leaving a
+    `with` block.
+
+    It crosses to the loop's thread once for a reply, not once for an item.
+    """
+
+    def __init__(self, thread: _LoopThread, batches: AsyncGenerator[Sequence[T], None]) -> None:
+        self._thread = thread
+        self._batches = batches
+        self._ready: deque[T] = deque()
+        self._ended = False
+
+    def __iter__(self) -> Iterator[T]:
+        return self
+
+    def __next__(self) -> T:
+        while not self._ready:
+            if self._ended:
+                raise StopIteration
+            try:
+                batch = self._thread.run(anext, self._batches, None)
+            except BaseException:
+                # A generator that raised is at its end.
+                self._ended = True
+                raise
+            if batch is None:
+                self._ended = True
+            else:
+                self._ready.extend(batch)
+        return self._ready.popleft()
+
+    def close(self) -> None:
+        """Stop. Items that were read and not taken yet are dropped."""
+        self._ready.clear()
+        if not self._ended:
+            self._ended = True
+            if not self._thread.closed:
+                self._thread.run(self._batches.aclose)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class _LoopThread:
+    """The event loop that serves a blocking client, in a thread that starts with the first call."""
+
+    def __init__(self, core: AsyncAlura, allow_running_loop: bool) -> None:
+        self._core = core
+        self._allow_running_loop = allow_running_loop
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+        self._portal: BlockingPortal | None = None
+        self._context: AbstractContextManager[BlockingPortal] | None = None
+        self.closed = False
+
+    def run(self, function: Callable[..., Awaitable[T]], /, *args: Any, **kwargs: Any) -> T:
+        """Run a coroutine function on the loop and wait for its result.
+
+        Whatever interrupts the wait, Ctrl-C above all, cancels the call: an order does not go out after its
+        sender gave up.
+        """
+        if asyncio._get_running_loop() is not None:
+            self._refuse_running_loop()
+        portal = self._portal
+        if portal is None or self._pid != os.getpid():
+            portal = self._start()
+        try:
+            future: Future[T] = portal.start_task_soon(partial(_await, function, args, kwargs))
+        except RuntimeError:
+            if self.closed:
+                raise ClosedError("this client was closed while the call was being made") from None
+            raise
+        try:
+            return _result(future)
+        except BaseException:
+            if not future.done():
+                future.cancel()
+                # Let the cancelled call leave before its caller goes on.
+                wait_for([portal.start_task_soon(_take_turns)], _CLEAN_UP_S)
+            raise
+
+    def close(self) -> None:
+        """Close the client and stop the thread."""
+        with self._lock:
+            self.closed = True
+            context, portal = self._context, self._portal
+            self._context = self._portal = None
+            if context is None or portal is None or self._pid != os.getpid():
+                return
+        _open_threads.discard(self)
+        try:
+            _result(portal.start_task_soon(self._core.close))
+        finally:
+            context.__exit__(None, None, None)
+
+    def _start(self) -> BlockingPortal:
+        from anyio.from_thread import start_blocking_portal
+
+        if self._pid != os.getpid():
+            # A fork copies neither the thread nor what its loop was doing; a lock may have been held by another thread.
+            self._lock = threading.Lock()
+            self._pid = os.getpid()
+            self._context = self._portal = None
+            self._core._after_fork()
+        with self._lock:
+            if self.closed:
+                raise ClosedError("this client was closed: make a new one")
+            if self._portal is None:
+                self._context = start_blocking_portal("asyncio", name="alura-async")
+                self._portal = self._context.__enter__()
+                _open_threads.add(self)
+            return self._portal
+
+    def _refuse_running_loop(self) -> None:
+        if self._portal is not None and threading.current_thread().name == "alura-async":
+            raise RunningLoopError(
+                "the blocking client was called from its own event loop, where it would wait for itself"
+            )
+        if self._allow_running_loop or _in_ipython():
+            return
+        raise RunningLoopError(
+            "Alura blocks, and an event loop runs in this thread, which it would stop: use AsyncAlura and "
+            "await it. In a notebook that runs your cells inside a loop, use Alura(allow_running_loop=True)"
+        )
+
+
+async def _take_turns() -> None:
+    """Give every task that was woken before this one the time to end."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def _await(function: Callable[..., Awaitable[T]], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
+    return await function(*args, **kwargs)
+
+
+def _result(future: Future[T]) -> T:
+    """Wait for a future in a way that Ctrl-C can interrupt."""
+    while _WAIT_STEP_S is not None and not wait_for([future], _WAIT_STEP_S).done:
+        pass
+    return future.result()
+
+
+def _in_ipython() -> bool:
+    """Whether a cell of IPython or Jupyter is running: there people expect a blocking call to work."""
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and ipython.get_ipython() is not None
+
+
+_open_threads: set[_LoopThread] = set()
+
+
+@atexit.register
+def _close_forgotten() -> None:
+    for thread in list(_open_threads):
+        if thread._pid == os.getpid():
+            closing = threading.Thread(target=thread.close, daemon=True)
+            closing.start()
+            closing.join(_CLEAN_UP_S)
