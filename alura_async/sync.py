@@ -34,7 +34,6 @@ from .wallet import check_challenge
 
 if TYPE_CHECKING:
     import ssl
-    from contextlib import AbstractContextManager
 
     import aiohttp
     from anyio.from_thread import BlockingPortal
@@ -48,6 +47,7 @@ T = TypeVar("T")
 _WAIT_STEP_S = 0.2 if sys.platform == "win32" else None
 # How long an interrupted call may take to clean up, and a forgotten client to close.
 _CLEAN_UP_S = 2.0
+_THREAD_NAME = "alura-async"
 
 
 class Alura:
@@ -132,7 +132,7 @@ class Alura:
             allow_http=allow_http,
             max_body_bytes=max_body_bytes,
         )
-        self._thread = _LoopThread(self._core, allow_running_loop)
+        self._loop_thread = _LoopThread(self._core, allow_running_loop)
         self._owns_thread = True
         self._add_groups()
 
@@ -174,7 +174,7 @@ class Alura:
         Raises:
             AluraError: what the endpoint's method raises.
         """
-        result: T = self._thread.run(self._core.send, request)
+        result: T = self._loop_thread.run(self._core.send, request)
         return result
 
     def send_raw(self, request: Request[T]) -> Reply[T]:
@@ -191,7 +191,7 @@ class Alura:
             CredentialsNeededError: the call needs a token, and there is neither one nor a wallet.
             SignInError: the sign-in failed.
         """
-        return self._thread.run(self._core.send_raw, request)
+        return self._loop_thread.run(self._core.send_raw, request)
 
     def with_options(
         self,
@@ -214,7 +214,7 @@ class Alura:
         """
         view = object.__new__(type(self))
         view._core = self._core.with_options(timeout=timeout, assets=assets, poll_interval=poll_interval)
-        view._thread = self._thread
+        view._loop_thread = self._loop_thread
         view._owns_thread = False
         view._add_groups()
         return view
@@ -239,7 +239,7 @@ class Alura:
         view, does nothing.
         """
         if self._owns_thread:
-            self._thread.close()
+            self._loop_thread.close()
 
     def __enter__(self) -> Self:
         return self
@@ -251,14 +251,14 @@ class Alura:
 
     def _run(self, function: Callable[..., Awaitable[T]], /, *args: Any, **kwargs: Any) -> T:
         """Run what is written for the async surface. For the groups."""
-        return self._thread.run(function, *args, **kwargs)
+        return self._loop_thread.run(function, *args, **kwargs)
 
     def _iterate(self, batches: AsyncGenerator[Sequence[T], None], /) -> Stream[T]:
         """Iterate over what is written for the async surface. For the groups."""
-        return Stream(self._thread, batches)
+        return Stream(self._loop_thread, batches)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} of {self.base_url}{' (closed)' if self._thread.closed else ''}>"
+        return f"<{type(self).__name__} of {self.base_url}{' (closed)' if self._loop_thread.closed else ''}>"
 
 
 class Stream(Generic[T]):
@@ -269,7 +269,7 @@ class Stream(Generic[T]):
     """
 
     def __init__(self, thread: _LoopThread, batches: AsyncGenerator[Sequence[T], None]) -> None:
-        self._thread = thread
+        self._loop_thread = thread
         self._batches = batches
         self._ready: deque[T] = deque()
         self._ended = False
@@ -282,7 +282,7 @@ class Stream(Generic[T]):
             if self._ended:
                 raise StopIteration
             try:
-                batch = self._thread.run(anext, self._batches, None)
+                batch = self._loop_thread.run(anext, self._batches, None)
             except BaseException:
                 # A generator that raised is at its end.
                 self._ended = True
@@ -298,8 +298,8 @@ class Stream(Generic[T]):
         self._ready.clear()
         if not self._ended:
             self._ended = True
-            if not self._thread.closed:
-                self._thread.run(self._batches.aclose)
+            if not self._loop_thread.closed:
+                self._loop_thread.run(self._batches.aclose)
 
     def __enter__(self) -> Self:
         return self
@@ -319,7 +319,7 @@ class _LoopThread:
         self._lock = threading.Lock()
         self._pid = os.getpid()
         self._portal: BlockingPortal | None = None
-        self._context: AbstractContextManager[BlockingPortal] | None = None
+        self._thread: threading.Thread | None = None
         self.closed = False
 
     def run(self, function: Callable[..., Awaitable[T]], /, *args: Any, **kwargs: Any) -> T:
@@ -352,36 +352,38 @@ class _LoopThread:
         """Close the client and stop the thread."""
         with self._lock:
             self.closed = True
-            context, portal = self._context, self._portal
-            self._context = self._portal = None
-            if context is None or portal is None or self._pid != os.getpid():
+            thread, portal = self._thread, self._portal
+            self._thread = self._portal = None
+            if thread is None or portal is None or self._pid != os.getpid():
                 return
         _open_threads.discard(self)
         try:
             _result(portal.start_task_soon(self._core.close))
         finally:
-            context.__exit__(None, None, None)
+            portal.start_task_soon(portal.stop)
+            thread.join()
 
     def _start(self) -> BlockingPortal:
-        from anyio.from_thread import start_blocking_portal
-
         if self._pid != os.getpid():
             # A fork copies neither the thread nor what its loop was doing; a lock may have been held by another thread.
             self._lock = threading.Lock()
             self._pid = os.getpid()
-            self._context = self._portal = None
+            self._thread = self._portal = None
             self._core._after_fork()
         with self._lock:
             if self.closed:
                 raise ClosedError("this client was closed: make a new one")
             if self._portal is None:
-                self._context = start_blocking_portal("asyncio", name="alura-async")
-                self._portal = self._context.__enter__()
+                ready: Future[BlockingPortal] = Future()
+                # A daemon, so that a forgotten client does not keep the process from ending.
+                self._thread = threading.Thread(target=_serve, args=(ready,), name=_THREAD_NAME, daemon=True)
+                self._thread.start()
+                self._portal = ready.result()
                 _open_threads.add(self)
             return self._portal
 
     def _refuse_running_loop(self) -> None:
-        if self._portal is not None and threading.current_thread().name == "alura-async":
+        if self._portal is not None and threading.current_thread().name == _THREAD_NAME:
             raise RunningLoopError(
                 "the blocking client was called from its own event loop, where it would wait for itself"
             )
@@ -391,6 +393,26 @@ class _LoopThread:
             "Alura blocks, and an event loop runs in this thread, which it would stop: use AsyncAlura and "
             "await it. In a notebook that runs your cells inside a loop, use Alura(allow_running_loop=True)"
         )
+
+
+def _serve(ready: Future[BlockingPortal]) -> None:
+    """Run the event loop until its portal is stopped."""
+    # Not `anyio.from_thread.start_blocking_portal`: when its context is collected in a forked child, it waits for a
+    # thread that only the parent has.
+    import anyio
+    from anyio.from_thread import BlockingPortal
+
+    async def serve() -> None:
+        async with BlockingPortal() as portal:
+            ready.set_result(portal)
+            await portal.sleep_until_stopped()
+
+    try:
+        anyio.run(serve)
+    except BaseException as error:
+        if ready.done():
+            raise
+        ready.set_exception(error)
 
 
 async def _take_turns() -> None:

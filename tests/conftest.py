@@ -1,0 +1,35 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator
+
+import pytest
+import trustme
+
+from tests.raw_server import RawServer
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """The client is asyncio's: aiohttp is."""
+    return "asyncio"
+
+
+@pytest.fixture
+async def raw() -> AsyncIterator[RawServer]:
+    """A server that answers with the bytes it is told to."""
+    async with RawServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """A self-signed certificate for 127.0.0.1: the server's context, and one of a client that knows it."""
+    authority = trustme.CA()
+    server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(server_side)
+    knows_it = ssl.create_default_context()
+    authority.configure_trust(knows_it)
+    return server_side, knows_it

@@ -1,0 +1,396 @@
+"""How a request leaves and a reply is read: connections, redirects, limits, headers, closing."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import socket
+import ssl
+import subprocess
+import sys
+import warnings
+import zlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import pytest
+
+from alura_async import (
+    Access,
+    AsyncAlura,
+    CallTimeoutError,
+    ClosedError,
+    ConfigurationError,
+    Effect,
+    NotSentError,
+    Outcome,
+    OutcomeUnknownError,
+    ResponseError,
+    Route,
+    Timeouts,
+    TransportError,
+    UsageError,
+    __version__,
+)
+from tests.raw_server import RawServer, Received, hang, reply
+
+pytestmark = pytest.mark.anyio
+
+READ: Route[dict[str, Any]] = Route("GET", "/read", dict, access=Access.PUBLIC)
+ONCE: Route[dict[str, Any]] = Route("POST", "/once", dict, access=Access.PUBLIC)
+REPEATABLE: Route[dict[str, Any]] = Route("POST", "/repeatable", dict, effect=Effect.REPEATABLE, access=Access.PUBLIC)
+
+
+@pytest.fixture
+async def alura(raw: RawServer) -> AsyncIterator[AsyncAlura]:
+    async with AsyncAlura(base_url=raw.url, token="t0ken") as client:
+        yield client
+
+
+async def test_reads_share_a_kept_connection(raw: RawServer, alura: AsyncAlura) -> None:
+    for _ in range(3):
+        await alura.send(READ.request())
+        await alura.send(REPEATABLE.request(body={"a": 1}))
+    assert {request.connection for request in raw.received} == {1}
+
+
+async def test_a_call_that_must_not_be_made_twice_has_a_connection_of_its_own(
+    raw: RawServer, alura: AsyncAlura
+) -> None:
+    await alura.send(READ.request())
+    for _ in range(3):
+        await alura.send(ONCE.request())
+    await alura.send(READ.request())
+    assert [request.connection for request in raw.received] == [1, 2, 3, 4, 1]
+
+
+async def test_a_stray_reply_on_an_idle_connection_is_never_the_answer_to_a_close(
+    raw: RawServer, alura: AsyncAlura
+) -> None:
+    async def answer_and_add_a_stray(request: Received, writer: asyncio.StreamWriter) -> bytes:
+        return reply('{"status":"ok"}') + reply('{"status":"stray"}')
+
+    raw.routes["/read"] = [answer_and_add_a_stray]
+    raw.routes["/once"] = [reply('{"status":"closed"}')]
+    await alura.send(READ.request())
+    assert await alura.send(ONCE.request()) == {"status": "closed"}
+    assert raw.paths() == ["GET /read", "POST /once"]
+
+
+async def test_idle_connections_are_given_up_before_node_closes_them(raw: RawServer, alura: AsyncAlura) -> None:
+    """Node servers close an idle connection at 5 s; this asks the pool, so that no test waits for it."""
+    await alura.send(READ.request())
+    connector = alura._road._exchange._sessions.read.connector  # type: ignore[union-attr]
+    assert connector is not None
+    assert connector._keepalive_timeout is not None
+    assert connector._keepalive_timeout < 5
+
+
+@pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"])
+async def test_redirects_are_not_followed(raw: RawServer, alura: AsyncAlura, status: str) -> None:
+    raw.answers = [reply("", status, headers={"Location": f"{raw.url}/elsewhere"})]
+    with pytest.raises(ResponseError, match="redirects are not followed"):
+        await alura.send(READ.request())
+    with pytest.raises(OutcomeUnknownError):
+        await alura.send(ONCE.request())
+    assert raw.paths() == ["GET /read", "POST /once"]
+
+
+async def test_cookies_are_not_kept(raw: RawServer, alura: AsyncAlura) -> None:
+    raw.answers = [reply("{}", headers={"Set-Cookie": "a=b; Path=/"})]
+    await alura.send(READ.request())
+    await alura.send(READ.request())
+    await alura.send(ONCE.request())
+    assert [request.headers.get("cookie") for request in raw.received] == [None, None, None]
+
+
+async def test_headers_name_the_sdk_and_the_token_goes_only_where_it_belongs(raw: RawServer, alura: AsyncAlura) -> None:
+    raw.answers = [reply("{}")]
+    await alura.send(READ.request())
+    await alura.send(Route("POST", "/bearer", dict, access=Access.BEARER).request(body={"a": 1}))
+    public, bearer = raw.received
+    assert public.headers["user-agent"] == f"alura-async/{__version__}"
+    assert "authorization" not in public.headers
+    assert "content-type" not in public.headers
+    assert bearer.headers["authorization"] == "Bearer t0ken"
+    assert bearer.headers["content-type"] == "application/json"
+    assert bearer.body == b'{"a":1}'
+
+
+async def test_a_segment_with_a_slash_stays_one_segment(raw: RawServer, alura: AsyncAlura) -> None:
+    raw.answers = [reply("[]")]
+    await alura.indicators.candles("PURR/USDC", "1h", limit=2)
+    await alura.indicators.candles("a b?c#d%e", "1h")
+    assert [request.target for request in raw.received] == [
+        "/api/indicators/candles/PURR%2FUSDC/1h?limit=2",
+        "/api/indicators/candles/a%20b%3Fc%23d%25e/1h",
+    ]
+
+
+async def test_a_base_url_may_have_a_path(raw: RawServer) -> None:
+    async with AsyncAlura(base_url=raw.url + "/v2/") as alura:
+        await alura.health.basic()
+    assert raw.paths() == ["GET /v2/health"]
+
+
+async def test_nothing_listens_means_not_sent() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        async with AsyncAlura(base_url=f"http://127.0.0.1:{unused.getsockname()[1]}", token="t") as alura:
+            for request in (READ.request(), REPEATABLE.request(), ONCE.request()):
+                with pytest.raises(NotSentError) as caught:
+                    await alura.send(request)
+                assert caught.value.outcome is Outcome.NOT_SENT
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"HTTP/1.1 200 OK\r\nContent-Le",
+        reply('{"a":', length=100) + b"",
+        b"not http at all\r\n\r\n",
+        reply('{"a": tru'),
+    ],
+    ids=["closed", "half a head", "short body", "not http", "cut json"],
+)
+async def test_no_trustworthy_reply_is_unknown_for_once_and_an_error_for_reads(
+    raw: RawServer, alura: AsyncAlura, answer: bytes
+) -> None:
+    async def answer_and_close(request: Received, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer)
+        await writer.drain()
+
+    raw.answers = [answer_and_close]
+    with pytest.raises(TransportError) as read:
+        await alura.send(READ.request())
+    with pytest.raises(OutcomeUnknownError) as once:
+        await alura.send(ONCE.request())
+    assert read.value.outcome is once.value.outcome is Outcome.UNKNOWN
+    assert read.value.status in (None, 200)
+    assert raw.paths().count("POST /once") == 1
+
+
+async def test_a_silent_server_runs_into_the_time_limit(raw: RawServer) -> None:
+    raw.answers = [hang]
+    async with AsyncAlura(base_url=raw.url, timeout=0.2) as alura:
+        with pytest.raises(CallTimeoutError):
+            await alura.send(READ.request())
+        with pytest.raises(OutcomeUnknownError) as caught:
+            await alura.send(ONCE.request())
+        assert isinstance(caught.value.__cause__, TimeoutError)
+
+
+async def test_headers_dripped_one_by_one_run_into_the_time_limit(raw: RawServer) -> None:
+    """Each byte is progress, so a limit on silence alone would wait for ever."""
+
+    async def drip(request: Received, writer: asyncio.StreamWriter) -> bytes:
+        for byte in b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 100:
+            writer.write(bytes([byte]))
+            await asyncio.sleep(0.02)
+        return b""
+
+    raw.answers = [drip]
+    async with AsyncAlura(base_url=raw.url, timeout=Timeouts(call=0.3, read=5)) as alura:
+        with pytest.raises(CallTimeoutError):
+            await alura.send(READ.request())
+
+
+async def test_a_cancelled_call_is_cancelled_and_its_connection_is_not_used_again(raw: RawServer) -> None:
+    arrived = asyncio.Event()
+
+    async def arrive_and_hang(request: Received, writer: asyncio.StreamWriter) -> bytes:
+        arrived.set()
+        return await hang(request, writer)
+
+    raw.answers = [arrive_and_hang, reply("{}")]
+    async with AsyncAlura(base_url=raw.url) as alura:
+        task = asyncio.create_task(alura.send(READ.request()))
+        await arrived.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await alura.send(READ.request()) == {}
+    assert [request.connection for request in raw.received] == [1, 2]
+
+
+# In a process of its own: the most memory that this one has ever held says nothing about one call.
+_READS_A_BOMB = """
+import asyncio, resource, sys
+from alura_async import Access, AluraError, AsyncAlura, Route
+from alura_async.core import exchange
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+async def main(url, method):
+    async with AsyncAlura(base_url=url, max_body_bytes=8 * 1024 * 1024) as alura:
+        before = peak()
+        try:
+            await alura.send(Route(method, "/bomb", dict, access=Access.PUBLIC).request())
+        except AluraError as error:
+            print(type(error).__name__, peak() - before, error)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no resource module there")
+@pytest.mark.parametrize(("method", "kind"), [("GET", "BodyTooLargeError"), ("POST", "OutcomeUnknownError")])
+async def test_a_gzip_bomb_is_refused_before_it_fills_the_memory(raw: RawServer, method: str, kind: str) -> None:
+    squeeze = zlib.compressobj(9, wbits=31)
+    bomb = b"".join([squeeze.compress(b" " * 1024 * 1024) for _ in range(256)]) + squeeze.flush()
+    raw.answers = [reply(bomb, headers={"Content-Encoding": "gzip"})]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _READS_A_BOMB, raw.url, method, stdout=subprocess.PIPE
+    )
+    output, _ = await process.communicate()
+    raised, grown, message = output.decode().split(" ", 2)
+    assert raised == kind
+    assert "max_body_bytes=8388608" in message
+    assert int(grown) < 32 * 1024 * 1024
+
+
+async def test_a_large_body_below_the_cap_is_read_whole(raw: RawServer, alura: AsyncAlura) -> None:
+    raw.answers = [reply(b'{"a":"' + b"x" * 3_000_000 + b'"}')]
+    value = await alura.send(READ.request())
+    assert len(value["a"]) == 3_000_000
+
+
+async def test_a_session_of_the_users_own_serves_reads_and_stays_open(raw: RawServer) -> None:
+    async with aiohttp.ClientSession(headers={"X-Mine": "1"}, raise_for_status=True) as session:
+        async with AsyncAlura(base_url=raw.url, session=session) as alura:
+            raw.answers = [reply("{}"), reply('{"message":"no"}', "404 Not Found"), reply("{}")]
+            await alura.send(READ.request())
+            with pytest.raises(ResponseError, match="no"):
+                await alura.send(READ.request())
+            await alura.send(ONCE.request())
+        assert not session.closed
+    read, missing, once = raw.received
+    assert read.headers["x-mine"] == missing.headers["x-mine"] == "1"
+    assert "x-mine" not in once.headers
+
+
+async def test_a_connector_of_the_users_own_serves_reads_and_stays_open(raw: RawServer) -> None:
+    connector = aiohttp.TCPConnector(limit=1)
+    async with AsyncAlura(base_url=raw.url, connector=connector) as alura:
+        await alura.send(READ.request())
+        await alura.send(ONCE.request())
+    assert not connector.closed
+    await connector.close()
+
+
+async def test_a_proxy_is_used_when_asked_for(raw: RawServer) -> None:
+    async with AsyncAlura(base_url="http://127.0.0.1:1", proxy=raw.url) as alura:
+        await alura.send(READ.request())
+        await alura.send(ONCE.request())
+    assert [request.target for request in raw.received] == ["http://127.0.0.1:1/read", "http://127.0.0.1:1/once"]
+
+
+async def test_a_proxy_of_the_environment_is_used_only_when_asked_for(
+    raw: RawServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    async with AsyncAlura(base_url=raw.url) as alura:
+        await alura.send(READ.request())
+    async with AsyncAlura(base_url=raw.url, trust_env=True) as alura:
+        with pytest.raises(NotSentError):
+            await alura.send(READ.request())
+
+
+async def test_a_certificate_that_nobody_vouches_for_is_refused(
+    certificate: tuple[ssl.SSLContext, ssl.SSLContext],
+) -> None:
+    server_side, knows_it = certificate
+    async with RawServer(ssl=server_side) as raw:
+        async with AsyncAlura(base_url=raw.url) as alura:
+            for request in (READ.request(), ONCE.request()):
+                with pytest.raises(NotSentError, match="certificate"):
+                    await alura.send(request)
+        assert raw.received == []
+        async with AsyncAlura(base_url=raw.url, ssl_context=knows_it) as alura:
+            await alura.send(READ.request())
+            await alura.send(ONCE.request())
+        assert raw.paths() == ["GET /read", "POST /once"]
+
+
+async def test_a_context_that_checks_nothing_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="does not check"):
+        AsyncAlura(ssl_context=ssl._create_unverified_context())
+
+
+async def test_calls_after_close_say_so(raw: RawServer) -> None:
+    alura = AsyncAlura(base_url=raw.url)
+    await alura.health.basic()
+    await alura.close()
+    await alura.close()
+    with pytest.raises(ClosedError):
+        await alura.health.basic()
+
+
+async def test_a_view_shares_connections_and_closing_it_closes_nothing(raw: RawServer, alura: AsyncAlura) -> None:
+    view = alura.with_options(timeout=5)
+    await alura.send(READ.request())
+    await view.send(READ.request())
+    await view.close()
+    await alura.send(READ.request())
+    assert {request.connection for request in raw.received} == {1}
+
+
+async def test_close_leaves_no_connection_and_no_warning(raw: RawServer) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        alura = AsyncAlura(base_url=raw.url)
+        await asyncio.gather(*[alura.send(READ.request()) for _ in range(8)], alura.send(ONCE.request()))
+        await alura.close()
+        del alura
+        gc.collect()
+        await asyncio.sleep(0.05)
+        gc.collect()
+    assert [str(warning.message) for warning in caught] == []
+    assert raw.open_connections == 0
+
+
+_FORGETS = """
+import asyncio, gc, sys, warnings
+from alura_async import AsyncAlura
+async def main(url):
+    alura = AsyncAlura(base_url=url)
+    await alura.health.basic()
+    if "collect" in sys.argv:
+        alura = None
+        gc.collect()
+        for _ in range(5):
+            await asyncio.sleep(0.01)
+asyncio.run(main(sys.argv[1]))
+gc.collect()
+"""
+
+
+@pytest.mark.parametrize("how", ["ends", "collect"])
+async def test_forgetting_to_close_gives_one_warning_of_ours(raw: RawServer, how: str) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-X", "dev", "-W", "always", "-c", _FORGETS, raw.url, how, stderr=subprocess.PIPE
+    )
+    _, errors = await process.communicate()
+    complaints = [line for line in errors.decode().splitlines() if "Warning" in line or "nclosed" in line]
+    assert len(complaints) == 1, errors.decode()
+    assert "ResourceWarning: an AsyncAlura client was not closed" in complaints[0]
+    assert process.returncode == 0
+
+
+def test_a_client_belongs_to_the_loop_of_its_first_call() -> None:
+    async def call(alura: AsyncAlura) -> None:
+        await alura.health.basic()
+
+    async def main() -> None:
+        async with RawServer() as raw:
+            async with AsyncAlura(base_url=raw.url) as alura:
+                await alura.health.basic()
+                with pytest.raises(UsageError, match="another event loop"):
+                    await asyncio.to_thread(asyncio.run, call(alura))
+
+    asyncio.run(main())

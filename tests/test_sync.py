@@ -1,0 +1,294 @@
+"""The blocking client: threads, loops, Ctrl-C, fork, exit, streams."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from anyio.from_thread import start_blocking_portal
+
+from alura_async import (
+    Access,
+    Alura,
+    AsyncAlura,
+    Challenge,
+    ClosedError,
+    InvalidArgumentError,
+    NotFoundError,
+    Route,
+    RunningLoopError,
+    SessionStatus,
+)
+from tests.raw_server import RawServer, hang, reply
+
+READ: Route[dict[str, object]] = Route("GET", "/read", dict, access=Access.PUBLIC)
+
+
+@pytest.fixture
+def raw() -> Iterator[RawServer]:
+    """The raw server, in a thread of its own."""
+    with start_blocking_portal("asyncio") as portal, portal.wrap_async_context_manager(RawServer()) as server:
+        yield server
+
+
+@pytest.fixture
+def alura(raw: RawServer) -> Iterator[Alura]:
+    with Alura(base_url=raw.url, token="t0ken", poll_interval=0.01) as client:
+        yield client
+
+
+def wait_until(happened: Callable[[], bool]) -> None:
+    """Wait for something that another thread or process does; the test's own time limit ends it."""
+    while not happened():
+        time.sleep(0.005)
+
+
+def test_calls_block_and_return_what_the_async_client_returns(raw: RawServer, alura: Alura) -> None:
+    blocking = alura.health.basic()
+
+    async def awaited() -> object:
+        async with AsyncAlura(base_url=raw.url) as client:
+            return await client.health.basic()
+
+    assert blocking == asyncio.run(awaited())
+
+
+def test_a_bad_argument_is_refused_in_the_callers_thread_before_anything_starts(raw: RawServer) -> None:
+    alura = Alura(base_url=raw.url)
+    with pytest.raises(InvalidArgumentError):
+        alura.trading_sessions.create(budget=1, profit_target=1, asset="BTC")
+    assert "alura-async" not in [thread.name for thread in threading.enumerate()]
+    assert raw.connections == 0
+
+
+def test_errors_come_as_they_are(raw: RawServer, alura: Alura) -> None:
+    raw.answers = [reply('{"message":"no such thing"}', "404 Not Found")]
+    with pytest.raises(NotFoundError, match="no such thing"):
+        alura.user.profile()
+
+
+def test_many_threads_share_one_client(raw: RawServer, alura: Alura) -> None:
+    with ThreadPoolExecutor(16) as threads:
+        results = list(threads.map(lambda _: alura.health.basic().status, range(400)))
+    assert results == ["ok"] * 400
+    assert len(raw.received) == 400
+
+
+def test_several_clients_live_in_one_process(raw: RawServer) -> None:
+    with Alura(base_url=raw.url) as one, Alura(base_url=raw.url) as two:
+        assert one.health.basic() == two.health.basic()
+        one.close()
+        assert two.health.basic().status == "ok"
+
+
+def test_closing_twice_is_fine_and_calls_after_it_say_so(raw: RawServer) -> None:
+    alura = Alura(base_url=raw.url)
+    alura.health.basic()
+    alura.close()
+    alura.close()
+    with pytest.raises(ClosedError):
+        alura.health.basic()
+    wait_until(lambda: raw.open_connections == 0)
+    assert "alura-async" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_closing_a_client_that_was_never_used_starts_nothing(raw: RawServer) -> None:
+    with Alura(base_url=raw.url):
+        pass
+    assert raw.connections == 0
+
+
+def test_a_view_shares_the_thread_and_closing_it_closes_nothing(raw: RawServer, alura: Alura) -> None:
+    view = alura.with_options(timeout=5)
+    view.health.basic()
+    view.close()
+    alura.health.basic()
+    assert {request.connection for request in raw.received} == {1}
+
+
+def test_a_running_loop_is_refused_with_a_way_out(raw: RawServer, alura: Alura) -> None:
+    async def main() -> None:
+        with pytest.raises(RunningLoopError, match=r"AsyncAlura.*allow_running_loop=True"):
+            alura.health.basic()
+        with Alura(base_url=raw.url, allow_running_loop=True) as allowed:
+            assert allowed.health.basic().status == "ok"
+
+    asyncio.run(main())
+
+
+def test_ipython_may_call_it_inside_its_loop(raw: RawServer, alura: Alura) -> None:
+    """Jupyter runs cells inside a loop, and people expect a blocking call to work there."""
+    shell_module = pytest.importorskip("IPython.core.interactiveshell")
+    shell = shell_module.InteractiveShell.instance()
+    try:
+        shell.user_ns["alura"] = alura
+
+        async def main() -> object:
+            cell = "status = alura.health.basic().status"
+            return await shell.run_cell_async(cell, transformed_cell=shell.transform_cell(cell))
+
+        asyncio.run(main()).raise_error()  # type: ignore[attr-defined]
+        assert shell.user_ns["status"] == "ok"
+    finally:
+        shell_module.InteractiveShell.clear_instance()
+
+
+def test_a_call_from_the_clients_own_loop_is_refused_instead_of_waiting_for_itself(raw: RawServer) -> None:
+    class Wallet:
+        address = "0x" + "a1" * 20
+
+        async def sign_message(self, text: str, /) -> str:
+            return "0x" + "5e" * 65
+
+    caught: list[BaseException] = []
+
+    def check(challenge: Challenge, *, address: str, host: str) -> None:
+        try:
+            client.health.basic()
+        except RunningLoopError as error:
+            caught.append(error)
+
+    raw.routes["/auth/evm/challenge"] = [reply('{"address":"0x","nonce":"n","message":"m"}')]
+    raw.routes["/auth/evm/verify"] = [reply('{"ok":true,"accessToken":"t"}')]
+    raw.answers = [reply('{"id":"me"}')]
+    with Alura(Wallet(), base_url=raw.url, check_challenge=check, allow_running_loop=True) as client:
+        client.user.profile()
+    assert len(caught) == 1
+
+
+def test_streams_are_plain_iterators_that_can_be_closed_early(raw: RawServer, alura: Alura) -> None:
+    session = '[{"id":"s1","tradeId":"t1","realizedPnl":"%d"}]'
+    raw.answers = [reply(session % number) for number in range(50)]
+    with alura.trading_sessions.watch("s1") as updates:
+        seen = [int(next(updates).value.realized_pnl or 0) for _ in range(3)]
+    assert seen == [0, 1, 2]
+    assert list(updates) == []
+    reads = len(raw.received)
+    alura.send_raw(READ.request())
+    assert len(raw.received) == reads + 1
+
+
+def test_a_stream_ends_by_itself(raw: RawServer, alura: Alura) -> None:
+    raw.answers = [reply('[{"id":"s1","status":"active"}]'), reply('[{"id":"s1","status":"closed"}]')]
+    assert [update.value.status for update in alura.trading_sessions.watch("s1")] == [
+        SessionStatus.ACTIVE,
+        SessionStatus.CLOSED,
+    ]
+
+
+def test_a_stream_may_outlive_its_client(raw: RawServer) -> None:
+    alura = Alura(base_url=raw.url)
+    raw.answers = [reply('[{"t":1,"o":"1","h":"1","l":"1","c":"1"}]')]
+    candles = alura.indicators.watch_candles("BTC", "1m")
+    assert next(candles).value.open_time_ms == 1
+    alura.close()
+    with pytest.raises(ClosedError):
+        next(candles)
+    candles.close()
+
+
+def run_script(script: str, *arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-W", "error", "-c", script, *arguments]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+_INTERRUPTED = """
+import sys
+from alura_async import Alura
+class Wallet:
+    address = "0x" + "a1" * 20
+    async def sign_message(self, text, /):
+        return "0x" + "5e" * 65
+alura = Alura(Wallet(), base_url=sys.argv[1])
+try:
+    alura.trading_sessions.create(budget=100, profit_target=40, asset="BTC")
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+sys.stdin.readline()
+alura.close()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for one process there")
+@pytest.mark.parametrize("hangs", ["/auth/evm/challenge", "/trading-sessions"])
+def test_ctrl_c_cancels_the_call_and_nothing_leaves_after_it(raw: RawServer, hangs: str) -> None:
+    raw.routes["/auth/evm/challenge"] = [
+        reply('{"address":"0x%s","nonce":"nonce-1","message":"Sign in with nonce-1"}' % ("a1" * 20))
+    ]
+    raw.routes["/auth/evm/verify"] = [reply('{"ok":true,"accessToken":"t"}')]
+    raw.routes[hangs] = [hang]
+    process = run_script(_INTERRUPTED, raw.url)
+    wait_until(lambda: f"POST {hangs}" in raw.paths())
+    process.send_signal(signal.SIGINT)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "interrupted\n"
+    before = raw.paths()
+    if hangs == "/trading-sessions":
+        # The order's own connection is closed at once, while the process lives on.
+        wait_until(lambda: raw.open_connections <= 1)
+    _, errors = process.communicate("\n", timeout=20)
+    assert (process.returncode, errors) == (0, "")
+    assert raw.paths() == before
+    assert raw.paths().count("POST /trading-sessions") == (1 if hangs == "/trading-sessions" else 0)
+
+
+_FORGETS = """
+import sys
+from alura_async import Alura
+alura = Alura(base_url=sys.argv[1])
+print(alura.health.basic().status)
+candles = alura.indicators.watch_candles("BTC", "1m")
+"""
+
+
+def test_a_forgotten_client_is_closed_at_exit_without_noise(raw: RawServer) -> None:
+    process = run_script(_FORGETS, raw.url)
+    output, errors = process.communicate(timeout=20)
+    assert (process.returncode, output, errors) == (0, "ok\n", "")
+    wait_until(lambda: raw.open_connections == 0)
+
+
+_FORKS = """
+import os, sys, warnings
+from alura_async import Alura
+warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 warns of every fork beside threads
+alura = Alura(base_url=sys.argv[1], token="t0ken")
+print(alura.health.basic().status, flush=True)
+child = os.fork()
+if child == 0:
+    print("child", alura.health.basic().status, flush=True)
+    alura.close()
+    os._exit(0)
+os.waitpid(child, 0)
+print("parent", alura.health.basic().status, flush=True)
+alura.close()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_client_survives_a_fork_on_both_sides(raw: RawServer) -> None:
+    process = run_script(_FORKS, raw.url)
+    output, errors = process.communicate(timeout=20)
+    assert (process.returncode, output, errors) == (0, "ok\nchild ok\nparent ok\n", "")
+    parent, child, parent_again = (request.connection for request in raw.received)
+    assert child != parent
+    assert parent_again == parent
+
+
+def test_a_call_that_is_interrupted_in_one_thread_disturbs_no_other(raw: RawServer, alura: Alura) -> None:
+    raw.routes["/slow"] = [hang]
+    slow: Route[dict[str, object]] = Route("GET", "/slow", dict, access=Access.PUBLIC)
+    with ThreadPoolExecutor(2) as threads:
+        failing = threads.submit(alura.with_options(timeout=0.2).send, slow.request())
+        for _ in range(20):
+            assert alura.send(READ.request()) == {"status": "ok"}
+        with pytest.raises(TimeoutError):
+            failing.result()

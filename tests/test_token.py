@@ -1,0 +1,402 @@
+"""Signing in: when it happens, how often, and what happens when the server refuses."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+
+from alura_async import (
+    AsyncAlura,
+    Challenge,
+    ChallengeRefusedError,
+    CredentialsNeededError,
+    NotSentError,
+    SignInError,
+    UnauthorizedError,
+)
+from alura_async.core import token as token_module
+from tests.raw_server import RawServer, Received, reply
+
+pytestmark = pytest.mark.anyio
+
+ADDRESS = "0x" + "a1" * 20
+
+
+class FakeWallet:
+    """A wallet that signs nothing worth the name, fast."""
+
+    address = ADDRESS
+
+    def __init__(self) -> None:
+        self.signed: list[str] = []
+
+    async def sign_message(self, text: str, /) -> str:
+        self.signed.append(text)
+        return "0x" + "5e" * 65
+
+
+class Server:
+    """An Alura reduced to its sign-in: gives token after token and takes those that it is told to take."""
+
+    def __init__(self, raw: RawServer) -> None:
+        self.raw = raw
+        self.given = 0
+        self.refuses: set[str] = set()
+        self.lifetime: float | None = 86400
+        self.login_takes = 0.0
+        raw.routes["/auth/evm/challenge"] = [self.challenge]
+        raw.routes["/auth/evm/verify"] = [self.verify]
+        raw.answers = [self.anything]
+
+    @property
+    def logins(self) -> int:
+        return self.raw.paths().count("POST /auth/evm/verify")
+
+    async def challenge(self, request: Received, writer: asyncio.StreamWriter) -> bytes:
+        await asyncio.sleep(self.login_takes)
+        address = json.loads(request.body)["address"]
+        message = f"Sign in to Alura.\nAddress: {address}\nNonce: nonce-{self.given}"
+        return reply(
+            json.dumps({"address": address, "nonce": f"nonce-{self.given}", "message": message}), "201 Created"
+        )
+
+    async def verify(self, request: Received, writer: asyncio.StreamWriter) -> bytes:
+        self.given += 1
+        token = {"ok": True, "accessToken": f"token-{self.given}", "tokenType": "Bearer", "user": {"id": "1"}}
+        if self.lifetime is not None:
+            token["expiresIn"] = self.lifetime
+        return reply(json.dumps(token), "201 Created")
+
+    async def anything(self, request: Received, writer: asyncio.StreamWriter) -> bytes:
+        token = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if not token or token in self.refuses or "*" in self.refuses:
+            return reply('{"statusCode":401,"message":"Unauthorized"}', "401 Unauthorized")
+        # Something for each type that these tests read.
+        return reply('{"id":"me","userId":"me","status":"closed"}')
+
+
+@pytest.fixture
+def server(raw: RawServer) -> Server:
+    return Server(raw)
+
+
+@pytest.fixture
+async def alura(raw: RawServer, server: Server) -> AsyncIterator[AsyncAlura]:
+    async with AsyncAlura(FakeWallet(), base_url=raw.url) as client:
+        yield client
+
+
+async def test_the_first_call_that_needs_a_token_signs_in_and_the_next_ones_do_not(
+    raw: RawServer, alura: AsyncAlura
+) -> None:
+    for _ in range(3):
+        assert (await alura.user.profile()).id == "me"
+    assert raw.paths() == ["POST /auth/evm/challenge", "POST /auth/evm/verify", *["GET /user/profile"] * 3]
+
+
+async def test_five_hundred_callers_make_one_sign_in(server: Server, alura: AsyncAlura) -> None:
+    server.login_takes = 0.05
+    await asyncio.gather(*[alura.user.profile() for _ in range(500)])
+    assert server.logins == 1
+
+
+async def test_a_cancelled_caller_takes_nobody_along(server: Server, alura: AsyncAlura) -> None:
+    server.login_takes = 0.1
+    callers = [asyncio.create_task(alura.user.profile()) for _ in range(20)]
+    await asyncio.sleep(0.02)
+    for caller in callers[:-1]:
+        caller.cancel()
+    assert (await callers[-1]).id == "me"
+    assert all(caller.cancelled() for caller in callers[:-1])
+    assert server.logins == 1
+
+
+async def test_an_optional_call_goes_without_a_token_until_the_server_wants_one(
+    raw: RawServer, alura: AsyncAlura
+) -> None:
+    raw.routes["/api/leaderboard/stats"] = [reply('{"totalUsers":1}')]
+    await alura.leaderboard.stats()
+    assert raw.paths() == ["GET /api/leaderboard/stats"]
+    await alura.referrals.get("me")
+    assert raw.paths()[1:] == [
+        "GET /referrals/me",
+        "POST /auth/evm/challenge",
+        "POST /auth/evm/verify",
+        "GET /referrals/me",
+    ]
+    await alura.leaderboard.stats()
+    assert raw.received[-1].headers["authorization"] == "Bearer token-1"
+
+
+async def test_without_wallet_and_token_a_call_that_needs_one_fails_before_it_is_sent(raw: RawServer) -> None:
+    async with AsyncAlura(base_url=raw.url) as alura:
+        with pytest.raises(CredentialsNeededError, match="wallet="):
+            await alura.user.profile()
+    assert raw.received == []
+
+
+async def test_without_wallet_and_token_a_401_says_that_the_call_needs_one(server: Server, raw: RawServer) -> None:
+    async with AsyncAlura(base_url=raw.url) as alura:
+        with pytest.raises(CredentialsNeededError, match=r"GET /referrals/me: this call needs a wallet"):
+            await alura.referrals.get("me")
+
+
+async def test_a_given_token_is_used_and_its_refusal_is_told(server: Server, raw: RawServer) -> None:
+    async with AsyncAlura(base_url=raw.url, token="mine") as alura:
+        await alura.user.profile()
+        server.refuses.add("mine")
+        with pytest.raises(UnauthorizedError):
+            await alura.user.profile()
+    assert {request.headers["authorization"] for request in raw.received} == {"Bearer mine"}
+    assert server.logins == 0
+
+
+async def test_a_given_token_beside_a_wallet_is_used_until_it_is_refused(server: Server, raw: RawServer) -> None:
+    async with AsyncAlura(FakeWallet(), base_url=raw.url, token="mine") as alura:
+        await alura.user.profile()
+        assert server.logins == 0
+        server.refuses.add("mine")
+        assert (await alura.user.profile()).id == "me"
+    assert server.logins == 1
+
+
+async def test_a_token_that_says_it_has_expired_is_not_sent(server: Server, raw: RawServer) -> None:
+    def jwt(expires: float) -> str:
+        claims = base64.urlsafe_b64encode(json.dumps({"exp": expires}).encode()).decode().rstrip("=")
+        return f"eyJhbGciOiJIUzI1NiJ9.{claims}.c2lnbmF0dXJl"
+
+    async with AsyncAlura(base_url=raw.url, token=jwt(time.time() - 1)) as alura:
+        with pytest.raises(CredentialsNeededError, match="expired"):
+            await alura.user.profile()
+    assert raw.received == []
+    async with AsyncAlura(base_url=raw.url, token=jwt(time.time() + 1000)) as alura:
+        await alura.user.profile()
+    assert raw.paths() == ["GET /user/profile"]
+
+
+async def test_a_401_signs_in_again_and_repeats_the_call_once(
+    server: Server, raw: RawServer, alura: AsyncAlura
+) -> None:
+    await alura.user.profile()
+    server.refuses.add("token-1")
+    raw.received.clear()
+    await alura.trading_sessions.close_trade("t1")
+    assert raw.paths() == [
+        "POST /trading-sessions/trades/t1/close",
+        "POST /auth/evm/challenge",
+        "POST /auth/evm/verify",
+        "POST /trading-sessions/trades/t1/close",
+    ]
+
+
+async def test_many_calls_refused_at_once_make_one_sign_in(server: Server, alura: AsyncAlura) -> None:
+    await alura.user.profile()
+    server.refuses.add("token-1")
+    await asyncio.gather(*[alura.user.profile() for _ in range(50)])
+    assert server.logins == 2
+
+
+async def test_a_server_that_refuses_everything_sees_two_sign_ins_and_then_none(
+    server: Server, alura: AsyncAlura
+) -> None:
+    server.refuses.add("*")
+    with pytest.raises(UnauthorizedError):
+        await alura.user.profile()
+    assert server.logins == 2
+    for _ in range(5):
+        with pytest.raises(SignInError, match="refused the last 2 tokens"):
+            await alura.user.profile()
+    assert server.logins == 2
+
+
+async def test_a_refused_sign_in_fails_all_who_wait_and_cools_down(server: Server, raw: RawServer) -> None:
+    raw.routes["/auth/evm/verify"] = [reply('{"statusCode":401,"message":"Invalid signature"}', "401 Unauthorized")]
+    server.login_takes = 0.05
+    async with AsyncAlura(FakeWallet(), base_url=raw.url) as alura:
+        failures = await asyncio.gather(*[alura.user.profile() for _ in range(20)], return_exceptions=True)
+        assert {type(failure) for failure in failures} == {SignInError}
+        assert len({id(failure) for failure in failures}) == 20
+        with pytest.raises(SignInError, match="Invalid signature"):
+            await alura.user.profile()
+        assert server.logins == 1
+        # Who asks for it by name gets a new try.
+        with pytest.raises(SignInError):
+            await alura.auth.login()
+        assert server.logins == 2
+    assert "GET /user/profile" not in raw.paths()
+
+
+async def test_ok_false_is_a_refused_sign_in(server: Server, raw: RawServer, alura: AsyncAlura) -> None:
+    raw.routes["/auth/evm/verify"] = [reply('{"ok":false,"accessToken":"x","message":"banned"}', "201 Created")]
+    with pytest.raises(SignInError, match="banned"):
+        await alura.user.profile()
+
+
+async def test_a_sign_in_that_takes_too_long_fails_the_call_unsent(server: Server, raw: RawServer) -> None:
+    server.login_takes = 10
+    async with AsyncAlura(FakeWallet(), base_url=raw.url, timeout=0.2) as alura:
+        with pytest.raises(NotSentError):
+            await alura.user.profile()
+    assert "GET /user/profile" not in raw.paths()
+
+
+class Clock:
+    """The two clocks that a token goes by, moved by hand."""
+
+    def __init__(self) -> None:
+        self.awake = 1000.0
+        self.wall = 1_800_000_000.0
+
+    def monotonic(self) -> float:
+        return self.awake
+
+    def time(self) -> float:
+        return self.wall
+
+    def pass_(self, seconds: float) -> None:
+        self.awake += seconds
+        self.wall += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(token_module, "time", clock)
+    return clock
+
+
+async def test_a_token_is_renewed_in_the_background_before_it_ends(
+    server: Server, raw: RawServer, alura: AsyncAlura, clock: Clock
+) -> None:
+    await alura.user.profile()
+    clock.pass_(86400 - 301)
+    await alura.user.profile()
+    clock.pass_(62 + 60)
+    for _ in range(3):
+        await alura.user.profile()
+    assert raw.received[-1].headers["authorization"] in ("Bearer token-1", "Bearer token-2")
+    while server.logins < 2 or alura._road.tokens._task is not None:
+        await asyncio.sleep(0.005)
+    await alura.user.profile()
+    assert raw.received[-1].headers["authorization"] == "Bearer token-2"
+    assert server.logins == 2
+
+
+async def test_a_failed_renewal_in_the_background_costs_the_caller_nothing(
+    server: Server, raw: RawServer, alura: AsyncAlura, clock: Clock
+) -> None:
+    await alura.user.profile()
+    raw.routes["/auth/evm/challenge"] = [reply("{}", "503 Service Unavailable")]
+    clock.pass_(86400 - 120)
+    for _ in range(5):
+        await alura.user.profile()
+        await asyncio.sleep(0.005)
+    assert raw.paths().count("POST /auth/evm/challenge") == 2
+    assert raw.received[-1].headers["authorization"] == "Bearer token-1"
+
+
+@pytest.mark.parametrize("asleep", [False, True], ids=["awake", "machine slept"])
+async def test_an_expired_token_is_replaced_before_the_call(
+    server: Server, raw: RawServer, alura: AsyncAlura, clock: Clock, asleep: bool
+) -> None:
+    """The monotonic clock stands still while the machine sleeps; the wall clock tells then."""
+    await alura.user.profile()
+    clock.wall += 86401
+    if not asleep:
+        clock.awake += 86401
+    raw.received.clear()
+    await alura.user.profile()
+    assert raw.paths() == ["POST /auth/evm/challenge", "POST /auth/evm/verify", "GET /user/profile"]
+
+
+async def test_a_wall_clock_set_back_a_day_does_not_prolong_a_token(
+    server: Server, alura: AsyncAlura, clock: Clock
+) -> None:
+    await alura.user.profile()
+    clock.wall -= 86400
+    clock.awake += 86401
+    await alura.user.profile()
+    assert server.logins == 2
+
+
+async def test_a_token_without_a_lifetime_is_used_until_it_is_refused(server: Server, alura: AsyncAlura) -> None:
+    server.lifetime = None
+    await alura.user.profile()
+    await alura.user.profile()
+    assert server.logins == 1
+
+
+async def test_login_signs_in_although_a_token_is_held_and_logout_forgets_it(server: Server, alura: AsyncAlura) -> None:
+    await alura.auth.login()
+    await alura.auth.login()
+    assert server.logins == 2
+    await alura.auth.logout()
+    await alura.user.profile()
+    assert server.logins == 3
+
+
+async def test_a_token_that_cannot_be_a_header_is_not_used(server: Server, raw: RawServer, alura: AsyncAlura) -> None:
+    evil = json.dumps({"ok": True, "accessToken": "x\r\nX-Evil: 1", "tokenType": "Bearer"})
+    raw.routes["/auth/evm/verify"] = [reply(evil, "201 Created")]
+    with pytest.raises(SignInError, match="cannot be sent"):
+        await alura.user.profile()
+    assert "GET /user/profile" not in raw.paths()
+
+
+async def test_the_text_to_sign_is_checked_before_anything_is_signed(raw: RawServer, server: Server) -> None:
+    wallet = FakeWallet()
+    challenge = {"address": ADDRESS, "nonce": "nonce-1", "message": "Sign in to evil.com\nNonce: nonce-1"}
+    raw.routes["/auth/evm/challenge"] = [reply(json.dumps(challenge), "201 Created")]
+    async with AsyncAlura(wallet, base_url=raw.url) as alura:
+        with pytest.raises(ChallengeRefusedError, match=r"evil\.com"):
+            await alura.user.profile()
+    assert wallet.signed == []
+    assert raw.paths() == ["POST /auth/evm/challenge"]
+
+
+async def test_a_check_of_the_users_own_replaces_ours(raw: RawServer, server: Server) -> None:
+    seen: list[tuple[str, str, str]] = []
+
+    def check(challenge: Challenge, *, address: str, host: str) -> None:
+        seen.append((challenge.nonce, address, host))
+
+    challenge = {"address": ADDRESS, "nonce": "n", "message": "Sign in to evil.com"}
+    raw.routes["/auth/evm/challenge"] = [reply(json.dumps(challenge), "201 Created")]
+    async with AsyncAlura(FakeWallet(), base_url=raw.url, check_challenge=check) as alura:
+        await alura.user.profile()
+    assert seen == [("n", ADDRESS, "127.0.0.1")]
+
+
+async def test_a_wallet_that_fails_is_a_failed_sign_in(raw: RawServer, server: Server) -> None:
+    class Unplugged(FakeWallet):
+        async def sign_message(self, text: str, /) -> str:
+            raise OSError("no device")
+
+    async with AsyncAlura(Unplugged(), base_url=raw.url) as alura:
+        with pytest.raises(SignInError, match="could not sign: OSError: no device"):
+            await alura.user.profile()
+
+
+async def test_the_referral_code_goes_with_the_sign_in(raw: RawServer, server: Server) -> None:
+    async with AsyncAlura(FakeWallet(), base_url=raw.url, referral_code="FRIEND") as alura:
+        await alura.user.profile()
+    verify = next(request for request in raw.received if request.path == "/auth/evm/verify")
+    assert json.loads(verify.body)["referralCode"] == "FRIEND"
+
+
+async def test_closing_stops_a_sign_in_that_is_under_way(server: Server, raw: RawServer) -> None:
+    server.login_takes = 60
+    alura = AsyncAlura(FakeWallet(), base_url=raw.url)
+    call = asyncio.create_task(alura.user.profile())
+    while "POST /auth/evm/challenge" not in raw.paths():
+        await asyncio.sleep(0.01)
+    started = time.monotonic()
+    await alura.close()
+    assert time.monotonic() - started < 5
+    with pytest.raises((NotSentError, asyncio.CancelledError)):
+        await call
