@@ -1,0 +1,99 @@
+"""What is checked, and how: `nox -l` lists it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import nox
+
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.sessions = ["lint", "types", "tests"]
+# "Where present": a machine with one of them is enough, also in CI.
+nox.options.error_on_missing_interpreters = False
+
+PYTHONS = ["3.11", "3.12", "3.13"]
+CODE = ["alura_async", "tests", "benchmarks", "noxfile.py"]
+HERE = Path(__file__).parent
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style: ruff."""
+    _install_locked(session)
+    session.run("ruff", "check", *CODE)
+    session.run("ruff", "format", "--check", *CODE)
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Types: mypy and pyright must agree; ty and pyrefly are asked for their opinion."""
+    _install_locked(session)
+    session.run("mypy")
+    session.run("pyright")
+    session.run("ty", "check", "alura_async", success_codes=[0, 1])
+    session.run("pyrefly", "check", "alura_async", success_codes=[0, 1])
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """The test suite, on the built and installed wheel."""
+    _install_locked(session)
+    _install_wheel(session)
+    # Beside the checkout's package the installed one would never be imported, so the tests run elsewhere.
+    elsewhere = Path(session.create_tmp()) / "tests-of-the-wheel"
+    shutil.rmtree(elsewhere, ignore_errors=True)
+    elsewhere.mkdir()
+    for name in ("tests", "benchmarks"):
+        shutil.copytree(HERE / name, elsewhere / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "CHANGELOG.md"):
+        shutil.copy(HERE / name, elsewhere)
+    session.chdir(elsewhere)
+    session.run("python", "-m", "pytest", *session.posargs)
+
+
+@nox.session
+def lowest(session: nox.Session) -> None:
+    """The test suite on the oldest versions of the runtime dependencies that we declare."""
+    _install_locked(session)
+    session.run("uv", "pip", "install", "--resolution", "lowest-direct", ".[cli,sandbox]", external=True)
+    session.run("python", "-m", "pytest", *session.posargs)
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """The main job, on the embedded sandbox."""
+    _install_locked(session)
+    _install_wheel(session)
+    session.run("alura", "demo", *(session.posargs or ["--plain"]))
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Speed, side by side with its peers. Give names to run some of them."""
+    _install_locked(session)
+    session.run("python", "-m", "benchmarks", *session.posargs)
+
+
+@nox.session(venv_backend="none")
+def lock(session: nox.Session) -> None:
+    """Write the lock files anew; `nox -s lock -- --upgrade` takes the newest versions."""
+    everything = ["--universal", "--generate-hashes", "--python-version", "3.11", "-q"]
+    named = ["--custom-compile-command", "nox -s lock"]
+    extras = ["--extra", "cli", "--extra", "sandbox"]
+    compile_ = ["uv", "pip", "compile", "pyproject.toml", *everything, *named, *extras]
+    session.run(*compile_, "-o", "requirements.txt", *session.posargs)
+    session.run(*compile_, "--group", "dev", "-o", "requirements-dev.txt", *session.posargs)
+
+
+def _install_locked(session: nox.Session) -> None:
+    session.install("-r", str(HERE / "requirements-dev.txt"))
+
+
+def _install_wheel(session: nox.Session) -> None:
+    wheels = Path(session.create_tmp()) / "wheels"
+    shutil.rmtree(wheels, ignore_errors=True)
+    # hatchling is in the lock, so nothing is fetched to build.
+    session.run("python", "-m", "hatchling", "build", "-t", "wheel", "-d", str(wheels), silent=True)
+    (wheel,) = wheels.glob("*.whl")
+    session.install("--no-deps", "--force-reinstall", str(wheel))

@@ -1,0 +1,311 @@
+"""The whole API through both surfaces, against the sandbox: one walk, which an async and a blocking client both take."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Generator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from functools import partial
+from typing import Any, TypeAlias
+
+import pytest
+from eth_account import Account
+from eth_account.messages import encode_defunct
+
+from alura_async import (
+    Alura,
+    AsyncAlura,
+    BadRequestError,
+    Candle,
+    CloseSignature,
+    DuplicateAssetError,
+    ExecutionStrategy,
+    NotFoundError,
+    Position,
+    SessionStatus,
+    StrategyDuration,
+    TransferStatus,
+)
+from alura_async.core.surface import Endpoint, Group
+from alura_async.sandbox import Sandbox
+
+START = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
+SOMEBODY = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"
+
+# A step yields what to call and gets what it returned: the same text drives both surfaces. What comes as a stream is
+# given as a list; `between` is called after each of its items.
+Step: TypeAlias = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any], Callable[[], object]]
+Steps: TypeAlias = Generator[Step, Any, Any]
+
+
+def call(
+    method: Callable[..., Any], *arguments: Any, between: Callable[[], object] = lambda: None, **named: Any
+) -> Steps:
+    return (yield method, arguments, named, between)
+
+
+def refused(kind: type[Exception], method: Callable[..., Any], *arguments: Any, **named: Any) -> Steps:
+    with pytest.raises(kind) as caught:
+        yield method, arguments, named, lambda: None
+    return caught.value
+
+
+async def take(steps: Steps, perform: Callable[[Step], Awaitable[Any]]) -> None:
+    """Perform step after step, handing results and errors back to the walk."""
+    step = next(steps)
+    while True:
+        try:
+            result = await perform(step)
+        except Exception as error:  # the walk says whether it was meant
+            advance = partial(steps.throw, error)
+        else:
+            advance = partial(steps.send, result)
+        try:
+            step = advance()
+        except StopIteration:
+            return
+
+
+async def awaiting(step: Step) -> Any:
+    method, arguments, named, between = step
+    result = method(*arguments, **named)
+    if not hasattr(result, "__aiter__"):
+        return await result
+    items = []
+    async for item in result:
+        items.append(item)
+        between()
+    return items
+
+
+async def blocking(step: Step) -> Any:
+    method, arguments, named, between = step
+    result = method(*arguments, **named)
+    if not hasattr(result, "__next__"):
+        return result
+    items = []
+    for item in result:
+        items.append(item)
+        between()
+    return items
+
+
+def walk(alura: Any, sandbox: Sandbox, key: str) -> Steps:
+    """Every endpoint, with what a user does between them; each result is checked for what it says."""
+    yield from sign_in(alura, key)
+    yield from read_the_market(alura)
+    yield from trade(alura, sandbox)
+    yield from trade_advanced(alura, sandbox)
+    yield from move_money(alura)
+    yield from look_around(alura)
+
+
+def sign_in(alura: Any, key: str) -> Steps:
+    account = Account.from_key(key)
+    challenge = yield from call(alura.auth.challenge, account.address)
+    assert challenge.address == account.address
+    assert challenge.nonce in challenge.message
+    signature = account.sign_message(encode_defunct(text=challenge.message)).signature.hex()
+    token = yield from call(alura.auth.verify, account.address, "0x" + signature)
+    assert (token.ok, token.token_type, token.expires_in) == (True, "Bearer", 86400)
+    assert token.access_token.reveal().count(".") == 2
+    trading_key = yield from call(alura.auth.trading_key)
+    assert trading_key.private_key.reveal() not in repr(trading_key)
+    profile = yield from call(alura.user.profile)
+    assert (profile.address, profile.balance) == (account.address, Decimal(10_000))
+
+
+def read_the_market(alura: Any) -> Steps:
+    assert (yield from call(alura.health.basic)).status == "ok"
+    assert (yield from call(alura.health.kafka)).status == "ok"
+    assert (yield from call(alura.indicators.health)).status == "ok"
+    symbols = yield from call(alura.indicators.symbols)
+    assert len(symbols) >= 40
+    assert {"BTC", "ETH", "kPEPE", "PURR/USDC"} <= set(symbols)
+    for symbol in ("BTC", "kPEPE", "PURR/USDC"):
+        candles = yield from call(alura.indicators.candles, symbol, "15m", limit=8)
+        check_candles(candles, symbol, "15m", timedelta(minutes=15), 8)
+        assert candles[-1].open_time <= START < candles[-1].close_time + timedelta(milliseconds=1)
+    history = yield from call(
+        alura.indicators.candle_history, "ETH", interval="1h", start=START - timedelta(days=400), limit=24
+    )
+    check_candles(history, "ETH", "1h", timedelta(hours=1), 24)
+    assert history[0].open_time - (START - timedelta(days=400)) < timedelta(hours=1)
+    latest = yield from call(alura.indicators.latest_candles)
+    assert {candle.symbol for candle in latest} == set(symbols)
+    (signal,) = yield from call(alura.indicators.signals, "BTC", "1h")
+    assert (signal.symbol, signal.interval) == ("BTC", "1h")
+    assert signal.action is not None
+    assert 0 <= signal.strength <= 1
+    signals = yield from call(alura.indicators.all_signals, "4h")
+    assert {signal.symbol for signal in signals} == set(symbols)
+    missing = yield from refused(NotFoundError, alura.indicators.candles, "NOSUCH", "1h")
+    assert missing.status == 404
+
+
+def check_candles(candles: list[Candle], symbol: str, interval: str, step: timedelta, count: int) -> None:
+    assert len(candles) == count
+    for candle, following in zip(candles, [*candles[1:], None], strict=True):
+        assert (candle.symbol, candle.interval) == (symbol, interval)
+        assert 0 < candle.low <= min(candle.open, candle.close) <= max(candle.open, candle.close) <= candle.high
+        assert following is None or following.open_time - candle.open_time == step
+
+
+def trade(alura: Any, sandbox: Sandbox) -> Steps:
+    session = yield from call(
+        alura.trading_sessions.create,
+        budget=100,
+        profit_target=40,
+        asset="btc",
+        loss_threshold=5,
+        max_positions=3,
+    )
+    assert (session.asset_index, session.symbol, session.status) == (0, "BTC", SessionStatus.ACTIVE)
+    assert (session.budget, session.profit_target, session.loss_threshold) == (100, 40, 5)
+    assert session.created_at == START
+    twice = yield from refused(DuplicateAssetError, alura.trading_sessions.create, budget=10, profit_target=1, asset=0)
+    assert twice.messages == ("Duplicate asset index: you already have an active trading session for this asset",)
+    assert [one.id for one in (yield from call(alura.trading_sessions.active))] == [session.id]
+    trade = yield from call(alura.trading_sessions.current_trade)
+    assert trade.id == session.trade_id
+    first, second, *_ = trade.positions
+    check_position(first)
+    signed = yield from call(alura.trading_sessions.close_signature, first.id)
+    assert isinstance(signed, CloseSignature)
+    assert signed.transaction.reveal() not in repr(signed)
+    closing = yield from call(alura.trading_sessions.close_position, first.id)
+    assert closing.position_id == first.id
+    again = yield from refused(BadRequestError, alura.trading_sessions.close_position, first.id)
+    assert again.messages == ("Position is already closed",)
+    yield from call(alura.trading_sessions.close_trade, trade.id)
+    closed = yield from call(alura.trading_sessions.wait_until_closed, session.id, interval=0.01)
+    assert (closed.id, closed.is_closed) == (session.id, True)
+    assert (yield from call(alura.trading_sessions.current_trade)) is None
+    logs = yield from call(alura.trading_sessions.logs, session.id)
+    assert {entry.session_id for entry in logs} == {session.id}
+    page = yield from call(alura.trading_sessions.trade_logs, trade.id, page=1, limit=2)
+    assert (len(page.data), page.page, page.limit) == (2, 1, 2)
+    entries = yield from call(alura.trading_sessions.iter_trade_logs, trade.id, limit=2)
+    assert len(entries) == page.total
+    assert len({entry.id for entry in entries}) == page.total
+    fills = yield from call(alura.user.sync_fills)
+    assert fills.synced == 2 * len(trade.positions)
+    assert {fill.position_id for fill in fills.fills} == {position.id for position in trade.positions}
+    executed = [entry.kind for entry in sandbox.ledger]
+    assert executed.count("session_created") == 1
+
+
+def check_position(position: Position) -> None:
+    assert position.symbol == "BTC"
+    assert position.size > 0  # type: ignore[operator]
+    assert position.entry_price == position.mark_price
+    assert position.unrealized_pnl == 0
+
+
+def trade_advanced(alura: Any, sandbox: Sandbox) -> Steps:
+    session = yield from call(
+        alura.trading_sessions.create_advance,
+        amount="250.50",
+        execution_strategy=ExecutionStrategy.CONSERVATIVE,
+        strategy_duration=StrategyDuration.D7,
+        asset="ETH",
+        max_wallet_budget=False,
+    )
+    assert (session.kind, session.amount, session.strategy_duration) == ("advance", Decimal("250.50"), "7D")
+    assert (yield from call(alura.trading_sessions.trigger_cron)).message
+    yield from call(alura.user.close_position, asset="ETH")
+    yield from refused(NotFoundError, alura.user.close_position, asset="ETH")
+    yield from call(alura.trading_sessions.create, budget=50, profit_target=10, asset="SOL")
+    (sol,) = yield from call(alura.trading_sessions.active)
+    updates = yield from call(
+        alura.trading_sessions.watch, sol.id, interval=0.01, between=lambda: sandbox.advance(hours=6)
+    )
+    assert updates[0].value.id == sol.id
+    assert [update.value.is_closed for update in updates] == [False] * (len(updates) - 1) + [True]
+    everything = yield from call(alura.user.close_all_positions)
+    assert everything.message
+
+
+def move_money(alura: Any) -> Steps:
+    before = yield from call(alura.user.profile)
+    withdrawn = yield from call(alura.user.withdraw, amount="12.5")
+    assert (withdrawn.amount, withdrawn.status) == (Decimal("12.5"), TransferStatus.COMPLETED)
+    sent = yield from call(alura.user.send_usdc, amount=0.1, destination=SOMEBODY)
+    assert (sent.amount, sent.destination) == (Decimal("0.1"), SOMEBODY)
+    claimed = yield from call(alura.user.claim_reward)
+    assert claimed.amount > 0
+    tx_hash = "0x" + "ab" * 32
+    deposit = yield from call(alura.usdc_verification.verify, tx_hash)
+    assert deposit.verified is True
+    repeated = yield from call(alura.usdc_verification.verify, tx_hash)
+    assert repeated.amount == deposit.amount
+    (listed,) = yield from call(alura.usdc_verification.my_transactions)
+    assert listed.tx_hash == tx_hash
+    total = yield from call(alura.usdc_verification.total_deposited)
+    assert total.total == deposit.amount
+    after = yield from call(alura.user.profile)
+    moved = after.balance - before.balance
+    assert moved == deposit.amount + claimed.amount - Decimal("12.5") - Decimal("0.1")
+    yield from refused(BadRequestError, alura.user.withdraw, amount=10**9)
+
+
+def look_around(alura: Any) -> Steps:
+    me = yield from call(alura.user.profile)
+    code = yield from call(alura.referrals.create_code, me.id)
+    assert (yield from call(alura.referrals.get, me.id)).code == code.code
+    assert (yield from call(alura.referrals.stats, me.id)).total_referrals == 0
+    checked = yield from call(alura.referrals.check, code.code)
+    assert (checked.valid, checked.user_id) == (True, me.id)
+    assert (yield from call(alura.leaderboard.health)).status == "ok"
+    stats = yield from call(alura.leaderboard.stats)
+    page = yield from call(alura.leaderboard.rankings, page=2, limit=10)
+    assert [place.rank for place in page.data] == list(range(11, 21))
+    places = yield from call(alura.leaderboard.iter_rankings, limit=100)
+    assert len(places) == stats.total_users == page.total
+    assert [place.rank for place in places] == list(range(1, len(places) + 1))
+    assert (yield from call(alura.leaderboard.user, me.id)).user_id == me.id
+    analytics = yield from call(alura.leaderboard.analytics)
+    assert analytics.assets
+
+
+def covered(sandbox: Sandbox) -> set[str]:
+    """Which endpoints the sandbox was asked for, as `GET /path/:name`."""
+    endpoints = [
+        member.route
+        for group in Group.__subclasses__()
+        for member in vars(group).values()
+        if isinstance(member, Endpoint)
+    ]
+    assert len(endpoints) == 41
+    patterns = [
+        (route, re.compile(re.sub(r":\w+", "[^/]+", route.template) + "$"), route.template.count(":"))
+        for route in endpoints
+    ]
+    found: set[str] = set()
+    for request in sandbox.requests:
+        fitting = [
+            (names, f"{route.method} {route.template}")
+            for route, pattern, names in patterns
+            if route.method == request.method and pattern.match(request.path)
+        ]
+        found.add(min(fitting)[1])
+    return found
+
+
+@pytest.mark.anyio
+async def test_every_endpoint_works_awaited() -> None:
+    async with Sandbox(seed=3, start=START, speed=0, limit=None) as sandbox:
+        key = sandbox.wallet()
+        async with AsyncAlura(key, base_url=sandbox.url) as alura:
+            await take(walk(alura, sandbox, key), awaiting)
+        assert len(covered(sandbox)) == 41
+
+
+def test_every_endpoint_works_blocking() -> None:
+    with Sandbox.threaded(seed=3, start=START, speed=0, limit=None) as sandbox:
+        key = sandbox.wallet()
+        with Alura(key, base_url=sandbox.url) as alura, pytest.raises(StopIteration):
+            # Nothing in it waits for a loop, so it runs to its end in one go, without one.
+            take(walk(alura, sandbox, key), blocking).send(None)
+        assert len(covered(sandbox)) == 41
