@@ -1,0 +1,8 @@
+"""An Alura server in memory, for demos and tests: see `Sandbox`. Needs the extra `sandbox`."""
+
+from __future__ import annotations
+
+from .app import Sandbox, Settings
+from .ledger import LedgerEntry, ReceivedRequest
+
+__all__ = ["LedgerEntry", "ReceivedRequest", "Sandbox", "Settings"]

@@ -1,0 +1,252 @@
+"""The sandbox itself: an Alura server in memory, in this process, that anything can be tried on."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections import deque
+from collections.abc import Callable, Generator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from decimal import Decimal, localcontext
+from functools import partial
+from threading import Thread
+from types import TracebackType
+from typing import Self, TypedDict, Unpack
+
+from aiohttp import web
+
+from ..errors import ConfigurationError, UsageError
+from . import signin, trading
+from .clock import Clock
+from .ledger import LedgerEntry, ReceivedRequest
+from .listing import EXACT
+from .openapi import document
+from .ranking import Leaderboard
+from .routes import ROUTES, SERVED
+from .routing import Services
+from .serving import Server
+from .signin import Challenges, Tokens
+from .state import World
+from .throttle import Throttle
+
+
+class Settings(TypedDict, total=False):
+    """The settings of a `Sandbox`, for those who pass them on."""
+
+    seed: int
+    host: str
+    port: int
+    speed: float
+    start: datetime | None
+    funds: Decimal | int
+    limit: int | None
+    window: float
+    allow_remote: bool
+
+
+class Sandbox:
+    """A stateful Alura server in memory.
+
+        async with Sandbox(seed=7) as sandbox:
+            async with AsyncAlura(base_url=sandbox.url, wallet=sandbox.wallet()) as alura: ...
+
+    It serves every endpoint of the API in the shape that this SDK's types have. Its market, its ids and its wallets
+    depend on the seed alone; with a `start` and `speed=0`, everything does. All methods and properties can be used
+    from any thread.
+
+    Args:
+        seed: what makes one sandbox different from another.
+        host: where it listens.
+        port: at which port; 0 takes a free one.
+        speed: how many seconds pass on its clock in a real one. Challenges (5 minutes) and tokens (a day) expire by
+            this clock too.
+        start: where its clock starts, an aware datetime from 2020-01-08 on; by default this machine's time.
+        funds: USDC that every account begins with.
+        limit: calls of one endpoint by one client in a window, or None for no limit.
+        window: seconds of such a window, in real time.
+        allow_remote: whether `host` may be one that others can reach.
+
+    Raises:
+        ConfigurationError: a setting that cannot be used; a host that is not loopback without `allow_remote`.
+    """
+
+    def __init__(
+        self,
+        *,
+        seed: int = 0,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        speed: float = 1.0,
+        start: datetime | None = None,
+        funds: Decimal | int = 10_000,
+        limit: int | None = 100,
+        window: float = 10.0,
+        allow_remote: bool = False,
+    ) -> None:
+        if not allow_remote and not _is_loopback(host):
+            raise ConfigurationError(
+                f"host={host!r} is not loopback: anybody who reaches it could use this sandbox; "
+                "say allow_remote=True if that is meant"
+            )
+        world = World(seed, Clock(start, speed), Decimal(funds))
+        self._world = world
+        self._tokens = Tokens(world.by_id.get)
+        with localcontext(EXACT):
+            leaderboard = Leaderboard(world)
+        services = Services(world, Challenges(seed), self._tokens, leaderboard, lambda: document(ROUTES))
+        self._server = Server(services, ROUTES + SERVED, Throttle(limit, window))
+        self._host = host
+        self._port = port
+        self._runner: web.ServerRunner | None = None
+        self._wallets = 0
+
+    @property
+    def url(self) -> str:
+        """Where it listens, such as `http://127.0.0.1:40123`.
+
+        Raises:
+            UsageError: it is not running.
+        """
+        if self._runner is None:
+            raise UsageError("the sandbox is not running: enter it with `async with`, or call start()")
+        return f"http://{self._server.authority}"
+
+    @property
+    def now(self) -> datetime:
+        """The time on its clock."""
+        with self._server.exclusive():
+            return self._world.clock.now()
+
+    @property
+    def ledger(self) -> list[LedgerEntry]:
+        """The changes of state that were carried out, oldest first."""
+        with self._server.exclusive():
+            return list(self._world.ledger.entries)
+
+    @property
+    def requests(self) -> deque[ReceivedRequest]:
+        """The last 10,000 requests that arrived, oldest first. It is the live record: clear it or copy it."""
+        return self._world.ledger.requests
+
+    @property
+    def token_lifetime(self) -> float:
+        """Seconds that a token is valid from its issue, on the sandbox's clock; set it for those issued later."""
+        return self._tokens.lifetime
+
+    @token_lifetime.setter
+    def token_lifetime(self, seconds: float) -> None:
+        self._tokens.lifetime = seconds
+
+    def wallet(self) -> str:
+        """A new throwaway private key, `0x…`, whose account is funded when it first signs in.
+
+        It depends on the seed and on how many were given before, and is worth nothing: anyone can compute it.
+        """
+        with self._server.exclusive():
+            self._wallets += 1
+            return signin.private_key("wallet", self._world.seed, self._wallets)
+
+    def advance(self, *, days: float = 0, hours: float = 0, minutes: float = 0, seconds: float = 0) -> None:
+        """Move the clock forward and let happen what happens on the way: targets, thresholds, ends of durations.
+
+        Raises:
+            ConfigurationError: a step backwards.
+        """
+        with self._server.exclusive():
+            self._world.clock.advance(timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds))
+            trading.settle(self._world, self._world.active_sessions(), self._world.clock.now_ms())
+
+    def expire_tokens(self) -> None:
+        """Make every token issued so far invalid."""
+        with self._server.exclusive():
+            self._tokens.revoke_all()
+
+    async def start(self) -> None:
+        """Begin to listen. A sandbox that was stopped goes on where it was, at the same port.
+
+        Raises:
+            UsageError: it is running.
+            ImportError: PyJWT is not installed.
+            OSError: the port is taken.
+        """
+        if self._runner is not None:
+            raise UsageError("the sandbox is running already")
+        await asyncio.to_thread(signin.require_libraries)
+        runner = web.ServerRunner(web.Server(self._server.respond, access_log=None), shutdown_timeout=1.0)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, self._host, self._port).start()
+        except BaseException:
+            await runner.cleanup()
+            raise
+        self._port = runner.addresses[0][1]
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        self._server.authority = f"{host}:{self._port}"
+        self._runner = runner
+
+    async def stop(self) -> None:
+        """Stop listening. The state remains. Stopping twice is harmless."""
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            await runner.cleanup()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    @classmethod
+    @contextmanager
+    def threaded(cls, **settings: Unpack[Settings]) -> Generator[Self]:
+        """A sandbox that runs in a thread of its own, for code that blocks.
+
+            with Sandbox.threaded(seed=7) as sandbox:
+                with Alura(base_url=sandbox.url, wallet=sandbox.wallet()) as alura: ...
+
+        Args:
+            settings: those of `Sandbox`.
+        """
+        sandbox = cls(**settings)
+        running: Future[Callable[[], object]] = Future()
+
+        async def serve() -> None:
+            over = asyncio.Event()
+            async with sandbox:
+                running.set_result(partial(asyncio.get_running_loop().call_soon_threadsafe, over.set))
+                await over.wait()
+
+        def run() -> None:
+            try:
+                asyncio.run(serve())
+            except Exception as error:
+                if running.done():
+                    raise
+                running.set_exception(error)
+
+        thread = Thread(target=run, name="alura-sandbox", daemon=True)
+        thread.start()
+        end = running.result()
+        try:
+            yield sandbox
+        finally:
+            end()
+            thread.join()
+
+    def __repr__(self) -> str:
+        where = "stopped" if self._runner is None else self.url
+        return f"<Sandbox seed={self._world.seed} {where}>"
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

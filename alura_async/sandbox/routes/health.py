@@ -1,0 +1,36 @@
+"""Whether the server and its parts are up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..._version import __version__
+from ...groups.health import ServiceHealth
+from ..routing import Call, serves
+
+
+@serves("GET", "/health", ServiceHealth)
+def basic(call: Call) -> ServiceHealth:
+    """Read the server's health."""
+    return healthy(call, "sandbox")
+
+
+@serves("GET", "/health/kafka", ServiceHealth)
+def kafka(call: Call) -> ServiceHealth:
+    """Read the health of the message queue, which the sandbox does without."""
+    return healthy(call, "kafka", connected=True, brokers=0)
+
+
+def healthy(call: Call, service: str, **details: Any) -> ServiceHealth:
+    """What a service that is well says."""
+    return ServiceHealth(
+        status="ok",
+        service=service,
+        version=__version__,
+        uptime=(call.now_ms - call.world.clock.started_ms) / 1000,
+        timestamp=call.now,
+        details=details or None,
+    )
+
+
+ROUTES = (basic, kafka)

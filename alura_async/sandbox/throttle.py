@@ -1,0 +1,62 @@
+"""Throttling as @nestjs/throttler does it: so many calls of one handler by one client in a fixed window."""
+
+from __future__ import annotations
+
+import math
+import time
+
+from ..errors import ConfigurationError
+from .refusals import HttpError
+
+_REMEMBERED = 20_000
+
+
+class Throttle:
+    """Counts calls by handler and client, in windows of real time.
+
+    Args:
+        limit: calls in a window, or None for no limit.
+        window: seconds of a window; it begins with the first call that falls into none.
+
+    Raises:
+        ConfigurationError: a limit below 1, or a window that is not above 0.
+    """
+
+    def __init__(self, limit: int | None, window: float) -> None:
+        if limit is not None and limit < 1:
+            raise ConfigurationError(f"limit={limit}: give 1 or more, or None")
+        if not window > 0:
+            raise ConfigurationError(f"window={window}: give a number of seconds above 0")
+        self.limit = limit
+        self.window = window
+        self._windows: dict[tuple[str, str], tuple[float, int]] = {}
+
+    def admit(self, handler: str, client: str) -> dict[str, str]:
+        """Count a call and give the headers that say how many are left.
+
+        Raises:
+            HttpError: 429, with `Retry-After`.
+        """
+        limit = self.limit
+        if limit is None:
+            return {}
+        now = time.monotonic()
+        place = (handler, client)
+        ends, count = self._windows.get(place, (0.0, 0))
+        if now >= ends:
+            ends, count = now + self.window, 0
+            if len(self._windows) >= _REMEMBERED:
+                self._windows = {key: value for key, value in self._windows.items() if value[0] > now}
+        count += 1
+        self._windows[place] = (ends, count)
+        reset = str(max(1, math.ceil(ends - now)))
+        headers = {
+            "X-RateLimit-Limit": str(limit),
+            "X-RateLimit-Remaining": str(max(0, limit - count)),
+            "X-RateLimit-Reset": reset,
+        }
+        if count > limit:
+            raise HttpError(
+                429, "ThrottlerException: Too Many Requests", plain=True, headers={**headers, "Retry-After": reset}
+            )
+        return headers

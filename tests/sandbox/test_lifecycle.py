@@ -1,0 +1,161 @@
+"""A sandbox as a thing to hold: where it listens, how it starts and stops, which threads may use it."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+import urllib.request
+from datetime import UTC, datetime, timedelta
+from decimal import Context, localcontext
+
+import aiohttp
+import msgspec
+import pytest
+
+from alura_async.errors import ConfigurationError, UsageError
+from alura_async.sandbox import Sandbox
+
+from .caller import Caller
+from .conftest import START
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "example.org", "::"])
+def test_a_host_that_others_can_reach_is_refused(host: str) -> None:
+    with pytest.raises(ConfigurationError, match="allow_remote"):
+        Sandbox(host=host)
+    Sandbox(host=host, allow_remote=True)
+
+
+async def test_it_goes_on_where_it_stopped_at_the_same_port(http: aiohttp.ClientSession) -> None:
+    sandbox = Sandbox(seed=7)
+    with pytest.raises(UsageError, match="not running"):
+        _ = sandbox.url
+    await sandbox.start()
+    url = sandbox.url
+    somebody = await Caller(sandbox, http).sign_in()
+    with pytest.raises(UsageError, match="running already"):
+        await sandbox.start()
+    await sandbox.stop()
+    await sandbox.stop()
+    with pytest.raises(aiohttp.ClientError):
+        await http.get(url + "/health")
+    async with sandbox:
+        assert sandbox.url == url
+        assert await somebody.available() == 10000
+
+
+async def test_a_port_that_is_taken_is_an_error_and_leaves_it_stopped(sandbox: Sandbox) -> None:
+    other = Sandbox(port=int(sandbox.url.rsplit(":", 1)[1]))
+    with pytest.raises(OSError, match="address already in use"):
+        await other.start()
+    with pytest.raises(UsageError):
+        _ = other.url
+
+
+async def test_the_clock_runs_at_its_speed_and_jumps(http: aiohttp.ClientSession) -> None:
+    sandbox = Sandbox(start=START, speed=3600)
+    await asyncio.sleep(0.1)
+    assert timedelta(minutes=5) < sandbox.now - START < timedelta(hours=1)
+    still = Sandbox(start=START, speed=0)
+    still.advance(days=1, hours=2, minutes=3, seconds=4.5)
+    assert still.now - START == timedelta(days=1, hours=2, minutes=3, seconds=4.5)
+    with pytest.raises(ConfigurationError, match="forward"):
+        still.advance(seconds=-1)
+    assert abs(Sandbox().now - datetime.now(UTC)) < timedelta(seconds=3)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"start": datetime(2024, 5, 1)},
+        {"start": datetime(2019, 5, 1, tzinfo=UTC)},
+        {"speed": -1},
+        {"speed": float("nan")},
+    ],
+)
+def test_a_clock_that_makes_no_sense_is_refused(settings: dict[str, object]) -> None:
+    with pytest.raises(ConfigurationError):
+        Sandbox(**settings)  # type: ignore[arg-type]
+
+
+def test_a_threaded_sandbox_serves_code_that_blocks() -> None:
+    with Sandbox.threaded(seed=7, start=START, speed=0) as sandbox:
+        url = sandbox.url
+        with urllib.request.urlopen(url + "/health") as response:
+            assert msgspec.json.decode(response.read())["status"] == "ok"
+        sandbox.advance(days=1)
+        assert sandbox.now == START + timedelta(days=1)
+        assert sandbox.wallet() != sandbox.wallet()
+        assert sandbox.ledger == []
+        assert [request.path for request in sandbox.requests] == ["/health"]
+    with pytest.raises(OSError, match="refused"):
+        urllib.request.urlopen(url + "/health")
+    assert "alura-sandbox" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_a_threaded_sandbox_that_cannot_start_says_so_here() -> None:
+    with Sandbox.threaded() as sandbox:
+        port = int(sandbox.url.rsplit(":", 1)[1])
+        with pytest.raises(OSError, match="address already in use"), Sandbox.threaded(port=port):
+            pass
+
+
+async def test_many_threads_may_advance_while_it_serves(caller: Caller, sandbox: Sandbox) -> None:
+    for index in range(5):
+        await caller.quick(assetIndex=index)
+
+    def push() -> None:
+        for _ in range(50):
+            sandbox.advance(minutes=1)
+
+    threads = [threading.Thread(target=push) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        await caller.get("/trading-sessions/active")
+    assert sandbox.now == START + timedelta(minutes=200)
+    numbers = [entry.number for entry in sandbox.ledger]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+async def test_requests_are_on_record_with_query_status_and_account(caller: Caller, sandbox: Sandbox) -> None:
+    sandbox.requests.clear()
+    await caller.call("GET", "/api/indicators/candles/PURR%2FUSDC/1m?limit=2&x=a%20b", **{"X-Request-Id": "r-1"})
+    await caller.call("GET", "/nope")
+    first, second = sandbox.requests
+    assert (first.method, first.path) == ("GET", "/api/indicators/candles/PURR%2FUSDC/1m")
+    assert first.query == {"limit": "2", "x": "a b"}
+    assert (first.status, first.account, first.request_id) == (200, caller.address, "r-1")
+    assert (second.status, second.account) == (404, None)
+
+
+async def test_the_callers_decimal_context_decides_nothing(http: aiohttp.ClientSession) -> None:
+    coarse, usual = Context(prec=3), Context(prec=28)
+    seen: list[bytes] = []
+    for context in (coarse, usual):
+        with localcontext(context):
+            async with Sandbox(seed=7, start=START, speed=0) as sandbox:
+                somebody = await Caller(sandbox, http).sign_in()
+                await somebody.quick(budget=1234.567891)
+                sandbox.advance(minutes=9)
+                paths = ("/user/profile", "/trading-sessions/current-trade", "/api/leaderboard/stats")
+                seen += [(await somebody.call("GET", path)).body for path in paths]
+    assert seen[:3] == seen[3:]
+
+
+def test_importing_the_sdk_loads_neither_the_sandbox_nor_what_it_needs() -> None:
+    code = (
+        "import sys, alura_async; print([m for m in ('jwt', 'eth_account', 'alura_async.sandbox') if m in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
+
+
+async def test_a_missing_pyjwt_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jwt", None)
+    with pytest.raises(ImportError, match=r"pip install 'alura-async\[sandbox\]'"):
+        await Sandbox().start()

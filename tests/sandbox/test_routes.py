@@ -1,0 +1,175 @@
+"""Every endpoint of the SDK is served, in the SDK's own shape, and described by a valid OpenAPI document."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+import pytest
+from openapi_spec_validator import validate
+
+from alura_async.core.request import Access, Route
+from alura_async.core.surface import Endpoint, Group
+from alura_async.groups.auth import Auth
+from alura_async.groups.health import Health
+from alura_async.groups.indicators import Indicators
+from alura_async.groups.leaderboard import Leaderboard
+from alura_async.groups.referrals import Referrals
+from alura_async.groups.trading_sessions import TradingSessions
+from alura_async.groups.usdc_verification import UsdcVerification
+from alura_async.groups.user import User
+from alura_async.sandbox import Sandbox
+from alura_async.secret import Secret
+
+from .caller import Caller, advance, quick
+
+pytestmark = pytest.mark.anyio
+
+GROUPS: list[type[Group[Any]]] = [
+    Auth,
+    TradingSessions,
+    User,
+    Indicators,
+    Leaderboard,
+    Referrals,
+    UsdcVerification,
+    Health,
+]
+ROUTES: dict[str, Route[Any]] = {
+    f"{member.route.method} {member.route.template}": member.route
+    for group in GROUPS
+    for member in vars(group).values()
+    if isinstance(member, Endpoint)
+}
+
+
+def to_secret(kind: type, value: Any) -> Any:
+    if kind is Secret and isinstance(value, str):
+        return Secret(value)
+    raise NotImplementedError
+
+
+async def bodies_and_paths(caller: Caller) -> dict[str, tuple[str, Any]]:
+    """For each endpoint a path and a body that succeed."""
+    session = await caller.quick(assetIndex=4)
+    kept = await caller.quick(assetIndex=5)
+    first, second, _ = (await caller.get("/trading-sessions/current-trade"))["positions"]
+    signature = caller.sign((await caller.challenge())["message"])
+    user, position = caller.user_id, "/trading-sessions/positions"
+    special: dict[str, tuple[str, Any]] = {
+        "POST /auth/evm/challenge": ("", {"address": caller.address}),
+        "POST /auth/evm/verify": ("", {"address": caller.address, "signature": signature}),
+        "POST /trading-sessions": ("", quick()),
+        "POST /trading-sessions/advance": ("", advance()),
+        "GET /trading-sessions/:sessionId/logs": (f"/trading-sessions/{kept['id']}/logs", None),
+        "GET /trading-sessions/trades/:tradeId/logs": (f"/trading-sessions/trades/{kept['tradeId']}/logs", None),
+        "POST /trading-sessions/positions/:positionId/close": (f"{position}/{first['id']}/close", None),
+        "POST /trading-sessions/positions/:positionId/close-signature": (
+            f"{position}/{second['id']}/close-signature",
+            None,
+        ),
+        "POST /trading-sessions/trades/:tradeId/close": (f"/trading-sessions/trades/{session['tradeId']}/close", None),
+        "POST /user/withdraw": ("", {"amount": 1}),
+        "POST /user/close-position": ("", {"assetIndex": 5}),
+        "POST /user/send-usdc": ("", {"amount": 1, "destination": "0x" + "ab" * 20}),
+        "POST /referrals/check": ("", {"code": "ABC"}),
+        "POST /usdc-verification/verify": ("", {"txHash": "0x" + "ab" * 32}),
+    }
+    calls: dict[str, tuple[str, Any]] = {}
+    for name, route in ROUTES.items():
+        path, body = special.get(name, ("", None))
+        plain = route.template.replace(":userId", user).replace(":symbol", "BTC").replace(":interval", "1h")
+        calls[name] = (path or plain, body)
+    return calls
+
+
+def test_the_sdk_has_41_routes() -> None:
+    assert len(ROUTES) == 41
+
+
+async def test_each_of_the_41_endpoints_answers_in_exactly_the_sdks_shape(caller: Caller) -> None:
+    calls = await bodies_and_paths(caller)
+    for name, route in ROUTES.items():
+        path, body = calls[name]
+        reply = await caller.call(route.method, path, body)
+        assert reply.status == (201 if route.method == "POST" else 200), (name, reply.body)
+        assert reply.headers["Content-Type"] == "application/json; charset=utf-8"
+        # Structs forbid unknown fields, so this also finds names that are spelled otherwise.
+        msgspec.json.decode(reply.body, type=route.returns, dec_hook=to_secret)
+        assert b"null" not in reply.body, name
+
+
+async def test_no_current_trade_is_null(caller: Caller) -> None:
+    assert (await caller.call("GET", "/trading-sessions/current-trade")).body == b"null"
+
+
+async def test_every_documented_bearer_call_is_refused_without_a_token(stranger: Caller) -> None:
+    document = await stranger.get("/api/docs-json")
+    for route in ROUTES.values():
+        operation = described(document, route)
+        if route.access is Access.BEARER:
+            assert operation["security"] == [{"bearer": []}], route
+        path = "/".join("x" if piece.startswith(":") else piece for piece in route.template.split("/"))
+        reply = await stranger.call(route.method, path)
+        assert (reply.status == 401) == ("security" in operation), (route, reply.status)
+        if route.access is Access.PUBLIC:
+            assert "security" not in operation
+
+
+async def test_the_openapi_document_is_valid_and_lists_exactly_the_41_endpoints(stranger: Caller) -> None:
+    document = await stranger.get("/api/docs-json")
+    await asyncio.to_thread(validate, document)
+    assert document["openapi"] == "3.0.3"
+    listed = {f"{method.upper()} {path}" for path, operations in document["paths"].items() for method in operations}
+    assert listed == {braced(name) for name in ROUTES}
+    text = msgspec.json.encode(document).decode()
+    assert "$extra$" not in text
+    assert '"type":"null"' not in text
+    operations = [operation for path in document["paths"].values() for operation in path.values()]
+    assert len({operation["operationId"] for operation in operations}) == 41
+    for operation in operations:
+        assert operation["summary"]
+        assert "429" in operation["responses"]
+
+
+async def test_the_document_describes_bodies_queries_and_replies(stranger: Caller) -> None:
+    document = await stranger.get("/api/docs-json")
+    create = document["paths"]["/trading-sessions"]["post"]
+    body = create["requestBody"]["content"]["application/json"]["schema"]
+    assert body["required"] == ["budget", "profitTarget", "assetIndex"]
+    assert body["properties"]["budget"]["minimum"] == 10
+    assert body["properties"]["profitTarget"]["maximum"] == 500
+    reply = create["responses"]["201"]["content"]["application/json"]["schema"]
+    assert reply == {"$ref": "#/components/schemas/TradingSession"}
+    session = document["components"]["schemas"]["TradingSession"]
+    assert session["required"] == ["id"]
+    assert session["properties"]["budget"] == {"type": "string", "format": "decimal"}
+    assert session["properties"]["createdAt"] == {"type": "string", "format": "date-time"}
+    current = document["paths"]["/trading-sessions/current-trade"]["get"]["responses"]["200"]
+    assert current["content"]["application/json"]["schema"]["nullable"] is True
+    logs = document["paths"]["/trading-sessions/trades/{tradeId}/logs"]["get"]
+    assert [parameter["name"] for parameter in logs["parameters"]] == ["tradeId", "page", "limit"]
+    key = document["components"]["schemas"]["TradingKey"]["properties"]["privateKey"]
+    assert key == {"type": "string", "format": "password"}
+
+
+async def test_a_page_for_people_lists_the_endpoints(stranger: Caller) -> None:
+    page = await stranger.call("GET", "/api/docs")
+    assert page.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert page.data.count("<tr>") == 41
+
+
+async def test_amounts_are_text_and_times_end_in_z(caller: Caller, sandbox: Sandbox) -> None:
+    session = await caller.post("/trading-sessions", b'{"budget":1e2,"profitTarget":4E+1,"assetIndex":0}')
+    assert (session["budget"], session["profitTarget"]) == ("100", "40")
+    assert session["createdAt"].endswith("Z")
+    assert all(isinstance(session[name], str) for name in ("realizedPnl", "unrealizedPnl"))
+
+
+def braced(name: str) -> str:
+    return "/".join(f"{{{piece[1:]}}}" if piece.startswith(":") else piece for piece in name.split("/"))
+
+
+def described(document: Any, route: Route[Any]) -> Any:
+    return document["paths"][braced(route.template)][route.method.lower()]
