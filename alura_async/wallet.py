@@ -11,6 +11,7 @@ import inspect
 import os
 import re
 import secrets
+import sys
 import threading
 import unicodedata
 from collections.abc import Callable, Iterator
@@ -102,7 +103,8 @@ class Keystore:
         self.password = password
 
     def __repr__(self) -> str:
-        return f"Keystore({_shown_path(self.path)}, password=***)"
+        # Shown also half made: tracebacks with locals show the object whose making failed.
+        return f"Keystore({_shown_path(getattr(self, 'path', ''))}, password=***)"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Keystore holds a password and is not pickled: make it anew where it is needed")
@@ -231,9 +233,9 @@ class KeyWallet:
         return self._account
 
     def _sign(self, text: str) -> Secret:
+        account = self._unlock()
         from eth_account.messages import encode_defunct
 
-        account = self._unlock()
         try:
             message = encode_defunct(primitive=text.encode("utf-8"))
         except UnicodeEncodeError:
@@ -246,7 +248,9 @@ class KeyWallet:
         raise SignInError(f"the key could not sign: {failure}")
 
     def __repr__(self) -> str:
-        return f"KeyWallet({'address not derived yet' if self._account is None else self._account.address})"
+        # Shown also half made: tracebacks with locals show the object whose making failed.
+        account = getattr(self, "_account", None)
+        return f"KeyWallet({'address not derived yet' if account is None else account.address})"
 
     def __copy__(self) -> KeyWallet:
         return self
@@ -316,7 +320,8 @@ def _has(value: object, name: str) -> bool:
 
 _CURVE_ORDER = 0xFFFFFFFF_FFFFFFFF_FFFFFFFF_FFFFFFFE_BAAEDCE6_AF48A03B_BFD25E8C_D0364141
 _HEX_DIGITS = re.compile(r"[0-9a-fA-F]+", re.ASCII)
-_MAX_KEYSTORE_BYTES = 65_536
+_MAX_KEYSTORE_BYTES = 16_384
+_MAX_KEYSTORE_BRACKETS = 100
 
 
 class _LockedKey(NamedTuple):
@@ -368,11 +373,11 @@ def _read_keystore(path: str) -> dict[str, Any] | str:
             content = file.read(_MAX_KEYSTORE_BYTES + 1)
     except (OSError, ValueError) as error:
         return f"cannot be read: {getattr(error, 'strerror', None) or type(error).__name__}"
-    if len(content) > _MAX_KEYSTORE_BYTES:
+    if len(content) > _MAX_KEYSTORE_BYTES or content.count(b"{") + content.count(b"[") > _MAX_KEYSTORE_BRACKETS:
         return "is too large for a keystore"
     try:
         keystore = msgspec.json.decode(content)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return "is not JSON"
     # Old geth files have capitals in their field names.
     fields = {str(name).lower(): field for name, field in keystore.items()} if isinstance(keystore, dict) else {}
@@ -383,8 +388,7 @@ def _read_keystore(path: str) -> dict[str, Any] | str:
 
 def _open(locked: Secret | _LockedKey) -> Any:
     """The eth-account `LocalAccount`, or what is wrong."""
-    from eth_account import Account
-
+    Account = _import_eth_account().Account  # noqa: N806  # its own name
     shown, address = "the private key", None
     if isinstance(locked, _LockedKey):
         shown, address = f"keystore {_shown_path(locked.path)}", locked.content.get("address")
@@ -405,6 +409,21 @@ def _open(locked: Secret | _LockedKey) -> Any:
     if isinstance(address, str) and address and address.lower().removeprefix("0x") != account.address.lower()[2:]:
         return f"{shown} holds the key of another address than it says; it is damaged"
     return account
+
+
+def _import_eth_account() -> Any:
+    """The library without a side effect of its import: its py_ecc sets the recursion limit to 100,000.
+
+    With such a limit, decoding a reply of 30 KB of brackets overflows the C stack and ends the process (measured:
+    CPython 3.11). Nothing that is used here recurses.
+    """
+    limit = sys.getrecursionlimit()
+    known = "eth_account" in sys.modules
+    import eth_account
+
+    if not known:
+        sys.setrecursionlimit(limit)
+    return eth_account
 
 
 def _shown_path(path: str) -> str:
@@ -582,8 +601,8 @@ def _fold(text: str) -> str:
     """Lookalikes as the characters they pass for, and punctuation that is not ASCII's as spaces."""
     if text.isascii():
         return text
-    # The half- and full-width dots mean nothing but a dot in a name; NFKC would make a Chinese full stop of one.
-    text = unicodedata.normalize("NFKC", text.replace("\uff0e", ".").replace("\uff61", "."))
+    # NFKC makes a Chinese full stop of the half-width one, which is at home in names only.
+    text = unicodedata.normalize("NFKC", text.replace("\uff61", "."))
     text = _IDEOGRAPHIC_DOT.sub(".", text)
     return "".join(" " if _parts_words(character) else character for character in text)
 
@@ -613,7 +632,7 @@ def _hosts(folded: str) -> Iterator[str]:
 
 
 def _reads_as_host(name: str) -> bool:
-    """Whether a word could be a host: `alura.fun`, `10.0.0.1`; not `e.g`, `v1.2.3`, `1.5`, `00.000z`."""
+    """Whether a word could be a host: `alura.fun`, `10.0.0.1`; not `e.g`, `v1.2.3`, `1.5`, `00.000z`, `c.-à-d`."""
     *names, top = name.split(".")
     if not names:
         return name == "localhost"
@@ -621,7 +640,7 @@ def _reads_as_host(name: str) -> bool:
         return len(names) == 3 and all(label.isdecimal() for label in names)
     if name.isascii():
         return _TOP_LABEL.fullmatch(top) is not None
-    return len(top) >= 2
+    return len(top) >= 2 and top[0] != "-"
 
 
 def _same_site(found: str, host: str) -> bool:
