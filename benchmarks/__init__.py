@@ -1,0 +1,1 @@
+"""What the SDK costs, always measured beside its peers in the same run: `python -m benchmarks`."""
