@@ -24,7 +24,7 @@ from .groups.referrals import Referrals
 from .groups.trading_sessions import TradingSessions
 from .groups.usdc_verification import UsdcVerification
 from .groups.user import User
-from .wallet import Keystore, as_wallet, check_challenge
+from .wallet import Keystore, as_wallet, check_challenge, sealed
 
 if TYPE_CHECKING:
     import ssl
@@ -97,6 +97,8 @@ class AsyncAlura:
         allow_http: Iterable[str] = (),
         max_body_bytes: int = 64 * 1024 * 1024,
     ) -> None:
+        # First of all: a traceback that shows local variables must find nothing here.
+        wallet, token = sealed(wallet), sealed(token)
         connection = Connection(
             origin=origin(base_url, allow_http),
             proxy=proxy,

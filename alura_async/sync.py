@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar
 
 from .assets import Assets
 from .client import AsyncAlura, settings_from_env
@@ -30,7 +30,7 @@ from .groups.referrals import Referrals
 from .groups.trading_sessions import TradingSessions
 from .groups.usdc_verification import UsdcVerification
 from .groups.user import User
-from .wallet import check_challenge
+from .wallet import check_challenge, sealed
 
 if TYPE_CHECKING:
     import ssl
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from .secret import Secret
     from .wallet import ChallengeCheck, WalletLike
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 # `Future.result()` cannot be interrupted on Windows, so waiting there looks up now and then.
@@ -115,6 +116,8 @@ class Alura:
         max_body_bytes: int = 64 * 1024 * 1024,
         allow_running_loop: bool = False,
     ) -> None:
+        # First of all: a traceback that shows local variables must find nothing here.
+        wallet, token = sealed(wallet), sealed(token)
         self._core = AsyncAlura(
             wallet,
             token=token,
@@ -174,8 +177,7 @@ class Alura:
         Raises:
             AluraError: what the endpoint's method raises.
         """
-        result: T = self._loop_thread.run(self._core.send, request)
-        return result
+        return self._loop_thread.run(self._core.send, request)
 
     def send_raw(self, request: Request[T]) -> Reply[T]:
         """Make a call and return the complete reply, whatever its status: status, headers, bytes, and `decode()`.
@@ -249,7 +251,7 @@ class Alura:
     ) -> None:
         self.close()
 
-    def _run(self, function: Callable[..., Awaitable[T]], /, *args: Any, **kwargs: Any) -> T:
+    def _run(self, function: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run what is written for the async surface. For the groups."""
         return self._loop_thread.run(function, *args, **kwargs)
 
@@ -322,7 +324,7 @@ class _LoopThread:
         self._thread: threading.Thread | None = None
         self.closed = False
 
-    def run(self, function: Callable[..., Awaitable[T]], /, *args: Any, **kwargs: Any) -> T:
+    def run(self, function: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a coroutine function on the loop and wait for its result.
 
         Whatever interrupts the wait, Ctrl-C above all, cancels the call: an order does not go out after its

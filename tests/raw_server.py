@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from ssl import SSLContext
 from typing import TypeAlias
 
 
@@ -56,7 +57,7 @@ class RawServer:
     received: list[Received] = field(default_factory=list)
     connections: int = 0
     open_connections: int = 0
-    ssl: object = None
+    ssl: SSLContext | None = None
     _server: asyncio.Server | None = None
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -74,7 +75,7 @@ class RawServer:
         return [f"{request.method} {request.path}" for request in self.received]
 
     async def __aenter__(self) -> RawServer:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self.ssl)  # type: ignore[arg-type]
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self.ssl)
         return self
 
     async def __aexit__(self, *exception: object) -> None:

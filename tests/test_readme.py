@@ -23,7 +23,7 @@ PROGRAMS = re.findall(r"^## ([^\n]+)\n(?:(?!^## ).)*?```python\n(.*?)```", READM
 
 
 def program(section: str) -> str:
-    (text,) = (text for name, text in PROGRAMS if name == section)
+    (text,) = (str(text) for name, text in PROGRAMS if name == section)
     return text
 
 

@@ -1,4 +1,4 @@
-"""The whole API through both surfaces, against the sandbox: one walk, which an async and a blocking client both take."""
+"""The whole API through both surfaces, against the sandbox: one walk, which an async and a blocking client take."""
 
 from __future__ import annotations
 
@@ -169,10 +169,11 @@ def trade(alura: Any, sandbox: Sandbox) -> Steps:
     assert [one.id for one in (yield from call(alura.trading_sessions.active))] == [session.id]
     trade = yield from call(alura.trading_sessions.current_trade)
     assert trade.id == session.trade_id
-    first, second, *_ = trade.positions
+    first, *_ = trade.positions
     check_position(first)
     signed = yield from call(alura.trading_sessions.close_signature, first.id)
     assert isinstance(signed, CloseSignature)
+    assert signed.transaction is not None
     assert signed.transaction.reveal() not in repr(signed)
     closing = yield from call(alura.trading_sessions.close_position, first.id)
     assert closing.position_id == first.id

@@ -324,8 +324,8 @@ def _texts(value: Any, depth: int) -> Iterable[str]:
 
 def _clean(texts: Iterable[str]) -> tuple[str, ...]:
     cleaned: list[str] = []
-    for text in texts:
-        text = clip(printable(redact(text.strip())), _MAX_MESSAGE)
+    for raw in texts:
+        text = clip(printable(redact(raw.strip())), _MAX_MESSAGE)
         if text and text not in cleaned:
             cleaned.append(text)
         if len(cleaned) == _MAX_MESSAGES:

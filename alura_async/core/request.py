@@ -246,6 +246,6 @@ def _encode_query(values: Mapping[str, Any]) -> str:
     for name, value in values.items():
         if value is None:
             continue
-        for item in value if isinstance(value, list | tuple) else (value,):
-            pairs.append(f"{quote(name, safe='')}={quote(query_text(name, item), safe='')}")
+        items = value if isinstance(value, list | tuple) else (value,)
+        pairs += [f"{quote(name, safe='')}={quote(query_text(name, item), safe='')}" for item in items]
     return "&".join(pairs)

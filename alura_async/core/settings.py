@@ -93,9 +93,8 @@ def options(
     if isinstance(poll_interval, bool) or not isinstance(poll_interval, int | float) or not poll_interval > 0:
         raise ConfigurationError(f"poll_interval={poll_interval!r}: give a number of seconds above 0")
     if assets is None:
-        table = DEFAULT_ASSETS
-    else:
-        table = assets if isinstance(assets, Assets) else Assets(assets)
+        assets = DEFAULT_ASSETS
+    table = assets if isinstance(assets, Assets) else Assets(assets)
     return Options(
         timeouts=Timeouts() if timeout is None else as_timeouts(timeout), assets=table, poll_interval=poll_interval
     )

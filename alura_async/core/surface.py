@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
 class Async:
@@ -278,12 +279,12 @@ class stream(_Method[P, T]):  # noqa: N801 - it is used as a decorator
         return f"Iterator[{item}]" if isinstance(item, str) else Iterator[item]  # type: ignore[valid-type]
 
 
-class SyncStream(Protocol[T]):
+class SyncStream(Protocol[T_co]):
     """A plain iterator that can be closed before it is exhausted, by `close()` or by leaving a `with` block."""
 
-    def __iter__(self) -> Iterator[T]: ...
-    def __next__(self) -> T: ...
-    def __enter__(self) -> SyncStream[T]: ...
+    def __iter__(self) -> Iterator[T_co]: ...
+    def __next__(self) -> T_co: ...
+    def __enter__(self) -> SyncStream[T_co]: ...
     def __exit__(self, *exception: Any) -> None: ...
     def close(self) -> None:
         """Stop. Items that were read and not taken yet are dropped."""

@@ -53,7 +53,8 @@ class Token:
         # Whether the server has taken it once.
         self.proven = False
         lifetime = float("inf") if lifetime is None else lifetime
-        margin = min(_RENEW_BEFORE_S - random.uniform(0, _RENEW_JITTER_S), lifetime / 4)
+        jitter = random.uniform(0, _RENEW_JITTER_S)  # noqa: S311 - it spreads load and hides nothing
+        margin = min(_RENEW_BEFORE_S - jitter, lifetime / 4)
         self._expires = time.monotonic() + lifetime
         self._expires_wall = time.time() + lifetime
         self._renews = self._expires - margin

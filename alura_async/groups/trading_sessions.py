@@ -491,9 +491,9 @@ class TradingSessions(Group[Mode]):
         """Follow a session: yields it when first read and whenever it has changed, and ends when it is closed.
 
         The API has no call that reads one session, so this reads `active()`. A session counts as closed when it reads
-        as closed, or when it is missing from three reads in a row; it is then yielded once more as it was
-        last read, with the status set to `closed` [inferred]. For a session that was never listed, `logs()` tells a closed one from one
-        that does not exist.
+        as closed, or when it is missing from three reads in a row; it is then yielded once more as it was last read,
+        with the status set to `closed` [inferred]. For a session that was never listed, `logs()` tells a closed one
+        from one that does not exist.
 
         Args:
             session_id: the session's id.
@@ -544,8 +544,9 @@ class TradingSessions(Group[Mode]):
         """
         updates = self.watch(session_id, interval=interval)
         session: TradingSession | None = None
+        limit = asyncio.timeout(timeout)
         try:
-            async with asyncio.timeout(timeout) as limit:
+            async with limit:
                 async for update in updates:
                     session = update.value
         except TimeoutError as error:
