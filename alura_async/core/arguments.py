@@ -173,6 +173,12 @@ def query_text(name: str, value: Any) -> str:
     if isinstance(value, enum.Enum):
         return query_text(name, value.value)
     if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise InvalidArgumentError(
+                f"{name}={value!r}: has half a surrogate pair, which UTF-8 cannot write"
+            ) from None
         return value
     if isinstance(value, datetime):
         return str(milliseconds(name, value))

@@ -2,7 +2,7 @@
 
 A body of exactly the expected shape is decoded at msgspec's own speed. Another one is read without a type and fitted:
 what the type does not name is kept in `.extra`, at every level, and nothing is invented. What cannot be fitted is a
-`Mismatch`, which says where and why.
+`MismatchError`, which says where and why.
 """
 
 from __future__ import annotations
@@ -15,19 +15,21 @@ import msgspec
 
 from ..secret import Secret
 from .model import Model
+from .text import shown
 
 
-class Mismatch(Exception):
+class MismatchError(Exception):
     """A body does not fit a type. The text says where, what was expected and what came."""
 
 
 def decoder(returns: Any) -> msgspec.json.Decoder[Any]:
     """Make a decoder of exactly this type; make it once and keep it."""
     # Where a type says nothing about a number it must still keep its digits.
-    return msgspec.json.Decoder(returns, dec_hook=_decode_hook, float_hook=Decimal)
+    return msgspec.json.Decoder(returns, dec_hook=_decode_hook, float_hook=_number)
 
 
-_untyped = msgspec.json.Decoder(float_hook=Decimal)
+# What msgspec raises besides its own error: invalid UTF-8, thousands of brackets, numbers no Decimal can hold.
+NOT_DECODED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ArithmeticError)
 
 
 def parse(body: bytes) -> Any:
@@ -36,14 +38,27 @@ def parse(body: bytes) -> Any:
     Raises:
         msgspec.DecodeError: not valid JSON.
     """
-    return _untyped.decode(body)
+    try:
+        return _untyped.decode(body)
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise msgspec.DecodeError(f"{type(error).__name__}: {error}") from None
+
+
+def _number(text: str) -> Decimal | str:
+    try:
+        return Decimal(text)
+    except ArithmeticError:
+        return text  # such as 1e99999999999999999999: nothing can hold it, and it must not be lost
+
+
+_untyped = msgspec.json.Decoder(float_hook=_number)
 
 
 def fit(value: Any, returns: Any, path: str = "$") -> Any:
     """Make a plain value into a type, keeping unknown fields in `.extra`.
 
     Raises:
-        Mismatch: it does not fit.
+        MismatchError: it does not fit.
     """
     origin = get_origin(returns)
     if origin in (Union, types.UnionType):
@@ -56,11 +71,11 @@ def fit(value: Any, returns: Any, path: str = "$") -> Any:
         return _fit_model(value, returns, struct, path)
     try:
         return msgspec.convert(value, returns, dec_hook=_decode_hook)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, ArithmeticError) as error:
         if isinstance(value, Decimal):
             # A type that wants a float or an open number does not know Decimal.
             return fit(float(value), returns, path)
-        raise Mismatch(f"at {path}: {error}") from None
+        raise MismatchError(f"at {path}: {error}") from None
 
 
 def _fit_union(value: Any, members: tuple[Any, ...], path: str) -> Any:
@@ -72,12 +87,12 @@ def _fit_union(value: Any, members: tuple[Any, ...], path: str) -> Any:
     try:
         return msgspec.convert(float(value) if isinstance(value, Decimal) else value, Union[tuple(others)])  # noqa: UP007
     except msgspec.ValidationError as error:
-        raise Mismatch(f"at {path}: {error}") from None
+        raise MismatchError(f"at {path}: {error}") from None
 
 
 def _fit_model(value: Any, returns: Any, struct: type[Model], path: str) -> Model:
     if not isinstance(value, dict):
-        raise Mismatch(f"at {path}: expected a {struct.__name__}, got {_kind(value)}")
+        raise MismatchError(f"at {path}: expected a {struct.__name__}, got {_kind(value)}")
     fields = {field.encode_name: field for field in msgspec.structs.fields(returns)}
     known: dict[str, Any] = {}
     extra: dict[str, Any] = {}
@@ -85,15 +100,17 @@ def _fit_model(value: Any, returns: Any, struct: type[Model], path: str) -> Mode
         field = fields.get(name)
         if field is None or field.name == "_extra":
             extra[name] = item
-        elif item is None and field.default is None:
-            continue
+        elif item is None and not field.required:
+            continue  # null is as good as absent
         else:
             known[field.name] = fit(item, field.type, f"{path}.{name}")
     missing = [field.encode_name for field in fields.values() if field.required and field.name not in known]
     if missing:
-        raise Mismatch(f"at {path}: a {struct.__name__} without {', '.join(missing)}; it has {_names(value)}")
+        raise MismatchError(f"at {path}: a {struct.__name__} without {', '.join(missing)}; it has {_names(value)}")
     if extra and not known:
-        raise Mismatch(f"at {path}: expected a {struct.__name__}, and nothing of it is there; it has {_names(value)}")
+        raise MismatchError(
+            f"at {path}: expected a {struct.__name__}, and nothing of it is there; it has {_names(value)}"
+        )
     return struct(**known, _extra=extra or None)
 
 
@@ -104,8 +121,8 @@ def _decode_hook(wanted: type, value: Any) -> Any:
 
 
 def _names(value: dict[str, Any]) -> str:
-    names = list(value)
-    return ", ".join(names[:12]) + (", …" if len(names) > 12 else "") if names else "nothing"
+    names = [shown(name, 40) for name in list(value)[:12]]
+    return ", ".join(names) + (", …" if len(value) > 12 else "") if names else "nothing"
 
 
 def _kind(value: Any) -> str:

@@ -16,7 +16,7 @@ import aiohttp
 from yarl import URL
 
 from .._version import __version__
-from .outcome import Attempt, BodyTooLarge, Reply
+from .outcome import Attempt, CapPassedError, Reply
 from .request import Effect, Request
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Exchange:
             attempt: is told when the request leaves.
 
         Raises:
-            aiohttp.ClientError, OSError, TimeoutError, BodyTooLarge: no complete reply came.
+            aiohttp.ClientError, OSError, TimeoutError, CapPassedError: no complete reply came.
         """
         sessions = self._sessions
         if sessions is None:
@@ -111,7 +111,7 @@ class Exchange:
             size = len(body)
             while True:
                 if size > self._cap:
-                    raise BodyTooLarge(f"the reply's body is larger than max_body_bytes={self._cap}")
+                    raise CapPassedError(f"the reply's body is larger than max_body_bytes={self._cap}")
                 chunk = await content.readany()
                 if not chunk:
                     return b"".join(chunks)

@@ -10,6 +10,8 @@ from typing import Annotated, Any, TypeAlias
 
 import msgspec
 
+from .text import printable
+
 Time: TypeAlias = Annotated[datetime, msgspec.Meta(tz=True)]
 """An aware datetime."""
 
@@ -49,7 +51,7 @@ class Model(
         ]
         if self._extra:
             # Names only: nobody knows what is in them.
-            shown.append(f"extra: {', '.join(sorted(self._extra))}")
+            shown.append(f"extra: {', '.join(printable(name) for name in sorted(self._extra))}")
         return f"{type(self).__name__}({', '.join(shown)})"
 
 
@@ -75,6 +77,11 @@ class OpenEnum(enum.StrEnum):
     def is_known(self) -> bool:
         """Whether this SDK knows the value."""
         return self._name_ in type(self).__members__
+
+    def __repr__(self) -> str:
+        # The name of a value that nobody knows is the server's text; `repr` of text is safe to show.
+        name = f".{self._name_}" if self.is_known else ""
+        return f"<{type(self).__name__}{name}: {self._value_!r}>"
 
 
 def from_milliseconds(value: int) -> datetime:

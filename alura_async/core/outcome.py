@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any, Generic, TypeVar
@@ -41,9 +42,9 @@ from ..errors import (
     UnauthorizedError,
     UnprocessableError,
 )
-from .decode import Mismatch, fit, parse
+from .decode import NOT_DECODED, MismatchError, fit, parse
 from .request import Effect, Request
-from .text import clip, printable, redact, shown_body
+from .text import shown, shown_body
 
 T = TypeVar("T")
 
@@ -117,10 +118,10 @@ def conclude(reply: Reply[T]) -> T:
     route = reply.request.route
     try:
         value: T = route.decoder.decode(reply.body)
-    except msgspec.DecodeError:
+    except NOT_DECODED:
         return _read_unexpected(reply)
-    if route.says_ok and value.ok is False:  # type: ignore[attr-defined]
-        raise _refused(reply)
+    if route.may_refuse:
+        _require_success(reply, parse(reply.body))
     return value
 
 
@@ -133,13 +134,13 @@ def lost(request: Request[Any], error: BaseException, *, sent: bool) -> CallErro
         sent: whether the request's headers may have been written.
     """
     facts: dict[str, Any] = {"method": request.method, "path": request.path}
-    why = clip(printable(redact(str(error))), 200) or type(error).__name__
+    why = shown(str(error), 200) or type(error).__name__
     call = f"{request.method} {request.path}"
     if not sent:
         return NotSentError(f"{call} was not sent: {why}", outcome=Outcome.NOT_SENT, **facts)
     if request.route.effect is Effect.ONCE:
         return OutcomeUnknownError(_unknown_text(call, f"no complete reply came: {why}"), **facts)
-    if isinstance(error, BodyTooLarge):
+    if isinstance(error, CapPassedError):
         return BodyTooLargeError(f"{call}: {why}", **facts)
     if isinstance(error, TimeoutError):
         return CallTimeoutError(f"{call}: no complete reply in time: {why}", **facts)
@@ -158,7 +159,7 @@ class Attempt:
         self.sent = False
 
 
-class BodyTooLarge(Exception):
+class CapPassedError(Exception):
     """A reply's decoded body passed the cap."""
 
 
@@ -170,16 +171,14 @@ def _failure(reply: Reply[Any]) -> CallError:
         return documented
     said = "; ".join(messages)
     text = f"{status}{_phrase(status)}{': ' + said if said else ''}"
-    if reply.request.route.effect is Effect.ONCE:
-        if status not in _BY_STATUS or _RELAYED.search(said):
-            call = f"{reply.request.method} {reply.request.path}"
-            return _error(OutcomeUnknownError, reply, _unknown_text(call, f"the reply is {text}"), Outcome.UNKNOWN)
-        return _error(_BY_STATUS[status], reply, text, Outcome.REJECTED)
-    if status >= 500:
-        return _error(ServerError, reply, text, Outcome.UNKNOWN)
+    is_unknown = status not in _BY_STATUS or _RELAYED.search(said) is not None
+    if is_unknown and reply.request.route.effect is Effect.ONCE:
+        call = f"{reply.request.method} {reply.request.path}"
+        return _error(OutcomeUnknownError, reply, _unknown_text(call, f"the reply is {text}"), Outcome.UNKNOWN)
     if 300 <= status < 400:
         text += "; redirects are not followed: check base_url"
-    return _error(_BY_STATUS.get(status, ResponseError), reply, text, Outcome.REJECTED)
+    kind = ServerError if status >= 500 else _BY_STATUS.get(status, ResponseError)
+    return _error(kind, reply, text, Outcome.UNKNOWN if is_unknown else Outcome.REJECTED)
 
 
 def _read_unexpected(reply: Reply[T]) -> T:
@@ -195,15 +194,11 @@ def _read_unexpected(reply: Reply[T]) -> T:
         value = parse(reply.body)
     except msgspec.DecodeError:
         raise _unreadable(reply) from None
-    if isinstance(value, dict) and (value.get("success") is False or value.get("ok") is False):
-        raise _refused(reply)
+    _require_success(reply, value)
     try:
         fitted: T = fit(value, returns)
         return fitted
-    except Mismatch as mismatch:
-        documented = _documented(reply, messages_of(reply.body))
-        if documented is not None:
-            raise documented from None
+    except MismatchError as mismatch:
         raise _error(
             ShapeError, reply, f"succeeded, but its body has an unknown shape: {mismatch}", Outcome.DONE, raw=reply.body
         ) from None
@@ -221,12 +216,19 @@ def _unreadable(reply: Reply[Any]) -> CallError:
     return _error(TransportError, reply, why, Outcome.UNKNOWN)
 
 
-def _refused(reply: Reply[Any]) -> CallError:
-    """A 2xx that says it failed."""
+def _require_success(reply: Reply[Any], value: Any) -> None:
+    """Refuse a 2xx whose body says that the call failed, by a flag or by a documented message."""
+    if not isinstance(value, dict):
+        return
     messages = messages_of(reply.body)
     documented = _documented(reply, messages)
     if documented is not None:
-        return documented
+        raise documented
+    if value.get("success") is False or value.get("ok") is False:
+        raise _refused(reply, messages)
+
+
+def _refused(reply: Reply[Any], messages: tuple[str, ...]) -> CallError:
     text = f"{reply.status}, but the body says that the call failed: {'; '.join(messages) or 'it does not say why'}"
     if reply.request.route.effect is Effect.ONCE:
         call = f"{reply.request.method} {reply.request.path}"
@@ -291,11 +293,9 @@ def messages_of(body: bytes) -> tuple[str, ...]:
     """
     try:
         value = parse(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except msgspec.DecodeError:
         text = _TAG.sub(" ", body[:20_000].decode("utf-8", "replace"))
         return _clean([" ".join(text.split())])
-    except RecursionError:
-        return ()
     return _clean(_texts(value, depth=0))
 
 
@@ -325,7 +325,7 @@ def _texts(value: Any, depth: int) -> Iterable[str]:
 def _clean(texts: Iterable[str]) -> tuple[str, ...]:
     cleaned: list[str] = []
     for raw in texts:
-        text = clip(printable(redact(raw.strip())), _MAX_MESSAGE)
+        text = shown(raw, _MAX_MESSAGE)
         if text and text not in cleaned:
             cleaned.append(text)
         if len(cleaned) == _MAX_MESSAGES:
@@ -351,17 +351,18 @@ def _seconds(value: str, date: str | None) -> float | None:
     try:
         seconds = float(value)
     except ValueError:
-        try:
-            # Against the server's own clock, where it tells: ours may be wrong.
-            now = parsedate_to_datetime(date) if date else None
-            at = parsedate_to_datetime(value)
-        except (ValueError, TypeError, OverflowError):
+        at = _date(value)
+        if at is None:
             return None
-        if at.tzinfo is None or (now is not None and now.tzinfo is None):
-            return None
-        if now is None:
-            from datetime import UTC, datetime
-
-            now = datetime.now(UTC)
+        # Against the server's own clock, where it tells: ours may be wrong.
+        now = (_date(date) if date else None) or datetime.now(UTC)
         seconds = max(0.0, (at - now).total_seconds())
     return seconds if math.isfinite(seconds) and 0 <= seconds <= 86_400 else None
+
+
+def _date(value: str) -> datetime | None:
+    try:
+        date = parsedate_to_datetime(value)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return date if date.tzinfo is not None else None

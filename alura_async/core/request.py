@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, TypeAlias, TypeVar
+from types import UnionType
+from typing import Any, Generic, TypeAlias, TypeVar, Union, get_args, get_origin
 from urllib.parse import quote
 
 import msgspec
@@ -20,6 +22,10 @@ Params: TypeAlias = Mapping[str, Any]
 
 Extra: TypeAlias = Mapping[str, Any]
 """Body fields of your own, for a server that wants others than the assumed ones."""
+
+
+# Segments of letters that need no encoding, `:name` for what is filled in; no empty, `.` or `..` segment.
+_TEMPLATE = re.compile(r"/|(?:/(?!\.{1,2}(?:/|$))(?::[A-Za-z_]\w*|[A-Za-z0-9._~-]+))+", re.ASCII)
 
 
 class Effect(enum.Enum):
@@ -82,8 +88,8 @@ class Route(Generic[T]):
         "creates",
         "effect",
         "lane",
+        "may_refuse",
         "method",
-        "says_ok",
         "template",
     )
 
@@ -105,15 +111,18 @@ class Route(Generic[T]):
             effect = Effect.READ if method == "GET" else Effect.ONCE
         if (effect is Effect.READ) != (method == "GET"):
             raise InvalidArgumentError(f"a {method} cannot be {effect.name}: READ is GET, and GET is READ")
-        if not template.startswith("/"):
-            raise InvalidArgumentError(f"template {template!r}: begin it with a slash")
+        if not _TEMPLATE.fullmatch(template):
+            raise InvalidArgumentError(
+                f"template {template!r}: write it like '/vaults/:vaultId/logs'; what a call fills in is encoded, "
+                "what stands here is sent as it is"
+            )
         self.method = method
         self.template = template
         self.effect = effect
         self.access = access
         self.lane = lane
         self.creates = creates
-        self.says_ok = False
+        self.may_refuse = False
         self._returns = returns
         self._decoder: msgspec.json.Decoder[Any] | None = None
         # "/a/:b/c" becomes ["/a/", None, "/c"]: text that is sent as it stands, and places to fill in.
@@ -140,7 +149,10 @@ class Route(Generic[T]):
     def decoder(self) -> msgspec.json.Decoder[Any]:
         """Decodes a body of exactly the type that a success returns. Made on first use, once."""
         if self._decoder is None:
-            self.says_ok = "ok" in getattr(self.returns, "__struct_fields__", ())
+            # A type with room for a refusal decodes one without a complaint, so its successes are looked at again.
+            self.may_refuse = not _is_of_structs(self.returns) or bool(
+                {"ok", "message"} & set(getattr(self.returns, "__struct_fields__", ()))
+            )
             self._decoder = decoder(self.returns)
         return self._decoder
 
@@ -162,7 +174,9 @@ class Route(Generic[T]):
             query = _encode_query({**(parts.query or {}), **(parts.params or {})})
         body: bytes | None = None
         if parts.body is not None or parts.extra:
-            body = msgspec.json.encode(json_value({**(parts.body or {}), **(parts.extra or {})}))
+            if self.method == "GET":
+                raise InvalidArgumentError(f"GET {self.template}: a GET has no body; give query parameters")
+            body = _encode_body({**(parts.body or {}), **(parts.extra or {})})
         return Request(self, path, query, body)
 
     def request(
@@ -241,9 +255,26 @@ class Request(msgspec.Struct, Generic[T], frozen=True, gc=False):
         return f"<Request {self.route.method} {target}{size}>"
 
 
+def _is_of_structs(returns: Any) -> bool:
+    """Whether a type is a Struct, or a list of something, and so does not take any object that comes."""
+    struct = get_origin(returns) or returns
+    if struct in (Union, UnionType):
+        return all(_is_of_structs(member) for member in get_args(returns) if member is not type(None))
+    return isinstance(struct, type) and issubclass(struct, msgspec.Struct | list)
+
+
+def _encode_body(values: Mapping[str, Any]) -> bytes:
+    try:
+        return msgspec.json.encode(json_value(values))
+    except UnicodeEncodeError:
+        raise InvalidArgumentError("body: has text with half a surrogate pair, which UTF-8 cannot write") from None
+
+
 def _encode_query(values: Mapping[str, Any]) -> str:
     pairs: list[str] = []
     for name, value in values.items():
+        if not isinstance(name, str):
+            raise InvalidArgumentError(f"params: {name!r} is no name of a parameter: give text")
         if value is None:
             continue
         items = value if isinstance(value, list | tuple) else (value,)

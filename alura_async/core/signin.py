@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ..errors import AluraError, CallError, ShapeError, SignInError
 from ..groups.auth import Auth, SignIn
 from ..secret import Secret
-from .text import clip, printable, redact
+from .text import shown
 
 if TYPE_CHECKING:
     from ..wallet import ChallengeCheck, Wallet
@@ -53,7 +53,7 @@ async def sign_in(
             raise
         except Exception as error:
             # Whatever a wallet of the user's own raises: callers expect this tree.
-            why = clip(printable(redact(str(error))), 200)
+            why = shown(str(error), 200)
             raise SignInError(f"the wallet could not sign: {type(error).__name__}: {why}") from error
 
 

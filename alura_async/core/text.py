@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 import unicodedata
 
-# Values behind these keys, JWTs, and hex of a key's or a signature's length never reach an error.
-_SECRET_KEY = re.compile(
-    r"""(["']?\b[\w-]*(?:token|signature|secret|password|private_?key|trading_?key|api_?key|jwt|authorization|transaction)["']?\s*[:=]\s*)"""
-    r"""("(?:[^"\\]|\\.)*"?|'[^']*'?|[^\s,}\]&]+)""",
+# Values behind these keys, JWTs, and hex of a key's or a signature's length never reach an error. All of this is linear
+# in the text: a hostile server must not hold up the loop with it. Quotes may be escaped: JSON within JSON.
+_SECRET_VALUE = re.compile(
+    r"""((?:token|signature|secret|password|private_?key|trading_?key|api_?key|jwt|authorization|transaction)"""
+    r"""\\*["']?\s*+[:=]\s*+)"""
+    r"""(\\+["'][^"'\\]*+|"(?:[^"\\]|\\.)*+"?|'[^']*+'?|(?:bearer\s++)?[^\s,}\]&]++)""",
     re.IGNORECASE,
 )
-_JWT = re.compile(r"\beyJ[\w-]{5,}\.[\w-]{5,}(?:\.[\w-]*)?")
-_LONG_HEX = re.compile(r"\b(?:0x)?[0-9a-fA-F]{64,}\b")
+_RUN = re.compile(r"[\w.-]{16,}+")
+_LONG_HEX = re.compile(r"(?:0[xX])?[0-9a-fA-F]{64,}+")
 
 _UNSAFE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
@@ -39,14 +41,28 @@ def clip(text: str, limit: int) -> str:
 
 
 def redact(text: str) -> str:
-    """Blank out what looks like a key, a token or a signature."""
-    text = _SECRET_KEY.sub(r"\1***", text)
-    text = _JWT.sub("***", text)
+    """Blank out what looks like a key, a token or a signature, also where it is glued to a word."""
+    text = _SECRET_VALUE.sub(r"\1***", text)
+    text = _RUN.sub(_without_jwt, text)
     return _LONG_HEX.sub("***", text)
 
 
+def shown(text: str, limit: int) -> str:
+    """Text of a server as an error may show it: redacted, neutralised, clipped.
+
+    What is far behind the limit is dropped first, so that a huge text costs nothing; a little more than is shown is
+    looked at, so that a secret across the cut is still recognised.
+    """
+    head = text[: 4 * limit + 4096].strip()
+    return clip(printable(redact(head)), limit)
+
+
+def _without_jwt(run: re.Match[str]) -> str:
+    text = run[0]
+    at = text.find("eyJ")
+    return text if at < 0 or "." not in text[at:] else text[:at] + "***"
+
+
 def shown_body(body: bytes, limit: int = 500) -> str:
-    """A body as an error may show it: redacted, neutralised, clipped."""
-    # Decode a little more than is shown, so that a secret across the cut is still recognised.
-    text = body[: 4 * limit + 4096].decode("utf-8", "replace")
-    return clip(printable(redact(text).strip()), limit)
+    """A body as an error may show it; see `shown`."""
+    return shown(body[: 4 * limit + 4096].decode("utf-8", "replace"), limit)

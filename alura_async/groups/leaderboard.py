@@ -92,7 +92,7 @@ class LeaderboardAnalytics(Model, frozen=True, kw_only=True):
     average_pnl: Decimal | None = None
     median_pnl: Decimal | None = None
     profitable_users: int | None = None
-    assets: list[AssetActivity] = msgspec.field(default_factory=list)
+    assets: list[AssetActivity] | None = None
     updated_at: Time | None = None
 
 

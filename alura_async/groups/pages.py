@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
-import msgspec
-
 from ..core.model import Model
 
 T = TypeVar("T")
@@ -24,7 +22,7 @@ class Page(Model, Generic[T], frozen=True, kw_only=True):
         limit: how many items a page holds at most.
     """
 
-    data: list[T] = msgspec.field(default_factory=list)
+    data: list[T]
     total: int | None = None
     page: int | None = None
     limit: int | None = None

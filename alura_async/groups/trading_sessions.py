@@ -111,7 +111,7 @@ class Trade(Model, frozen=True, kw_only=True):
         id: the trade's id, for `close_trade` and `trade_logs`.
         session_id: the session that opened it.
         status: open or closed.
-        positions: its positions.
+        positions: its positions; None where the server does not say, which is not the same as none at all.
         unrealized_pnl: profit or loss if it were closed now, in USDC.
         realized_pnl: profit or loss already taken, in USDC.
         opened_at: when it was opened.
@@ -121,7 +121,7 @@ class Trade(Model, frozen=True, kw_only=True):
     id: str
     session_id: str | None = None
     status: SessionStatus | None = None
-    positions: list[Position] = msgspec.field(default_factory=list)
+    positions: list[Position] | None = None
     unrealized_pnl: Decimal | None = None
     realized_pnl: Decimal | None = None
     opened_at: Time | None = None

@@ -5,8 +5,6 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from ..core import arguments
 from ..core.model import Model, OpenEnum, Time
 from ..core.request import Access, Effect, Lane, Parts
@@ -82,7 +80,7 @@ class FillsSync(Model, frozen=True, kw_only=True):
     """
 
     synced: int | None = None
-    fills: list[Fill] = msgspec.field(default_factory=list)
+    fills: list[Fill] | None = None
 
 
 class TransferStatus(OpenEnum):
