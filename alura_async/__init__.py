@@ -8,6 +8,7 @@ from __future__ import annotations
 from ._version import __version__
 from .assets import DEFAULT_ASSETS, Assets
 from .client import AsyncAlura
+from .core.challenge import check_challenge
 from .core.outcome import Reply
 from .core.request import Access, Effect, Lane, Request, Route
 from .core.settings import TESTNET_URL, Timeouts
@@ -73,7 +74,7 @@ from .groups.usdc_verification import Deposit, TotalDeposited, UsdcVerification
 from .groups.user import Fill, FillSide, FillsSync, Profile, RewardClaim, Transfer, TransferStatus, User
 from .secret import Secret
 from .sync import Alura
-from .wallet import Keystore, KeyWallet, Wallet, check_challenge
+from .wallet import Keystore, KeyWallet, Wallet
 
 __all__ = [
     "DEFAULT_ASSETS",

@@ -9,11 +9,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from .assets import Assets
+from .core.challenge import check_challenge
 from .core.outcome import Reply
 from .core.request import Request
 from .core.road import Road
 from .core.settings import TESTNET_URL, Connection, TimeoutLike, options, origin
-from .core.signin import sign_in
 from .core.surface import Async
 from .errors import ConfigurationError
 from .groups.auth import Auth
@@ -24,15 +24,17 @@ from .groups.referrals import Referrals
 from .groups.trading_sessions import TradingSessions
 from .groups.usdc_verification import UsdcVerification
 from .groups.user import User
-from .wallet import Keystore, as_wallet, check_challenge, sealed
+from .signin import sign_in
+from .wallet import Keystore, as_wallet, sealed
 
 if TYPE_CHECKING:
     import ssl
 
     import aiohttp
 
+    from .core.challenge import ChallengeCheck
     from .secret import Secret
-    from .wallet import ChallengeCheck, WalletLike
+    from .wallet import WalletLike
 
 T = TypeVar("T")
 

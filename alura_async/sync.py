@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar
 
 from .assets import Assets
 from .client import AsyncAlura, settings_from_env
+from .core.challenge import check_challenge
 from .core.outcome import Reply
 from .core.request import Request
 from .core.settings import TESTNET_URL, TimeoutLike
@@ -30,7 +31,7 @@ from .groups.referrals import Referrals
 from .groups.trading_sessions import TradingSessions
 from .groups.usdc_verification import UsdcVerification
 from .groups.user import User
-from .wallet import check_challenge, sealed
+from .wallet import sealed
 
 if TYPE_CHECKING:
     import ssl
@@ -38,8 +39,9 @@ if TYPE_CHECKING:
     import aiohttp
     from anyio.from_thread import BlockingPortal
 
+    from .core.challenge import ChallengeCheck
     from .secret import Secret
-    from .wallet import ChallengeCheck, WalletLike
+    from .wallet import WalletLike
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -7,8 +7,10 @@ what the type does not name is kept in `.extra`, at every level, and nothing is 
 
 from __future__ import annotations
 
+import sys
 import types
 from decimal import Decimal
+from itertools import accumulate
 from typing import Any, Union, get_args, get_origin
 
 import msgspec
@@ -32,6 +34,31 @@ def decoder(returns: Any) -> msgspec.json.Decoder[Any]:
 NOT_DECODED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ArithmeticError)
 
 
+# Deeper than this is no reply that means anything.
+_MAX_DEPTH = 500
+
+
+def require_shallow(body: bytes) -> None:
+    """Refuse brackets within brackets by the thousand, where Python itself would not.
+
+    Some libraries set the recursion limit so high (py_ecc, which eth-account imports: 100,000) that decoding a few
+    kilobytes of brackets overflows the stack and ends the process.
+
+    Raises:
+        RecursionError: too deep.
+    """
+    if sys.getrecursionlimit() <= _SAFE_RECURSION_LIMIT or len(body) <= _MAX_DEPTH:
+        return
+    brackets = body.translate(None, _NO_BRACKETS)
+    if len(brackets) > _MAX_DEPTH and max(accumulate(map(_STEPS.__getitem__, brackets))) > _MAX_DEPTH:
+        raise RecursionError("the body is nested too deeply")
+
+
+_SAFE_RECURSION_LIMIT = 5_000
+_STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+_NO_BRACKETS = bytes(set(range(256)) - _STEPS.keys())
+
+
 def parse(body: bytes) -> Any:
     """JSON as plain values, numbers with a fraction as `Decimal`.
 
@@ -39,6 +66,7 @@ def parse(body: bytes) -> Any:
         msgspec.DecodeError: not valid JSON.
     """
     try:
+        require_shallow(body)
         return _untyped.decode(body)
     except (UnicodeDecodeError, RecursionError) as error:
         raise msgspec.DecodeError(f"{type(error).__name__}: {error}") from None

@@ -42,7 +42,7 @@ from ..errors import (
     UnauthorizedError,
     UnprocessableError,
 )
-from .decode import NOT_DECODED, MismatchError, fit, parse
+from .decode import NOT_DECODED, MismatchError, fit, parse, require_shallow
 from .request import Effect, Request
 from .text import shown, shown_body
 
@@ -117,6 +117,7 @@ def conclude(reply: Reply[T]) -> T:
         raise _failure(reply)
     route = reply.request.route
     try:
+        require_shallow(reply.body)
         value: T = route.decoder.decode(reply.body)
     except NOT_DECODED:
         return _read_unexpected(reply)

@@ -10,13 +10,16 @@ import base64
 import random
 import time
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from ..errors import AluraError, ConfigurationError, CredentialsNeededError, SignInError
-from ..groups.auth import SignIn
 from ..secret import Secret
 from .request import Access
+
+if TYPE_CHECKING:
+    from ..groups.auth import SignIn
 
 # A token is renewed this long before it ends, less a random part, so that many bots do not all sign in at once.
 _RENEW_BEFORE_S = 300.0

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..errors import AluraError, CallError, ShapeError, SignInError
-from ..groups.auth import Auth, SignIn
-from ..secret import Secret
-from .text import shown
+from .core.text import shown
+from .errors import AluraError, CallError, ShapeError, SignInError
+from .groups.auth import Auth, SignIn
+from .secret import Secret
 
 if TYPE_CHECKING:
-    from ..wallet import ChallengeCheck, Wallet
-    from .road import Road
+    from .core.challenge import ChallengeCheck
+    from .core.road import Road
+    from .wallet import Wallet
 
 
 async def sign_in(
