@@ -11,6 +11,7 @@ nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.sessions = ["lint", "types", "tests"]
 # "Where present": a machine with one of them is enough, also in CI.
 nox.options.error_on_missing_interpreters = False
+nox.options.download_python = "never"
 
 PYTHONS = ["3.11", "3.12", "3.13"]
 CODE = ["alura_async", "tests", "benchmarks", "noxfile.py"]
@@ -52,11 +53,12 @@ def tests(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", *session.posargs)
 
 
-@nox.session
+@nox.session(python="3.11", venv_backend="uv")
 def lowest(session: nox.Session) -> None:
     """The test suite on the oldest versions of the runtime dependencies that we declare."""
-    _install_locked(session)
-    session.run("uv", "pip", "install", "--resolution", "lowest-direct", ".[cli,sandbox]", external=True)
+    session.install("--resolution", "lowest-direct", ".[cli,sandbox]")
+    # What is installed stays as it is where it will do.
+    session.install("--group", "test")
     session.run("python", "-m", "pytest", *session.posargs)
 
 

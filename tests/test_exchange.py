@@ -252,6 +252,33 @@ async def test_a_gzip_bomb_is_refused_before_it_fills_the_memory(raw: RawServer,
     assert int(grown) < 32 * 1024 * 1024
 
 
+_READS_BRACKETS = """
+import asyncio, sys
+from alura_async import Access, AluraError, AsyncAlura, Route
+sys.setrecursionlimit(100_000)  # as py_ecc does, which eth-account imports
+
+async def main(url):
+    async with AsyncAlura(base_url=url) as alura:
+        for returns in (dict, list[int]):
+            try:
+                await alura.send(Route("GET", "/deep", returns, access=Access.PUBLIC).request())
+            except AluraError as error:
+                print(type(error).__name__)
+
+asyncio.run(main(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize("body", ["[" * 200_000, '{"a":' * 100_000 + "1" + "}" * 100_000], ids=["open", "closed"])
+async def test_brackets_within_brackets_do_not_end_the_process(raw: RawServer, body: str) -> None:
+    raw.answers = [reply(body)]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _READS_BRACKETS, raw.url, stdout=subprocess.PIPE
+    )
+    output, _ = await process.communicate()
+    assert (process.returncode, output.split()) == (0, [b"TransportError", b"TransportError"])
+
+
 async def test_a_large_body_below_the_cap_is_read_whole(raw: RawServer, alura: AsyncAlura) -> None:
     raw.answers = [reply(b'{"a":"' + b"x" * 3_000_000 + b'"}')]
     value = await alura.send(READ.request())
