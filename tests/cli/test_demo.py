@@ -1,0 +1,217 @@
+"""`alura demo`: that it shows the main job from sign-in to result, in a pipe and in a terminal, and keeps secrets."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from io import StringIO
+
+import pytest
+from rich.cells import cell_len
+
+from alura_async.cli import in_python
+from alura_async.cli.entry import run
+from alura_async.sandbox import Sandbox
+
+from .process import COMMAND, ROOT, alura, environment, secrets_in, without_escapes
+
+STEPS = (
+    "1  Start the sandbox",
+    "2  Sign in with a wallet",
+    "3  Read the market",
+    "4  Open a session",
+    "5  Follow it",
+    "6  Close it",
+    "7  See the result",
+    "The same in Python",
+)
+# The demo's own seed, whose first wallet it signs in with.
+KEY = Sandbox(seed=27).wallet()
+# A market in which the session reaches its loss threshold before the demo would close it.
+LOSING_SEED = 49
+
+needs_pty = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs a pseudo-terminal")
+
+
+@pytest.fixture(scope="module")
+def done() -> subprocess.CompletedProcess[str]:
+    """The demo in a pipe."""
+    started = time.monotonic()
+    done = alura("demo")
+    # Generous: a slow machine, with tests beside this one.
+    assert time.monotonic() - started < 15
+    return done
+
+
+class TestInAPipe:
+    """Plain lines, chosen because standard output is no terminal."""
+
+    def test_it_ends_well_and_says_nothing_on_standard_error(self, done: subprocess.CompletedProcess[str]) -> None:
+        assert (done.returncode, done.stderr) == (0, "")
+
+    def test_it_shows_every_step_in_order(self, done: subprocess.CompletedProcess[str]) -> None:
+        headings = re.findall(r"^== (.*)$", done.stdout, re.MULTILINE)
+        assert tuple(headings) == STEPS
+
+    def test_it_shows_what_each_step_brought(self, done: subprocess.CompletedProcess[str]) -> None:
+        for shown in (
+            "throwaway wallet: 0x",
+            "wants you to sign in with your Ethereum account",
+            "a token was given",
+            "48 symbols: BTC",
+            "BTC 1h, 68 candles (o rising, # falling)",
+            "rsi14",
+            "clock is sped up",
+            "status: closed",
+            "Session closed by the user",
+            "POST /trading-sessions/trades/:tradeId/close",
+        ):
+            assert shown in done.stdout
+
+    def test_it_follows_the_session_for_a_while(self, done: subprocess.CompletedProcess[str]) -> None:
+        profits = re.findall(r"PnL ([-+]?[\d.]+)$", done.stdout, re.MULTILINE)
+        assert len(profits) == 12
+        assert len(set(profits)) > 6
+
+    def test_fills_and_balance_agree(self, done: subprocess.CompletedProcess[str]) -> None:
+        (realized,) = re.findall(r"^realised by the fills +([-+][\d.]+)$", done.stdout, re.MULTILINE)
+        (change,) = re.findall(r"^change of the balance +([-+][\d.]+)$", done.stdout, re.MULTILINE)
+        assert realized == change
+
+    def test_it_is_ascii_without_escapes(self, done: subprocess.CompletedProcess[str]) -> None:
+        assert done.stdout.isascii()
+        assert "\x1b" not in done.stdout
+        assert "\r" not in done.stdout
+
+    def test_it_shows_no_key_no_signature_and_no_token(self, done: subprocess.CompletedProcess[str]) -> None:
+        assert secrets_in(done.stdout + done.stderr, KEY) == []
+
+    def test_it_ends_with_the_python_that_does_the_same(self, done: subprocess.CompletedProcess[str]) -> None:
+        assert done.stdout.rstrip().endswith(in_python.SOURCE.rstrip())
+
+
+def test_a_session_that_closes_by_itself_is_told_as_such(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["demo", "--plain", "--seed", str(LOSING_SEED)]) == 0
+    shown = capsys.readouterr().out
+    assert "== 6  It closed by itself" in shown
+    assert "Loss threshold reached" in shown
+    assert "by the clock" in shown
+
+
+def test_another_asset_in_any_case(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["demo", "--plain", "--symbol", "doge"]) == 0
+    shown = capsys.readouterr().out
+    assert 'candles("DOGE", "1h"' in shown
+    assert "symbol DOGE" in shown
+
+
+def test_a_missing_library_of_the_sandbox_is_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "jwt", None)
+    assert run(["demo", "--plain"]) == 1
+    assert capsys.readouterr().err == "Error: the sandbox needs PyJWT: pip install 'alura-async[sandbox]'\n"
+
+
+class TestInATerminal:
+    """Drawn, in colour and moving."""
+
+    pytestmark = needs_pty
+
+    def test_it_draws_within_80_columns(self) -> None:
+        shown, code = in_terminal("demo", "--fast", columns=80)
+        assert code == 0
+        assert "\x1b[32m" in shown
+        assert "┃" in shown
+        # What was hidden is shown again.
+        assert shown.rfind("\x1b[?25h") > shown.rfind("\x1b[?25l") >= 0
+        text = without_escapes(shown)
+        for step in STEPS:
+            assert f"{step} ─" in text
+        assert "running fast" in text
+        assert widest(text.partition("The same in Python")[0]) <= 80
+        assert secrets_in(text, KEY) == []
+
+    def test_ctrl_c_ends_it_cleanly(self) -> None:
+        shown, code = in_terminal("demo", columns=60, stop_at="running fast")
+        assert code == 130
+        assert "Traceback" not in shown
+        assert shown.rfind("\x1b[?25h") > shown.rfind("\x1b[?25l") >= 0
+        assert without_escapes(shown).rstrip().endswith("alura: interrupted")
+
+
+def test_colour_can_be_forced_into_a_pipe() -> None:
+    done = alura("demo", "--fast", FORCE_COLOR="1", COLUMNS="60")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\x1b[32m" in done.stdout
+    assert "BTC 1h, 50 candles" in done.stdout
+
+
+def test_the_python_it_shows_runs_as_it_stands() -> None:
+    # Its clock runs fast, so that the profit moves at once and the rule of the shown lines has something to act on.
+    with Sandbox.threaded(seed=5, speed=600) as sandbox, redirect_stdout(StringIO()) as shown:
+        exec(in_python.SOURCE, {"base_url": sandbox.url, "wallet": sandbox.wallet()})
+        done = [entry.kind for entry in sandbox.ledger]
+    assert done == ["account_opened", "signed_in", "session_created", "trade_closed"]
+    assert "[Signal(symbol='BTC'" in shown.getvalue()
+    assert "unrealized PnL: " in shown.getvalue()
+    assert "Closing(status=<SessionStatus.CLOSED" in shown.getvalue()
+
+
+def test_the_python_it_shows_fits_a_terminal() -> None:
+    assert widest(in_python.SOURCE) <= 80
+
+
+def widest(text: str) -> int:
+    return max(map(cell_len, text.splitlines()))
+
+
+def in_terminal(*args: str, columns: int, stop_at: str | None = None) -> tuple[str, int]:
+    """Run a command line in a pseudo-terminal; press Ctrl-C when it has shown some text."""
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    process = subprocess.Popen(
+        [*COMMAND, *args], cwd=ROOT, env=environment(), stdin=slave, stdout=slave, stderr=slave, start_new_session=True
+    )
+    os.close(slave)
+    try:
+        shown = _read(master, lambda so_far: _stop(process, so_far, stop_at))
+        return shown, process.wait(timeout=20)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(master)
+
+
+def _stop(process: subprocess.Popen[bytes], so_far: bytes, at: str | None) -> bool:
+    if at is None or at.encode() not in so_far:
+        return False
+    process.send_signal(signal.SIGINT)
+    return True
+
+
+def _read(terminal: int, stop: Callable[[bytes], bool]) -> str:
+    """Everything that is written to a terminal until nobody has it open any more."""
+    written = bytearray()
+    stopped = False
+    while True:
+        try:
+            chunk = os.read(terminal, 65536)
+        except OSError:
+            # Linux says so when the other side is closed.
+            chunk = b""
+        if not chunk:
+            return written.decode("utf-8", "replace")
+        written += chunk
+        stopped = stopped or stop(bytes(written))
