@@ -278,5 +278,6 @@ def _encode_query(values: Mapping[str, Any]) -> str:
         if value is None:
             continue
         items = value if isinstance(value, list | tuple) else (value,)
-        pairs += [f"{quote(name, safe='')}={quote(query_text(name, item), safe='')}" for item in items]
+        left = quote(query_text("the name of a parameter", name), safe="")
+        pairs += [f"{left}={quote(query_text(name, item), safe='')}" for item in items]
     return "&".join(pairs)

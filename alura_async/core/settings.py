@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import ssl
 from collections.abc import Iterable, Mapping
+from math import inf
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit
 
@@ -45,7 +46,7 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < inf:
                 raise ConfigurationError(f"timeout {name}={value!r}: give a finite number of seconds above 0")
 
 
@@ -90,8 +91,8 @@ def options(
     Raises:
         ConfigurationError: a value cannot be used.
     """
-    if isinstance(poll_interval, bool) or not isinstance(poll_interval, int | float) or not poll_interval > 0:
-        raise ConfigurationError(f"poll_interval={poll_interval!r}: give a number of seconds above 0")
+    if isinstance(poll_interval, bool) or not isinstance(poll_interval, int | float) or not 0 < poll_interval < inf:
+        raise ConfigurationError(f"poll_interval={poll_interval!r}: give a finite number of seconds above 0")
     if assets is None:
         assets = DEFAULT_ASSETS
     table = assets if isinstance(assets, Assets) else Assets(assets)
@@ -127,6 +128,11 @@ def origin(base_url: str, allow_http: Iterable[str] = ()) -> Origin:
         ConfigurationError: not an absolute URL without user, query and fragment; or plain http to a host that is
             neither loopback nor named in `allow_http`.
     """
+    if not isinstance(base_url, str):
+        raise ConfigurationError(f"base_url={base_url!r}: write it like {TESTNET_URL!r}")
+    if "@" in base_url:
+        # The URL is not repeated here: it may have a password in it.
+        raise ConfigurationError("base_url: leave the user name and password out; a wallet or a token signs you in")
     try:
         parts = urlsplit(base_url)
         port = parts.port
@@ -134,13 +140,10 @@ def origin(base_url: str, allow_http: Iterable[str] = ()) -> Origin:
         raise ConfigurationError(f"base_url cannot be read ({error}): write it like {TESTNET_URL!r}") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigurationError(f"base_url={base_url!r}: write it like {TESTNET_URL!r}")
-    if parts.username is not None or parts.password is not None:
-        # The URL is not repeated here: it has a password in it.
-        raise ConfigurationError("base_url: leave the user name and password out; a wallet or a token signs you in")
     if parts.query or parts.fragment or any(ord(character) <= 32 or ord(character) == 127 for character in base_url):
         raise ConfigurationError(f"base_url={base_url!r}: leave out query, fragment and white space")
     host = parts.hostname
-    allowed = {allow_http} if isinstance(allow_http, str) else set(allow_http)
+    allowed = {name.lower() for name in ([allow_http] if isinstance(allow_http, str) else allow_http)}
     if parts.scheme == "http" and not is_loopback(host) and host not in allowed:
         raise ConfigurationError(
             f"base_url={base_url!r}: plain http shows your token to everyone on the way; use https, or name the host: "

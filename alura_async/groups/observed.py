@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -46,8 +47,8 @@ async def poll(read: Callable[[], Awaitable[T]], interval: float) -> AsyncGenera
     The next read starts when the last one is over and its value was taken; a slow server or a slow reader makes the
     reads rarer, never simultaneous, and nothing is caught up on.
     """
-    if not interval > 0:
-        raise InvalidArgumentError(f"interval={interval!r}: give a number of seconds above 0")
+    if not 0 < interval < math.inf:
+        raise InvalidArgumentError(f"interval={interval!r}: give a finite number of seconds above 0")
     while True:
         started = time.monotonic()
         read_at = datetime.now(UTC)

@@ -30,7 +30,8 @@ _SIZE_STEP = Decimal("0.00000001")
 
 def realize(amount: Decimal) -> Decimal:
     """An amount in whole millionths, as it is booked."""
-    return amount.quantize(MICRO, ROUND_HALF_EVEN)
+    # Nobody wants to read of minus zero dollars.
+    return amount.quantize(MICRO, ROUND_HALF_EVEN) + 0
 
 
 def accept(amount: Decimal) -> Decimal:
