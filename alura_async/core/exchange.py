@@ -8,7 +8,7 @@ it and nobody uses after it. That costs a handshake, and is worth it where money
 from __future__ import annotations
 
 import warnings
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -67,11 +67,13 @@ class Exchange:
         sessions = self._sessions
         if sessions is None:
             sessions = await self._open()
-        headers = dict(_HEADERS)
-        if token is not None:
-            headers["Authorization"] = token.header
-        if request.body is not None:
-            headers["Content-Type"] = "application/json"
+        headers = sessions.headers
+        if token is not None or request.body is not None:
+            headers = dict(headers)
+            if token is not None:
+                headers["Authorization"] = token.header
+            if request.body is not None:
+                headers["Content-Type"] = "application/json"
         # `encoded=True` keeps `%2F` in a segment as it is, and costs half of what parsing text costs.
         url = URL.build(
             scheme=self._scheme,
@@ -144,6 +146,7 @@ class _Sessions:
         ssl_setting: Any = True if connection.ssl_context is None else connection.ssl_context
         common: dict[str, Any] = {
             "cookie_jar": aiohttp.DummyCookieJar(),
+            "headers": _HEADERS,
             "trust_env": connection.trust_env,
             "proxy": connection.proxy,
         }
@@ -153,9 +156,12 @@ class _Sessions:
             total=None, connect=timeouts.connect, sock_connect=timeouts.connect, sock_read=timeouts.read
         )
         self.read_options: dict[str, Any] = {"allow_redirects": False, "timeout": read_timeout}
+        # Sessions of ours have them by default, which costs less than giving them to each request.
+        self.headers: Mapping[str, str] = {}
         self._owned: list[aiohttp.ClientSession] = []
         if connection.session is not None:
             self.read = connection.session
+            self.headers = _HEADERS
             # Whatever the user's session does by default, a reply must come as it is.
             self.read_options |= {"raise_for_status": False, "auto_decompress": True}
         else:
