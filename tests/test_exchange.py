@@ -414,10 +414,9 @@ def test_a_client_belongs_to_the_loop_of_its_first_call() -> None:
         await alura.health.basic()
 
     async def main() -> None:
-        async with RawServer() as raw:
-            async with AsyncAlura(base_url=raw.url) as alura:
-                await alura.health.basic()
-                with pytest.raises(UsageError, match="another event loop"):
-                    await asyncio.to_thread(asyncio.run, call(alura))
+        async with RawServer() as raw, AsyncAlura(base_url=raw.url) as alura:
+            await alura.health.basic()
+            with pytest.raises(UsageError, match="another event loop"):
+                await asyncio.to_thread(asyncio.run, call(alura))
 
     asyncio.run(main())

@@ -52,8 +52,9 @@ def amount(name: str, value: Amount) -> Decimal:
         raise InvalidArgumentError(f"{name}: not a number that can be sent") from None
     if not number.is_finite():
         raise InvalidArgumentError(f"{name}={value!r}: give a finite number")
-    written = number.as_tuple()
-    if len(written.digits) + abs(int(written.exponent)) > _MAX_DIGITS:
+    _, digits, exponent = number.as_tuple()
+    assert isinstance(exponent, int)  # it is finite
+    if (len(digits) + exponent if exponent > 0 else max(len(digits), -exponent)) > _MAX_DIGITS:
         raise InvalidArgumentError(f"{name}: more than {_MAX_DIGITS} digits when written out")
     return number
 
@@ -128,23 +129,23 @@ def address(name: str, value: str) -> str:
     return "0x" + digits
 
 
-def path_segment(value: str | int) -> str:
+def path_segment(name: str, value: str | int) -> str:
     """One segment of a path, percent-encoded: `PURR/USDC` is a symbol, `..` is an escape.
 
     Raises:
         InvalidArgumentError: empty, `.`, `..`, or with control characters.
     """
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise InvalidArgumentError(f"{value!r} cannot be part of a path: give text")
+        raise InvalidArgumentError(f"{name}={value!r} cannot be part of a path: give text")
     value = str(value)
     if value.isascii() and value.isalnum():
         return value
     if value in ("", ".", ".."):
-        raise InvalidArgumentError(f"{value!r} cannot be part of a path: it would name another one")
+        raise InvalidArgumentError(f"{name}={value!r} cannot be part of a path: it would name another one")
     if any(
         ord(character) < 32 or 127 <= ord(character) < 160 or 0xD800 <= ord(character) < 0xE000 for character in value
     ):
-        raise InvalidArgumentError(f"{value!r} cannot be part of a path: it has control characters")
+        raise InvalidArgumentError(f"{name}={value!r} cannot be part of a path: it has control characters")
     return quote(value, safe="")
 
 

@@ -131,7 +131,11 @@ def _fit_model(value: Any, returns: Any, struct: type[Model], path: str) -> Mode
         elif item is None and not field.required:
             continue  # null is as good as absent
         else:
-            known[field.name] = fit(item, field.type, f"{path}.{name}")
+            fitted = fit(item, field.type, f"{path}.{name}")
+            if isinstance(fitted, Decimal) and not fitted.is_finite():
+                extra[name] = item
+            else:
+                known[field.name] = fitted
     missing = [field.encode_name for field in fields.values() if field.required and field.name not in known]
     if missing:
         raise MismatchError(f"at {path}: a {struct.__name__} without {', '.join(missing)}; it has {_names(value)}")

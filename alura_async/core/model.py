@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from types import MappingProxyType
 from typing import Annotated, Any, TypeAlias
 
@@ -53,6 +54,20 @@ class Model(
             # Names only: nobody knows what is in them.
             shown.append(f"extra: {', '.join(printable(name) for name in sorted(self._extra))}")
         return f"{type(self).__name__}({', '.join(shown)})"
+
+
+class MoneyModel(Model, frozen=True, kw_only=True):
+    """Base of the types that hold amounts: each is a finite number, or None.
+
+    `"NaN"` is text that `Decimal` takes, and no limit that a bot compares with it would ever strike. It counts as no
+    amount and is kept in `extra`.
+    """
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if type(value) is Decimal and not value.is_finite():
+                raise ValueError(f"{name} is not a finite number")
 
 
 class OpenEnum(enum.StrEnum):

@@ -11,7 +11,6 @@ The rules are those of the measured table in which aiohttp's reports are set aga
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -64,7 +63,8 @@ _BUILDER_FEE = "builder fee approval failed"
 _RELAYED = re.compile(r"http request failed|upstream|status(?: code)? (?:429|5\d\d)\b", re.IGNORECASE)
 
 _MESSAGE_FIELDS = ("message", "messages", "error", "errors", "detail", "details", "description", "title", "reason")
-_TAG = re.compile(r"<(?:script|style)\b.*?(?:</(?:script|style)>|$)|<[^>]*>", re.IGNORECASE | re.DOTALL)
+_TAG = re.compile(r"<(?:script|style)\b[^<]*+(?:</(?:script|style)>)?|<[^<>]*+>", re.IGNORECASE)
+_SECONDS = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?", re.ASCII)
 _MAX_MESSAGES = 20
 _MAX_MESSAGE = 500
 
@@ -200,6 +200,9 @@ def _read_unexpected(reply: Reply[T]) -> T:
         fitted: T = fit(value, returns)
         return fitted
     except MismatchError as mismatch:
+        documented = _documented(reply, messages_of(reply.body))
+        if documented is not None:
+            raise documented from None
         raise _error(
             ShapeError, reply, f"succeeded, but its body has an unknown shape: {mismatch}", Outcome.DONE, raw=reply.body
         ) from None
@@ -221,12 +224,16 @@ def _require_success(reply: Reply[Any], value: Any) -> None:
     """Refuse a 2xx whose body says that the call failed, by a flag or by a documented message."""
     if not isinstance(value, dict):
         return
-    messages = messages_of(reply.body)
-    documented = _documented(reply, messages)
-    if documented is not None:
-        raise documented
     if value.get("success") is False or value.get("ok") is False:
-        raise _refused(reply, messages)
+        messages = messages_of(reply.body)
+        raise _documented(reply, messages) or _refused(reply, messages)
+    if reply.request.route.effect is not Effect.READ:
+        # What a call that does something says of itself. Not deeper, and not in what a read was asked for: logs quote
+        # the errors of others.
+        said = value.get("message")
+        documented = _documented(reply, _clean(said if isinstance(said, list) else [said]))
+        if documented is not None:
+            raise documented
 
 
 def _refused(reply: Reply[Any], messages: tuple[str, ...]) -> CallError:
@@ -323,10 +330,10 @@ def _texts(value: Any, depth: int) -> Iterable[str]:
                 yield item
 
 
-def _clean(texts: Iterable[str]) -> tuple[str, ...]:
+def _clean(texts: Iterable[Any]) -> tuple[str, ...]:
     cleaned: list[str] = []
     for raw in texts:
-        text = shown(raw, _MAX_MESSAGE)
+        text = shown(raw, _MAX_MESSAGE) if isinstance(raw, str) else ""
         if text and text not in cleaned:
             cleaned.append(text)
         if len(cleaned) == _MAX_MESSAGES:
@@ -349,16 +356,16 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def _seconds(value: str, date: str | None) -> float | None:
-    try:
+    if _SECONDS.fullmatch(value.strip()):
         seconds = float(value)
-    except ValueError:
+    else:
         at = _date(value)
         if at is None:
             return None
         # Against the server's own clock, where it tells: ours may be wrong.
         now = (_date(date) if date else None) or datetime.now(UTC)
         seconds = max(0.0, (at - now).total_seconds())
-    return seconds if math.isfinite(seconds) and 0 <= seconds <= 86_400 else None
+    return seconds if 0 <= seconds <= 86_400 else None
 
 
 def _date(value: str) -> datetime | None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Callable, Mapping
-from types import UnionType
+from collections.abc import Mapping
+from types import FunctionType, UnionType
 from typing import Any, Generic, TypeAlias, TypeVar, Union, get_args, get_origin
 from urllib.parse import quote
 
@@ -70,7 +70,7 @@ class Route(Generic[T]):
     Args:
         method: `GET` or `POST`, the only two of the API.
         template: the path, with `:name` for each segment that a call fills in.
-        returns: the type that a successful reply is decoded into, or a function that gives it on first use.
+        returns: the type that a successful reply is decoded into.
         effect: by default `READ` for GET and `ONCE` for POST.
         access: whether the call carries a token.
         lane: whose call goes first.
@@ -97,7 +97,7 @@ class Route(Generic[T]):
         self,
         method: str,
         template: str,
-        returns: type[T] | Callable[[], Any],
+        returns: type[T],
         *,
         effect: Effect | None = None,
         access: Access = Access.OPTIONAL,
@@ -123,25 +123,16 @@ class Route(Generic[T]):
         self.lane = lane
         self.creates = creates
         self.may_refuse = False
-        self._returns = returns
+        self._returns: Any = returns
         self._decoder: msgspec.json.Decoder[Any] | None = None
-        # "/a/:b/c" becomes ["/a/", None, "/c"]: text that is sent as it stands, and places to fill in.
-        self._pieces: list[str | None] = []
-        text = ""
-        for piece in template.split("/")[1:]:
-            if piece.startswith(":"):
-                self._pieces += [text + "/", None]
-                text = ""
-            else:
-                text += "/" + piece
-        if text:
-            self._pieces.append(text)
+        # "/a/:b/c" becomes ["/a/", ":b", "/c"]: text that is sent as it stands, and places to fill in.
+        self._pieces = [piece for piece in re.split(r"(:\w+)", template) if piece]
 
     @property
     def returns(self) -> Any:
         """The type that a successful reply is decoded into."""
         # Annotations name Structs that may be defined below the group, so the type is read on first use.
-        if not isinstance(self._returns, type) and callable(self._returns) and not hasattr(self._returns, "__origin__"):
+        if isinstance(self._returns, FunctionType):
             self._returns = self._returns()
         return self._returns
 
@@ -164,7 +155,7 @@ class Route(Generic[T]):
         else:
             segments = iter(parts.path)
             try:
-                path = "".join([path_segment(next(segments)) if piece is None else piece for piece in pieces])
+                path = "".join([path_segment(piece, next(segments)) if piece[0] == ":" else piece for piece in pieces])
             except StopIteration:
                 raise InvalidArgumentError(f"{self.template} has more segments to fill in than were given") from None
             if next(segments, None) is not None:

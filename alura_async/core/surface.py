@@ -23,6 +23,7 @@ from typing import (
     ParamSpec,
     Protocol,
     TypeVar,
+    cast,
     get_args,
     get_type_hints,
     overload,
@@ -112,12 +113,17 @@ class _Method(Generic[P, T]):
 
     @property
     def __signature__(self) -> inspect.Signature:
-        """The method's signature as a caller sees it: without `self`, returning what the call gives."""
+        """The method's signature as a caller of the async surface sees it."""
+        return self._signature(asynchronous=True)
+
+    def _signature(self, *, asynchronous: bool) -> inspect.Signature:
+        """Without `self`, returning what the call gives."""
         signature = inspect.signature(self._function)
         _, *parameters = signature.parameters.values()
-        return signature.replace(parameters=parameters, return_annotation=self._returns(signature.return_annotation))
+        returns = self._returns(signature.return_annotation, asynchronous)
+        return signature.replace(parameters=parameters, return_annotation=returns)
 
-    def _returns(self, annotation: Any) -> Any:
+    def _returns(self, annotation: Any, asynchronous: bool) -> Any:
         return annotation
 
     def _dress(self, group: Group[Any], call: Callable[..., Any]) -> Any:
@@ -125,7 +131,7 @@ class _Method(Generic[P, T]):
         lookup.
         """
         update_wrapper(call, self._function)
-        call.__signature__ = self.__signature__  # type: ignore[attr-defined]
+        call.__signature__ = self._signature(asynchronous=group._twin is None)  # type: ignore[attr-defined]
         group.__dict__[self.__name__] = call
         return call
 
@@ -165,7 +171,7 @@ class Endpoint(_Method[P, T]):
         """Make the request of a call without sending it. Symbols are looked up in the default asset table."""
         return self.route.fill(self._function(_UNBOUND, *args, **kwargs))
 
-    def _returns(self, annotation: Any) -> Any:
+    def _returns(self, annotation: Any, asynchronous: bool) -> Any:
         return _inside(annotation, "Parts")
 
 
@@ -196,7 +202,9 @@ def endpoint(
             (returned,) = get_args(get_type_hints(names, globalns=function.__globals__)["return"])
             return returned
 
-        route: Route[T] = Route(method, template, returns, effect=effect, access=access, lane=lane, creates=creates)
+        route: Route[T] = Route(
+            method, template, cast("type[T]", returns), effect=effect, access=access, lane=lane, creates=creates
+        )
         return Endpoint(route, function)
 
     return define
@@ -274,9 +282,9 @@ class stream(_Method[P, T]):  # noqa: N801 - it is used as a decorator
 
         return self._dress(group, iterate_sync)
 
-    def _returns(self, annotation: Any) -> Any:
+    def _returns(self, annotation: Any, asynchronous: bool) -> Any:
         item = _inside(_inside(annotation, "AsyncIterator"), "Sequence")
-        return f"Iterator[{item}]" if isinstance(item, str) else Iterator[item]  # type: ignore[valid-type]
+        return f"{'Async' if asynchronous else ''}Iterator[{item}]"
 
 
 class SyncStream(Protocol[T_co]):
@@ -291,11 +299,10 @@ class SyncStream(Protocol[T_co]):
         ...
 
 
-def _inside(annotation: Any, outer: str) -> Any:
-    """`Parts[X]` to `X`, whether the annotation is still text or not."""
-    if isinstance(annotation, str):
-        return annotation[len(outer) + 1 : -1] if annotation.startswith(outer + "[") else annotation
-    return get_args(annotation)[0] if get_args(annotation) else annotation
+def _inside(annotation: Any, outer: str) -> str:
+    """`Parts[X]` to `X`. Annotations are text: every file that defines groups begins with the future import."""
+    text = str(annotation)
+    return text[len(outer) + 1 : -1] if text.startswith(outer + "[") else text
 
 
 _UNBOUND: Group[Any] = Group(_Unbound())

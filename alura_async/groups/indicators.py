@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ..core import arguments
-from ..core.model import Model, OpenEnum, Time, from_milliseconds
+from ..core.model import Model, MoneyModel, OpenEnum, Time, from_milliseconds
 from ..core.request import Lane, Parts
 from ..core.surface import Async, Group, Mode, endpoint, stream
 from .health import ServiceHealth
@@ -95,7 +95,7 @@ class SignalAction(OpenEnum):
     HOLD = "hold"
 
 
-class Signal(Model, frozen=True, kw_only=True):
+class Signal(MoneyModel, frozen=True, kw_only=True):
     """What the indicators say of a symbol. Every field is assumed [guess].
 
     Attributes:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ..core.model import Model, Time
+from ..core.model import MoneyModel, Time
 from ..core.request import Lane, Parts
 from ..core.surface import Async, Group, Mode, endpoint, stream
 from .health import ServiceHealth
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..core.request import Params
 
 
-class LeaderboardStats(Model, frozen=True, kw_only=True):
+class LeaderboardStats(MoneyModel, frozen=True, kw_only=True):
     """The whole leaderboard in numbers. Every field is assumed [guess].
 
     Attributes:
@@ -36,7 +36,7 @@ class LeaderboardStats(Model, frozen=True, kw_only=True):
     updated_at: Time | None = None
 
 
-class Ranking(Model, frozen=True, kw_only=True):
+class Ranking(MoneyModel, frozen=True, kw_only=True):
     """One user's place. Every field is assumed [guess].
 
     Attributes:
@@ -60,7 +60,7 @@ class Ranking(Model, frozen=True, kw_only=True):
     win_rate: Decimal | None = None
 
 
-class AssetActivity(Model, frozen=True, kw_only=True):
+class AssetActivity(MoneyModel, frozen=True, kw_only=True):
     """How much an asset is traded. Every field is assumed [guess].
 
     Attributes:
@@ -78,7 +78,7 @@ class AssetActivity(Model, frozen=True, kw_only=True):
     pnl: Decimal | None = None
 
 
-class LeaderboardAnalytics(Model, frozen=True, kw_only=True):
+class LeaderboardAnalytics(MoneyModel, frozen=True, kw_only=True):
     """What is behind the leaderboard. Every field is assumed [guess].
 
     Attributes:

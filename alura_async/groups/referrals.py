@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from ..core import arguments
-from ..core.model import Model, Time
+from ..core.model import Model, MoneyModel, Time
 from ..core.request import Effect, Parts
 from ..core.surface import Group, Mode, endpoint
 
@@ -30,7 +30,7 @@ class Referral(Model, frozen=True, kw_only=True):
     created_at: Time | None = None
 
 
-class ReferralStats(Model, frozen=True, kw_only=True):
+class ReferralStats(MoneyModel, frozen=True, kw_only=True):
     """What a user's referrals brought. Every field is assumed [guess].
 
     Attributes:

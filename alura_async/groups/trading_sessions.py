@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ..core import arguments
-from ..core.model import Model, OpenEnum, Time
+from ..core.model import Model, MoneyModel, OpenEnum, Time
 from ..core.request import Access, Lane, Parts
 from ..core.surface import Async, Group, Mode, endpoint, operation, stream
 from ..errors import NotFoundError, Outcome, WaitTimeoutError
@@ -62,7 +62,7 @@ class PositionSide(OpenEnum):
     SHORT = "short"
 
 
-class Position(Model, frozen=True, kw_only=True):
+class Position(MoneyModel, frozen=True, kw_only=True):
     """One open or closed position. That a trade has positions is documented; every field is assumed [guess].
 
     Attributes:
@@ -104,7 +104,7 @@ class Position(Model, frozen=True, kw_only=True):
     closed_at: Time | None = None
 
 
-class Trade(Model, frozen=True, kw_only=True):
+class Trade(MoneyModel, frozen=True, kw_only=True):
     """A trade with its positions. That it has positions is documented; every field is assumed [guess].
 
     Attributes:
@@ -128,7 +128,7 @@ class Trade(Model, frozen=True, kw_only=True):
     closed_at: Time | None = None
 
 
-class TradingSession(Model, frozen=True, kw_only=True):
+class TradingSession(MoneyModel, frozen=True, kw_only=True):
     """An automated trading session.
 
     The names of the inputs are those of the documented request bodies; that the server returns them is assumed, as is
@@ -206,7 +206,7 @@ class LogEntry(Model, frozen=True, kw_only=True):
     data: dict[str, Any] | None = None
 
 
-class Closing(Model, frozen=True, kw_only=True):
+class Closing(MoneyModel, frozen=True, kw_only=True):
     """The server's answer to a close: it accepted; whether it has acted yet, the reads say. Every field is
     assumed [guess].
 

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from ..core import arguments
-from ..core.model import Model, Time
+from ..core.model import MoneyModel, Time
 from ..core.request import Effect, Parts
 from ..core.surface import Group, Mode, endpoint
 from .user import TransferStatus
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..core.request import Extra, Params
 
 
-class Deposit(Model, frozen=True, kw_only=True):
+class Deposit(MoneyModel, frozen=True, kw_only=True):
     """A deposit of USDC. Every field is assumed [guess].
 
     Attributes:
@@ -35,7 +35,7 @@ class Deposit(Model, frozen=True, kw_only=True):
     created_at: Time | None = None
 
 
-class TotalDeposited(Model, frozen=True, kw_only=True):
+class TotalDeposited(MoneyModel, frozen=True, kw_only=True):
     """What was deposited in all. Every field is assumed [guess].
 
     Attributes:

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from ..core import arguments
-from ..core.model import Model, OpenEnum, Time
+from ..core.model import Model, MoneyModel, OpenEnum, Time
 from ..core.request import Access, Effect, Lane, Parts
 from ..core.surface import Group, Mode, endpoint
 from .trading_sessions import Closing
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..core.request import Extra, Params
 
 
-class Profile(Model, frozen=True, kw_only=True):
+class Profile(MoneyModel, frozen=True, kw_only=True):
     """The current user. Every field is assumed [guess].
 
     Attributes:
@@ -43,7 +43,7 @@ class FillSide(OpenEnum):
     SELL = "sell"
 
 
-class Fill(Model, frozen=True, kw_only=True):
+class Fill(MoneyModel, frozen=True, kw_only=True):
     """One execution on Hyperliquid. Every field is assumed [guess].
 
     Attributes:
@@ -91,7 +91,7 @@ class TransferStatus(OpenEnum):
     FAILED = "failed"
 
 
-class Transfer(Model, frozen=True, kw_only=True):
+class Transfer(MoneyModel, frozen=True, kw_only=True):
     """A withdrawal or a sending of USDC, as the server accepted it. Every field is assumed [guess].
 
     Attributes:
@@ -111,7 +111,7 @@ class Transfer(Model, frozen=True, kw_only=True):
     created_at: Time | None = None
 
 
-class RewardClaim(Model, frozen=True, kw_only=True):
+class RewardClaim(MoneyModel, frozen=True, kw_only=True):
     """A claim of rewards, as the server accepted it. Every field is assumed [guess].
 
     Attributes:

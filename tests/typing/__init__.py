@@ -1,0 +1,1 @@
+"""User code that type checkers read and nobody runs."""
