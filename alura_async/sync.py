@@ -7,13 +7,14 @@ import atexit
 import os
 import sys
 import threading
+import weakref
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from concurrent.futures import wait as wait_for
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, Self, TypeVar
 
 from .assets import Assets
 from .client import AsyncAlura, settings_from_env
@@ -321,10 +322,9 @@ class _LoopThread:
         self._core = core
         self._allow_running_loop = allow_running_loop
         self._lock = threading.Lock()
-        self._pid = os.getpid()
-        self._portal: BlockingPortal | None = None
-        self._thread: threading.Thread | None = None
+        self._running: _Running | None = None
         self.closed = False
+        _loop_threads.add(self)
 
     def run(self, function: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a coroutine function on the loop and wait for its result.
@@ -334,17 +334,18 @@ class _LoopThread:
         """
         if asyncio._get_running_loop() is not None:
             self._refuse_running_loop()
-        portal = self._portal
-        if portal is None or self._pid != os.getpid():
-            portal = self._start()
+        portal = (self._running or self._start()).portal
         try:
             future: Future[T] = portal.start_task_soon(partial(_await, function, args, kwargs))
         except RuntimeError:
-            if self.closed:
-                raise ClosedError("this client was closed while the call was being made") from None
+            self._require_open()
             raise
         try:
             return _result(future)
+        except CancelledError:
+            # Nobody but `close()` in another thread cancels a call that is waited for.
+            self._require_open()
+            raise
         except BaseException:
             if not future.done():
                 future.cancel()
@@ -352,42 +353,46 @@ class _LoopThread:
                 wait_for([portal.start_task_soon(_take_turns)], _CLEAN_UP_S)
             raise
 
-    def close(self) -> None:
-        """Close the client and stop the thread."""
+    def close(self, wait_s: float | None = None) -> None:
+        """Close the client and stop the thread. Calls that other threads wait for end with `ClosedError`."""
         with self._lock:
             self.closed = True
-            thread, portal = self._thread, self._portal
-            self._thread = self._portal = None
-            if thread is None or portal is None or self._pid != os.getpid():
-                return
-        _open_threads.discard(self)
-        try:
-            _result(portal.start_task_soon(self._core.close))
-        finally:
-            portal.start_task_soon(portal.stop)
-            thread.join()
+            running, self._running = self._running, None
+        if running is None:
+            return
+        running.forgotten.detach()
+        # Not in another thread: at the end of a process there can be no new one.
+        _end_soon(self._core, running.portal, running.loop)
+        running.thread.join(wait_s)
 
-    def _start(self) -> BlockingPortal:
-        if self._pid != os.getpid():
-            # A fork copies neither the thread nor what its loop was doing; a lock may have been held by another thread.
-            self._lock = threading.Lock()
-            self._pid = os.getpid()
-            self._thread = self._portal = None
-            self._core._after_fork()
+    def begin_anew(self) -> None:
+        """In a forked child: it has neither the thread nor what its loop was doing, and locks may be held by nobody."""
+        self._lock = threading.Lock()
+        if self._running is not None:
+            self._running.forgotten.detach()
+            self._running = None
+        self._core._after_fork()
+
+    def _start(self) -> _Running:
         with self._lock:
-            if self.closed:
-                raise ClosedError("this client was closed: make a new one")
-            if self._portal is None:
-                ready: Future[BlockingPortal] = Future()
+            self._require_open()
+            if self._running is None:
+                ready: Future[tuple[BlockingPortal, asyncio.AbstractEventLoop]] = Future()
                 # A daemon, so that a forgotten client does not keep the process from ending.
-                self._thread = threading.Thread(target=_serve, args=(ready,), name=_THREAD_NAME, daemon=True)
-                self._thread.start()
-                self._portal = ready.result()
-                _open_threads.add(self)
-            return self._portal
+                thread = threading.Thread(target=_serve, args=(ready,), name=_THREAD_NAME, daemon=True)
+                thread.start()
+                portal, loop = ready.result()
+                forgotten = weakref.finalize(self, _end_soon, self._core, portal, loop)
+                forgotten.atexit = False  # see `_close_forgotten`
+                self._running = _Running(thread, portal, loop, forgotten)
+            return self._running
+
+    def _require_open(self) -> None:
+        if self.closed:
+            raise ClosedError("this client was closed: make a new one")
 
     def _refuse_running_loop(self) -> None:
-        if self._portal is not None and threading.current_thread().name == _THREAD_NAME:
+        if threading.current_thread().name == _THREAD_NAME:
             raise RunningLoopError(
                 "the blocking client was called from its own event loop, where it would wait for itself"
             )
@@ -399,7 +404,38 @@ class _LoopThread:
         )
 
 
-def _serve(ready: Future[BlockingPortal]) -> None:
+class _Running(NamedTuple):
+    """A loop that runs in its thread."""
+
+    thread: threading.Thread
+    portal: BlockingPortal
+    loop: asyncio.AbstractEventLoop
+    forgotten: weakref.finalize[..., _LoopThread]
+
+
+def _end_soon(core: AsyncAlura, portal: BlockingPortal, loop: asyncio.AbstractEventLoop) -> None:
+    """Have a loop close its client and stop. It does not wait, so garbage collection may call it too."""
+
+    async def end() -> None:
+        try:
+            await core.close()
+        finally:
+            await portal.stop(cancel_remaining=True)
+
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(lambda: _keep(loop.create_task(end())))
+
+
+# asyncio itself holds tasks weakly.
+_ending: set[asyncio.Task[None]] = set()
+
+
+def _keep(task: asyncio.Task[None]) -> None:
+    _ending.add(task)
+    task.add_done_callback(_ending.discard)
+
+
+def _serve(ready: Future[tuple[BlockingPortal, asyncio.AbstractEventLoop]]) -> None:
     """Run the event loop until its portal is stopped."""
     # Not `anyio.from_thread.start_blocking_portal`: when its context is collected in a forked child, it waits for a
     # thread that only the parent has.
@@ -408,7 +444,7 @@ def _serve(ready: Future[BlockingPortal]) -> None:
 
     async def serve() -> None:
         async with BlockingPortal() as portal:
-            ready.set_result(portal)
+            ready.set_result((portal, asyncio.get_running_loop()))
             await portal.sleep_until_stopped()
 
     try:
@@ -442,13 +478,19 @@ def _in_ipython() -> bool:
     return ipython is not None and ipython.get_ipython() is not None
 
 
-_open_threads: set[_LoopThread] = set()
+_loop_threads: weakref.WeakSet[_LoopThread] = weakref.WeakSet()
 
 
 @atexit.register
 def _close_forgotten() -> None:
-    for thread in list(_open_threads):
-        if thread._pid == os.getpid():
-            closing = threading.Thread(target=thread.close, daemon=True)
-            closing.start()
-            closing.join(_CLEAN_UP_S)
+    for loop_thread in list(_loop_threads):
+        loop_thread.close(_CLEAN_UP_S)
+
+
+def _begin_anew() -> None:
+    for loop_thread in list(_loop_threads):
+        loop_thread.begin_anew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import subprocess
@@ -26,6 +27,7 @@ from alura_async import (
     Route,
     RunningLoopError,
     SessionStatus,
+    TransportError,
 )
 from tests.raw_server import RawServer, hang, reply
 
@@ -292,3 +294,26 @@ def test_a_call_that_is_interrupted_in_one_thread_disturbs_no_other(raw: RawServ
             assert alura.send(READ.request()) == {"status": "ok"}
         with pytest.raises(TimeoutError):
             failing.result()
+
+
+def test_a_client_that_is_forgotten_and_collected_leaves_no_thread_and_no_connection(raw: RawServer) -> None:
+    for _ in range(20):
+        Alura(base_url=raw.url).health.basic()
+    gc.collect()
+    wait_until(lambda: raw.open_connections == 0)
+    wait_until(lambda: "alura-async" not in [thread.name for thread in threading.enumerate()])
+
+
+def test_closing_ends_the_calls_that_other_threads_wait_for(raw: RawServer) -> None:
+    raw.routes["/slow"] = [hang]
+    slow: Route[dict[str, object]] = Route("GET", "/slow", dict, access=Access.PUBLIC)
+    alura = Alura(base_url=raw.url, token="t0ken")
+    with ThreadPoolExecutor(2) as threads:
+        waiting = threads.submit(alura.send, slow.request())
+        watching = threads.submit(list, alura.trading_sessions.watch("s1", interval=30))
+        raw.answers = [reply('[{"id":"s1"}]')]
+        wait_until(lambda: len(raw.received) == 2)
+        alura.close()
+        for call in (waiting, watching):
+            with pytest.raises((ClosedError, TransportError)):
+                call.result()
