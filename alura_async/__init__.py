@@ -1,6 +1,11 @@
 """Python SDK for the Alura trading backend: `AsyncAlura` to await, `Alura` to block, the same surface.
 
-The public names are these; what is below `alura_async.core` may change at any time.
+    async with AsyncAlura(wallet="0x…") as alura:
+        session = await alura.trading_sessions.create(budget=100, profit_target=40, asset="BTC")
+
+Start with `help(AsyncAlura)`, then `help(alura.trading_sessions)`; `help(alura_async.errors)` draws the tree of what
+can be raised. `alura_async.sandbox` is a server to try everything on. The names in `__all__` are public; what is
+below `alura_async.core` may change at any time.
 """
 
 from __future__ import annotations
@@ -8,10 +13,11 @@ from __future__ import annotations
 from ._version import __version__
 from .assets import DEFAULT_ASSETS, Assets
 from .client import AsyncAlura
-from .core.challenge import check_challenge
+from .core.arguments import Amount, Instant
+from .core.challenge import ChallengeCheck, check_challenge
 from .core.outcome import Reply
-from .core.request import Access, Effect, Lane, Request, Route
-from .core.settings import TESTNET_URL, Timeouts
+from .core.request import Access, Effect, Extra, Lane, Params, Request, Route
+from .core.settings import TESTNET_URL, TimeoutLike, Timeouts
 from .errors import (
     AluraError,
     BadRequestError,
@@ -74,7 +80,7 @@ from .groups.usdc_verification import Deposit, TotalDeposited, UsdcVerification
 from .groups.user import Fill, FillSide, FillsSync, Profile, RewardClaim, Transfer, TransferStatus, User
 from .secret import Secret
 from .sync import Alura
-from .wallet import Keystore, KeyWallet, Wallet
+from .wallet import Keystore, KeyWallet, Wallet, WalletLike
 
 __all__ = [
     "DEFAULT_ASSETS",
@@ -82,6 +88,7 @@ __all__ = [
     "Access",
     "Alura",
     "AluraError",
+    "Amount",
     "AssetActivity",
     "Assets",
     "AsyncAlura",
@@ -93,6 +100,7 @@ __all__ = [
     "CallTimeoutError",
     "Candle",
     "Challenge",
+    "ChallengeCheck",
     "ChallengeRefusedError",
     "CloseSignature",
     "ClosedError",
@@ -104,12 +112,14 @@ __all__ = [
     "DuplicateAssetError",
     "Effect",
     "ExecutionStrategy",
+    "Extra",
     "Fill",
     "FillSide",
     "FillsSync",
     "ForbiddenError",
     "Health",
     "Indicators",
+    "Instant",
     "InvalidArgumentError",
     "KeyWallet",
     "Keystore",
@@ -124,6 +134,7 @@ __all__ = [
     "Outcome",
     "OutcomeUnknownError",
     "Page",
+    "Params",
     "Position",
     "PositionSide",
     "Profile",
@@ -150,6 +161,7 @@ __all__ = [
     "Signal",
     "SignalAction",
     "StrategyDuration",
+    "TimeoutLike",
     "Timeouts",
     "TotalDeposited",
     "Trade",
@@ -166,6 +178,7 @@ __all__ = [
     "User",
     "WaitTimeoutError",
     "Wallet",
+    "WalletLike",
     "__version__",
     "check_challenge",
 ]

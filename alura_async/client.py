@@ -15,7 +15,7 @@ from .core.request import Request
 from .core.road import Road
 from .core.settings import TESTNET_URL, Connection, TimeoutLike, options, origin
 from .core.surface import Async
-from .errors import ConfigurationError
+from .errors import ConfigurationError, InvalidArgumentError
 from .groups.auth import Auth
 from .groups.health import Health
 from .groups.indicators import Indicators
@@ -45,12 +45,15 @@ class AsyncAlura:
         async with AsyncAlura(wallet="0x…") as alura:
             session = await alura.trading_sessions.create(budget=100, profit_target=40, asset="BTC")
 
+    The API is on its groups: `auth`, `trading_sessions`, `user`, `indicators`, `leaderboard`, `referrals`,
+    `usdc_verification` and `health`; see `help(alura.trading_sessions)`.
+
     Nothing is opened and nothing is sent before the first call. A client belongs to the event loop of its first call;
     any number of tasks may share it.
 
     Args:
-        wallet: what signs you in: a private key as hex text, an eth-account `LocalAccount`, a `Keystore`, or any object
-            with `address` and an async `sign_message(text)`. Without one, public calls work.
+        wallet: what signs you in: a private key as hex text or 32 bytes, an eth-account `LocalAccount`, a `Keystore`,
+            or any object with `address` and an async `sign_message(text)`. Without one, public calls work.
         token: a JWT that was obtained elsewhere, instead of a wallet or besides it.
         base_url: the server; by default the documented testnet.
         timeout: seconds that bound every call, or `Timeouts`; by default 30 s, 10 s for creates, 20 s for a sign-in.
@@ -243,6 +246,7 @@ class AsyncAlura:
             await self._road.close()
 
     async def __aenter__(self) -> Self:
+        self._road.require_open()
         return self
 
     async def __aexit__(
@@ -251,6 +255,10 @@ class AsyncAlura:
         await self.close()
 
     def _time_limit(self, request: Request[Any]) -> float:
+        if not isinstance(request, Request):
+            raise InvalidArgumentError(
+                f"{request!r} is no request: make one, such as TradingSessions.create.request(budget=100, …)"
+            )
         timeouts = self._options.timeouts
         return timeouts.create if request.route.creates else timeouts.call
 

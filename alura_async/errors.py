@@ -49,7 +49,14 @@ class Outcome(enum.StrEnum):
 
 
 class AluraError(Exception):
-    """Base of everything this SDK raises."""
+    """Base of everything this SDK raises.
+
+    Attributes:
+        outcome: what became of the call. Everything but a `CallError` is raised instead of making the call, or after
+            the server refused it for want of a token: not done, `NOT_SENT`.
+    """
+
+    outcome: Outcome = Outcome.NOT_SENT
 
 
 class ConfigurationError(AluraError, ValueError):

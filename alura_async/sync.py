@@ -60,14 +60,17 @@ class Alura:
         with Alura(wallet="0x…") as alura:
             session = alura.trading_sessions.create(budget=100, profit_target=40, asset="BTC")
 
+    The API is on its groups: `auth`, `trading_sessions`, `user`, `indicators`, `leaderboard`, `referrals`,
+    `usdc_verification` and `health`; see `help(alura.trading_sessions)`.
+
     The same methods as `AsyncAlura`, with the same arguments, results and errors. Any number of threads may share
     one. Ctrl-C cancels the call that waits. After a fork the child goes on with connections of its own.
 
     `close()` it, or use it in a `with` block; what is forgotten is closed when the process ends.
 
     Args:
-        wallet: what signs you in: a private key as hex text, an eth-account `LocalAccount`, a `Keystore`, or any object
-            with `address` and an async `sign_message(text)`. Without one, public calls work.
+        wallet: what signs you in: a private key as hex text or 32 bytes, an eth-account `LocalAccount`, a `Keystore`,
+            or any object with `address` and an async `sign_message(text)`. Without one, public calls work.
         token: a JWT that was obtained elsewhere, instead of a wallet or besides it.
         base_url: the server; by default the documented testnet.
         timeout: seconds that bound every call, or `Timeouts`; by default 30 s, 10 s for creates, 20 s for a sign-in.
@@ -247,6 +250,7 @@ class Alura:
             self._loop_thread.close()
 
     def __enter__(self) -> Self:
+        self._loop_thread.require_open()
         return self
 
     def __exit__(
@@ -338,13 +342,13 @@ class _LoopThread:
         try:
             future: Future[T] = portal.start_task_soon(partial(_await, function, args, kwargs))
         except RuntimeError:
-            self._require_open()
+            self.require_open()
             raise
         try:
             return _result(future)
         except CancelledError:
             # Nobody but `close()` in another thread cancels a call that is waited for.
-            self._require_open()
+            self.require_open()
             raise
         except BaseException:
             if not future.done():
@@ -375,7 +379,7 @@ class _LoopThread:
 
     def _start(self) -> _Running:
         with self._lock:
-            self._require_open()
+            self.require_open()
             if self._running is None:
                 ready: Future[tuple[BlockingPortal, asyncio.AbstractEventLoop]] = Future()
                 # A daemon, so that a forgotten client does not keep the process from ending.
@@ -387,7 +391,8 @@ class _LoopThread:
                 self._running = _Running(thread, portal, loop, forgotten)
             return self._running
 
-    def _require_open(self) -> None:
+    def require_open(self) -> None:
+        """Refuse to go on after `close()`."""
         if self.closed:
             raise ClosedError("this client was closed: make a new one")
 

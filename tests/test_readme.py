@@ -11,20 +11,25 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from alura_async import AsyncAlura
-from alura_async.core.surface import Group
+from alura_async import Access, Alura, AsyncAlura
+from alura_async.core.model import Model
+from alura_async.core.request import Parts
+from alura_async.core.surface import Group, Mode, endpoint
 from alura_async.sandbox import Sandbox
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
-PROGRAMS = re.findall(r"^## ([^\n]+)\n(?:(?!^## ).)*?```python\n(.*?)```", README, re.MULTILINE | re.DOTALL)
-
-
-def program(section: str) -> str:
-    (text,) = (str(text) for name, text in PROGRAMS if name == section)
-    return text
+SECTIONS = {
+    title: re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    for title, text in re.findall(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", README, re.MULTILINE | re.DOTALL)
+}
+(BOT,) = SECTIONS["A bot"]
+(SCRIPT,) = SECTIONS["A script"]
+(SANDBOX,) = SECTIONS["Sandbox"]
+ENDPOINT, ROUTE = SECTIONS["Add an endpoint"]
 
 
 def run(text: str, **environment: str) -> str:
@@ -40,21 +45,28 @@ def run(text: str, **environment: str) -> str:
     return process.stdout
 
 
+def test_every_program_of_the_readme_is_one_that_is_run_here() -> None:
+    assert sum(map(len, SECTIONS.values())) == 5
+    assert README.count("```python") == 5
+
+
 def test_the_bot_opens_a_session_and_follows_it_to_its_end() -> None:
-    # By this seed BTC rises on this day, so the bot has something to do.
     with (
         Sandbox.threaded(seed=2, start=datetime(2026, 3, 1, tzinfo=UTC), speed=0, limit=None) as sandbox,
         ThreadPoolExecutor(1) as threads,
     ):
-        bot = threads.submit(run, program("A bot"), ALURA_BASE_URL=sandbox.url, ALURA_PRIVATE_KEY=sandbox.wallet())
+        # The clock is turned while the bot looks on, and must not expire its token.
+        sandbox.token_lifetime = 10**8
+        bot = threads.submit(run, BOT, ALURA_BASE_URL=sandbox.url, ALURA_PRIVATE_KEY=sandbox.wallet())
         while not bot.done():
             if any(request.path == "/trading-sessions/active" for request in list(sandbox.requests)):
                 sandbox.advance(hours=6)
             time.sleep(0.1)
         output = bot.result()
         kinds = [entry.kind for entry in sandbox.ledger]
-    assert output.startswith("active")
-    assert output.splitlines()[-1].startswith("closed")
+    first, *_, last = [line.split()[:2] for line in output.splitlines()]
+    assert first[1] == "active"
+    assert last == [first[0], "closed"]
     assert kinds.count("session_created") == 1
 
 
@@ -69,7 +81,7 @@ def test_the_script_reads_its_sessions_and_closes_a_losing_one() -> None:
         )
         for _ in range(200):
             sandbox.advance(minutes=30)
-            output = run(program("A script"), ALURA_BASE_URL=sandbox.url, ALURA_PRIVATE_KEY=key)
+            output = run(SCRIPT, ALURA_BASE_URL=sandbox.url, ALURA_PRIVATE_KEY=key)
             if "closed:" in output:
                 break
         assert "BTC active -" in output
@@ -77,28 +89,57 @@ def test_the_script_reads_its_sessions_and_closes_a_losing_one() -> None:
 
 
 def test_the_sandbox_program_runs() -> None:
-    assert "session_created" in run(program("Sandbox"))
+    assert "session_created" in run(SANDBOX)
 
 
 def test_the_endpoint_example_is_an_endpoint_on_both_surfaces() -> None:
-    names: dict[str, type[Group[object]]] = {}  # type: ignore[type-var]
-    exec(program("Add an endpoint"), names)
-    request = names["Vaults"].get.request("a/b")  # type: ignore[attr-defined]
-    assert (request.method, request.path) == ("GET", "/vaults/a%2Fb")
-    assert request.route.returns is names["Vault"]
+    names: dict[str, Any] = {
+        "Model": Model, "Group": Group, "Mode": Mode, "endpoint": endpoint, "Access": Access, "Parts": Parts
+    }  # fmt: skip
+    # As in a file of groups, where annotations are read when they are needed.
+    exec("from __future__ import annotations\n" + ENDPOINT, names)
+    awaited, blocking = names["User"](AsyncAlura()), names["User"](Alura(), names["User"](AsyncAlura()))
+    assert inspect.iscoroutinefunction(awaited.notifications)
+    assert not inspect.iscoroutinefunction(blocking.notifications)
+    assert str(inspect.signature(blocking.notifications)) == (
+        "(kind: 'str', *, params: 'Params | None' = None) -> 'list[Notification]'"
+    )
+    request = names["User"].notifications.request("a/b")
+    assert (request.method, request.path) == ("GET", "/user/notifications/a%2Fb")
+    assert request.route.returns.__args__ == (names["Notification"],)
 
 
-@pytest.mark.parametrize("section", ["A bot", "A script"])
-def test_the_two_programs_are_short(section: str) -> None:
-    lines = [line for line in program(section).splitlines() if line.strip()]
-    assert len(lines) <= 16
+def test_an_endpoint_that_the_sdk_does_not_know_can_be_called() -> None:
+    with Sandbox.threaded(limit=None) as sandbox:
+        output = run(ROUTE, ALURA_BASE_URL=sandbox.url, ALURA_PRIVATE_KEY=sandbox.wallet())
+        assert (sandbox.requests[-1].path, output) == ("/user/notifications/news", "404\n")
+
+
+@pytest.mark.parametrize("program", [BOT, SCRIPT], ids=["bot", "script"])
+def test_the_two_programs_are_short(program: str) -> None:
+    assert len([line for line in program.splitlines() if line.strip()]) <= 15
+
+
+@pytest.mark.timeout(120)
+def test_type_checkers_have_nothing_to_say_of_the_programs(tmp_path: Path) -> None:
+    pytest.importorskip("mypy")
+    for number, text in enumerate((BOT, SCRIPT, SANDBOX, ROUTE)):
+        (tmp_path / f"program_{number}.py").write_text(text, encoding="utf-8")
+    checked = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", *map(str, tmp_path.glob("*.py"))],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert checked.returncode == 0, checked.stdout
 
 
 def test_the_table_lists_every_method_with_its_arguments() -> None:
     listed = {
         (group, name): arguments
         for group, methods in re.findall(r"^\| `(\w+)` \| (.*) \|$", README, re.MULTILINE)
-        for name, arguments in re.findall(r"`(\w+)\(([\w, ]*)\)`", methods)
+        for name, arguments in re.findall(r"`(\w+)\(([\w, *]*)\)`", methods)
     }
     alura = AsyncAlura()
     real: dict[tuple[str, str], str] = {}
@@ -106,10 +147,18 @@ def test_the_table_lists_every_method_with_its_arguments() -> None:
         if isinstance(group, Group):
             for name in vars(type(group)):
                 if not name.startswith("_"):
-                    parameters = inspect.signature(getattr(group, name)).parameters
-                    shown = ", ".join(parameter for parameter in parameters if parameter not in ("params", "extra"))
-                    real[group_name, name] = shown
+                    real[group_name, name] = arguments_of(getattr(group, name))
     assert listed == real
+
+
+def arguments_of(method: Any) -> str:
+    """As the table shows them: a star before those that are given by name."""
+    parameters = [
+        each for each in inspect.signature(method).parameters.values() if each.name not in ("params", "extra")
+    ]
+    by_position = [each.name for each in parameters if each.kind is not each.KEYWORD_ONLY]
+    by_name = [each.name for each in parameters if each.kind is each.KEYWORD_ONLY]
+    return ", ".join(by_position + (["*"] if by_name else []) + by_name)
 
 
 def test_ci_runs_the_line_that_the_readme_shows() -> None:

@@ -1,7 +1,7 @@
 """What may be sent: numbers, addresses, path segments, times. Checked before anything leaves.
 
-Only documented rules are enforced (API.md: budget at least 10, profit target at most 500, the two enumerations), and
-those without which a value cannot be written down at all.
+Only documented rules are enforced (budget at least 10, profit target at most 500, the two enumerations), and those
+without which a value cannot be written down or would mean another one: finite numbers, checksums, zones.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def path_segment(name: str, value: str | int) -> str:
         InvalidArgumentError: empty, `.`, `..`, or with control characters.
     """
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise InvalidArgumentError(f"{name}={value!r} cannot be part of a path: give text")
+        raise InvalidArgumentError(f"{name}={value!r} cannot be part of a path: give its id or name as text")
     value = str(value)
     if value.isascii() and value.isalnum():
         return value
@@ -157,10 +157,14 @@ def milliseconds(name: str, value: Instant) -> int:
     """
     if isinstance(value, datetime):
         if value.tzinfo is None:
-            raise InvalidArgumentError(f"{name}={value!r}: which zone? give it one, such as tzinfo=datetime.UTC")
+            raise InvalidArgumentError(
+                f"{name}={value!r}: which zone? give it one, such as datetime(2026, 1, 1, tzinfo=UTC)"
+            )
         # Whole arithmetic: a float of seconds loses the last millisecond now and then.
         return (value - _EPOCH) // _MILLISECOND
-    return whole(name, value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InvalidArgumentError(f"{name}={value!r}: give an aware datetime, or epoch milliseconds")
+    return value
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -207,4 +211,4 @@ def json_value(value: Any, name: str = "body") -> Any:
         return {str(key): json_value(item, str(key)) for key, item in value.items() if item is not None}
     if isinstance(value, list | tuple):
         return [json_value(item, name) for item in value]
-    raise InvalidArgumentError(f"{name}: a {type(value).__name__} cannot be written as JSON")
+    raise InvalidArgumentError(f"{name}: cannot write {type(value).__name__} as JSON")

@@ -88,6 +88,10 @@ class OpenEnum(enum.StrEnum):
         member._value_ = value
         return member
 
+    def __reduce_ex__(self, protocol: object) -> tuple[type[OpenEnum], tuple[str]]:
+        # By value: some Pythons look the name up, and a value that nobody knows has none there.
+        return type(self), (str(self._value_),)
+
     @property
     def is_known(self) -> bool:
         """Whether this SDK knows the value."""

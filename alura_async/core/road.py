@@ -125,13 +125,21 @@ class Road:
         self._open()
         await self.tokens.login()
 
+    def require_open(self) -> None:
+        """Refuse to go on after `close()`.
+
+        Raises:
+            ClosedError: it was closed.
+        """
+        if self.closed:
+            raise ClosedError("this client was closed: make a new one")
+
     def _open(self) -> None:
         """Make the road ready in the loop of the first call. Does nothing afterwards."""
         loop = asyncio.get_running_loop()
         if loop is self._loop:
             return
-        if self.closed:
-            raise ClosedError("this client was closed: make a new one")
+        self.require_open()
         if self._loop is not None:
             raise UsageError(
                 "this client was first used on another event loop, and its connections belong to that one: make a "

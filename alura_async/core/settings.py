@@ -138,6 +138,8 @@ def origin(base_url: str, allow_http: Iterable[str] = ()) -> Origin:
         port = parts.port
     except ValueError as error:
         raise ConfigurationError(f"base_url cannot be read ({error}): write it like {TESTNET_URL!r}") from None
+    if parts.scheme not in ("http", "https") and is_loopback(base_url.partition(":")[0]):
+        raise ConfigurationError(f"base_url={base_url!r}: write it like 'http://{base_url}'")
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigurationError(f"base_url={base_url!r}: write it like {TESTNET_URL!r}")
     if parts.query or parts.fragment or any(ord(character) <= 32 or ord(character) == 127 for character in base_url):

@@ -126,6 +126,9 @@ class _Method(Generic[P, T]):
     def _returns(self, annotation: Any, asynchronous: bool) -> Any:
         return annotation
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__.lower()} {self.__qualname__}>"
+
     def _dress(self, group: Group[Any], call: Callable[..., Any]) -> Any:
         """Make a bound callable look like the definition, and keep it on the group: the next access is a plain
         lookup.

@@ -31,8 +31,8 @@ _BREAKER_REFUSALS = 2
 _BREAKER_S = 60.0
 
 NEEDS_CREDENTIALS = (
-    "this call needs a wallet or a token: AsyncAlura(wallet='0x<private key>'), AsyncAlura(token='<JWT>'), or set "
-    "ALURA_PRIVATE_KEY and use AsyncAlura.from_env()"
+    "this call needs a wallet or a token: give the client one (wallet='0x<private key>' or token='<JWT>'), or set "
+    "ALURA_PRIVATE_KEY and make the client by from_env()"
 )
 
 

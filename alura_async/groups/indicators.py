@@ -133,12 +133,12 @@ class Indicators(Group[Mode]):
 
     @endpoint("GET", "/api/indicators/candles/latest", lane=Lane.MARKET)
     def latest_candles(self, *, interval: str | None = None, params: Params | None = None) -> Parts[list[Candle]]:
-        """Read the latest candle of each symbol.
+        """Read the latest candles: of each symbol one [guess].
 
         The path is documented, the query and the response are not.
 
         Args:
-            interval: the candles' interval [conv]; any text is passed on.
+            interval: the candles' interval [guess]; any text is passed on.
             params: query parameters of your own; they have the last word.
         """
         return Parts(query={"interval": interval}, params=params)
@@ -184,9 +184,9 @@ class Indicators(Group[Mode]):
     def candles(
         self, symbol: str, interval: str, *, limit: int | None = None, params: Params | None = None
     ) -> Parts[list[Candle]]:
-        """Read the most recent candles of a symbol, the running one included.
+        """Read the most recent candles of a symbol, the running one included [guess].
 
-        The path is documented; the query [conv] and the response are not.
+        The path is documented; the query [guess] and the response are not.
 
         Args:
             symbol: the asset's symbol; its case is kept (`kPEPE`).

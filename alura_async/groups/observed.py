@@ -20,7 +20,7 @@ S = TypeVar("S")
 class Observed(msgspec.Struct, Generic[T], frozen=True):
     """A value as a polling stream saw it.
 
-    The server may act after it answers (API.md: probably asynchronous), so even a fresh value can be behind.
+    The server probably acts after it answers [conv], so even a fresh value can be behind.
 
     Attributes:
         value: what was read.

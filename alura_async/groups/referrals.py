@@ -108,7 +108,7 @@ class Referrals(Group[Mode]):
 
     @endpoint("POST", "/referrals/check", effect=Effect.REPEATABLE)
     def check(self, code: str, *, extra: Extra | None = None) -> Parts[ReferralCheck]:
-        """Check a referral code. Harmless to repeat.
+        """Check a referral code. Harmless to repeat [conv].
 
         The path is documented; the body is the likely one [conv], the response is not documented.
 

@@ -274,7 +274,8 @@ class TradingSessions(Group[Mode]):
     ) -> Parts[TradingSession]:
         """Create a quick trade: a session that opens positions and closes them by itself.
 
-        The request is documented, its units and the response are not. The server may act after it answers.
+        The request is documented, its units and the response are not. The server chooses which positions to open, and
+        which way; it may act after it answers.
 
         Args:
             budget: what the session may use; at least 10 [doc]; USDC [guess].
@@ -495,6 +496,8 @@ class TradingSessions(Group[Mode]):
         with the status set to `closed` [inferred]. For a session that was never listed, `logs()` tells a closed one
         from one that does not exist.
 
+        The last item is the closed session, so look at `update.value.is_closed` before you act on its figures.
+
         Args:
             session_id: the session's id.
             interval: seconds between two reads, by default the client's `poll_interval`.
@@ -532,6 +535,9 @@ class TradingSessions(Group[Mode]):
         interval: float | None = None,
     ) -> TradingSession:
         """Wait until a session is closed and return it as it was last read; see `watch` for what counts as closed.
+
+        A session that was closed before the first read is not listed any more: of it nothing is known but its id. The
+        result of a session is in `logs()` and `user.sync_fills()`, and in what `close_trade()` returned.
 
         Args:
             session_id: the session's id.

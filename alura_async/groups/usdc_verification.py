@@ -52,7 +52,7 @@ class UsdcVerification(Group[Mode]):
 
     @endpoint("POST", "/usdc-verification/verify", effect=Effect.REPEATABLE)
     def verify(self, tx_hash: str, *, extra: Extra | None = None) -> Parts[Deposit]:
-        """Have a deposit verified. Harmless to repeat.
+        """Have a deposit verified. Harmless to repeat [conv]: a deposit counts once.
 
         The path is documented; the body is the likely one [conv], the response is not documented.
 

@@ -143,7 +143,7 @@ class User(Group[Mode]):
 
     @endpoint("POST", "/user/fills/sync", effect=Effect.REPEATABLE, access=Access.BEARER)
     def sync_fills(self, *, extra: Extra | None = None) -> Parts[FillsSync]:
-        """Have the server read the account's fills from Hyperliquid. Harmless to repeat.
+        """Have the server read the account's fills from Hyperliquid. Harmless to repeat [conv].
 
         The path is documented, bodies are not.
 
