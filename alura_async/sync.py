@@ -415,7 +415,7 @@ class _Running(NamedTuple):
     thread: threading.Thread
     portal: BlockingPortal
     loop: asyncio.AbstractEventLoop
-    forgotten: weakref.finalize[..., _LoopThread]
+    forgotten: weakref.finalize[..., Any]
 
 
 def _end_soon(core: AsyncAlura, portal: BlockingPortal, loop: asyncio.AbstractEventLoop) -> None:
