@@ -16,7 +16,9 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _NEEDS:
             raise
-        sys.stderr.write("the alura command needs the extra \"cli\": pip install 'alura-async[cli,sandbox]'\n")
+        sys.stderr.write(
+            "the alura command needs the extra \"cli\": in a clone of the project, pip install '.[cli,sandbox]'\n"
+        )
         sys.exit(2)
     from .entry import run
 

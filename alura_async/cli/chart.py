@@ -25,14 +25,17 @@ class Chart(NamedTuple):
     Attributes:
         lines: its lines from top to bottom; the spans of a line are written side by side.
         shown: how many candles are on it: the most recent that the width had room for.
+        given: how many there were.
     """
 
     lines: list[list[Span]]
     shown: int
+    given: int
 
     def title(self, name: str, glyphs: Glyphs) -> str:
         """What is on it, on one line."""
-        return f"{name}, {self.shown} candles" + (f" ({glyphs.legend})" if glyphs.legend else "")
+        shown = f"{self.given}" if self.shown == self.given else f"the last {self.shown} of {self.given}"
+        return f"{name}, {shown} candles" + (f" ({glyphs.legend})" if glyphs.legend else "")
 
     @property
     def text(self) -> str:
@@ -108,7 +111,7 @@ def draw(candles: Sequence[Candle], *, width: int, height: int = 13, glyphs: Gly
         glyphs: what to draw with.
     """
     if not candles:
-        return Chart([[Span("(no candles)"[: max(1, width)], "faint")]], 0)
+        return Chart([[Span("(no candles)"[: max(1, width)], "faint")]], 0, 0)
     labels = _price_labels(candles, height)
     volume = _volume_label(candles)
     room = width - 2 - max(map(len, [*labels.values(), volume]))
@@ -122,7 +125,7 @@ def draw(candles: Sequence[Candle], *, width: int, height: int = 13, glyphs: Gly
     times = _time_row(shown, glyphs)
     if has_axis and times:
         lines.append([Span(times, "faint")])
-    return Chart(lines, len(shown))
+    return Chart(lines, len(shown), len(candles))
 
 
 def sparkline(values: Sequence[float], width: int, glyphs: Glyphs = UNICODE) -> str:

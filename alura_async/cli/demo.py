@@ -13,13 +13,14 @@ import click
 from ..assets import DEFAULT_ASSETS
 from ..core.text import printable
 from . import figures
+from .invocation import command_line
 from .presenter import Cell, Column, Feeling, Frame, Presenter, Table, signed
 
 if TYPE_CHECKING:
     from ..groups.auth import Challenge
     from ..groups.indicators import Signal, SignalAction
     from ..groups.trading_sessions import LogEntry
-    from ..groups.user import Fill, Profile
+    from ..groups.user import Profile
     from ..sandbox import LedgerEntry
 
 # With a fixed start and a clock that stands still between our steps, a seed tells the same story every time.
@@ -37,11 +38,19 @@ _TELLING = frozenset(
 )
 
 
+def _listed(_context: click.Context, _option: click.Parameter, symbol: str) -> str:
+    """A symbol as the server writes it."""
+    if symbol.upper() not in DEFAULT_ASSETS:
+        raise click.BadParameter(f"{printable(symbol)!r} is not one of {', '.join(DEFAULT_ASSETS)}.")
+    return symbol.upper()
+
+
 @click.command("demo")
 @click.option("--seed", default=_SEED, show_default=True, help="Another number is another market.")
 @click.option(
     "--symbol",
-    type=click.Choice(list(DEFAULT_ASSETS), case_sensitive=False),
+    metavar=f"[{'|'.join(DEFAULT_ASSETS)}]",
+    callback=_listed,
     default="BTC",
     show_default=True,
     help="The asset to trade.",
@@ -122,6 +131,10 @@ async def demonstrate(show: Presenter, seed: int, symbol: str) -> None:
             show.table(_signals(await asyncio.gather(*(alura.indicators.signals(symbol, each) for each in intervals))))
 
             await show.heading("4  Open a session")
+            show.say(
+                "A session is a budget that the server trades with on its own: it chooses the side and the positions. "
+                "This server holds all positions of a session the same way."
+            )
             sessions = alura.trading_sessions
             show.call(
                 f'await alura.trading_sessions.create(asset="{symbol}", budget={_BUDGET}, '
@@ -158,7 +171,7 @@ async def demonstrate(show: Presenter, seed: int, symbol: str) -> None:
                 await show.heading("6  Close it")
                 show.call(f'await alura.trading_sessions.close_trade("{figures.short(trade.id)}...")')
                 closing = await sessions.close_trade(trade.id)
-                show.say(f"Accepted: {figures.words(closing.message)}. That it is done, only reads can tell:")
+                show.say(f"Accepted: {figures.words(closing.message)}. Only a read can tell that it is done:")
                 show.call(f'await alura.trading_sessions.wait_until_closed("{figures.short(session.id)}...")')
                 closed = await sessions.wait_until_closed(session.id, timeout=10, interval=0.05)
                 show.facts({"session": printable(closed.id), "status": figures.words(closed.status)})
@@ -168,7 +181,8 @@ async def demonstrate(show: Presenter, seed: int, symbol: str) -> None:
             after = await alura.user.profile()
             show.call("await alura.user.sync_fills()")
             fills = (await alura.user.sync_fills()).fills or []
-            show.table(_result(before, after, fills))
+            realized = sum((fill.realized_pnl or Decimal(0) for fill in fills), Decimal(0))
+            show.table(_result(before, after, realized))
             show.say("What the trade's log says:")
             show.call("async for entry in alura.trading_sessions.iter_trade_logs(trade_id)")
             assert session.trade_id is not None  # the sandbox names it
@@ -178,8 +192,9 @@ async def demonstrate(show: Presenter, seed: int, symbol: str) -> None:
         show.table(_ledger(sandbox.ledger))
 
     await show.heading("The same in Python")
-    show.say("In another terminal, `alura sandbox` starts a server and prints base_url and wallet to put above this.")
+    show.say("Put base_url and wallet above it: the command in the last line starts a server and prints them.")
     show.code(SOURCE)
+    show.end(f"Realised: {figures.gain_usdc(realized)}. Next: {command_line('sandbox')}")
 
 
 def _signals(by_interval: Sequence[Sequence[Signal]]) -> Table:
@@ -211,8 +226,7 @@ def _action(action: SignalAction | None) -> Cell:
     return Cell(printable(action.value), _FEELINGS.get(action.value, "neutral"))
 
 
-def _result(before: Profile, after: Profile, fills: Sequence[Fill]) -> Table:
-    realized = sum((fill.realized_pnl or Decimal(0) for fill in fills), Decimal(0))
+def _result(before: Profile, after: Profile, realized: Decimal) -> Table:
     change = None if after.balance is None or before.balance is None else after.balance - before.balance
     rows = [
         [Cell("realised by the fills"), signed(realized)],

@@ -11,6 +11,7 @@ import click
 from .._version import __version__
 from ..core.text import printable
 from ..errors import AluraError
+from .invocation import command_line, program
 
 COMMANDS = {"demo": "demo", "sandbox": "sandbox"}
 """Every command and the module here that holds it. A module is imported when its command is asked for."""
@@ -38,7 +39,8 @@ class Commands(click.Group):
 @click.group(
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="New here? Run: alura demo",
+    # As it is: a command that is broken into lines cannot be copied.
+    epilog=f"\b\nNew here? Run: {command_line('demo')}",
 )
 @click.version_option(__version__, "-V", "--version", prog_name="alura", message="%(prog)s %(version)s")
 def alura() -> None:
@@ -56,7 +58,7 @@ def run(args: Sequence[str] | None = None) -> int:
     """
     try:
         # Without standalone mode, click returns the code of `--help` and `--version`, and a command's own result.
-        code = alura.main(args, prog_name="alura", standalone_mode=False)
+        code = alura.main(args, prog_name=program(), standalone_mode=False)
     except click.ClickException as error:
         error.show()
         return error.exit_code

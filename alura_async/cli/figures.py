@@ -36,6 +36,11 @@ def gain(amount: Decimal | None) -> str:
     return text[1:] if text[1:] == "0.00" else text
 
 
+def gain_usdc(amount: Decimal | None) -> str:
+    """A profit or a loss with its unit: `+12.34 USDC`."""
+    return UNKNOWN if amount is None else f"{gain(amount)} USDC"
+
+
 def exact(number: Decimal | None) -> str:
     """A price or a size with the digits that it came with: `43,098.6`."""
     return UNKNOWN if number is None else f"{number:,f}"

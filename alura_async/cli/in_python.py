@@ -1,4 +1,4 @@
-"""What the demo does, as Python to copy. It is text, and a test runs exactly this text."""
+"""What the demo does, as Python to copy. It is text, and tests run and type-check exactly this text."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ async def main() -> None:
             print("unrealized PnL:", seen.value.unrealized_pnl)
             if seen.value.unrealized_pnl:  # here stands your own rule
                 break
+        assert session.trade_id
         print(await alura.trading_sessions.close_trade(session.trade_id))
 
 asyncio.run(main())
 """
-"""Ten lines of work between the imports and the run.
+"""Ten lines of work inside `main`.
 
 It takes two variables, which `alura sandbox` prints: `base_url`, the server's address, and `wallet`, a private key.
 """

@@ -82,7 +82,7 @@ class PlainPresenter:
             if number == 1:
                 self.table(positions(frame.trade))
             if number % _FRAMES_A_LINE == 0:
-                self._write(f"{figures.moment(frame.now)}  PnL {figures.gain(frame.trade.unrealized_pnl)}")
+                self._write(f"{figures.moment(frame.now)}  PnL {figures.gain_usdc(frame.trade.unrealized_pnl)}")
 
         yield show
 
@@ -90,6 +90,10 @@ class PlainPresenter:
         """Python to copy."""
         self._write("")
         self._write(source)
+
+    def end(self, text: str) -> None:
+        """The last line."""
+        self._write(text)
 
     def _write(self, line: str) -> None:
         # A pipe may take ASCII only; what it cannot take is escaped, whoever wrote it.

@@ -115,6 +115,10 @@ class Presenter(Protocol):
         """Python to copy."""
         ...
 
+    def end(self, text: str) -> None:
+        """The last line, with something to copy."""
+        ...
+
 
 def signed(amount: Decimal | None) -> Cell:
     """A profit or a loss."""
@@ -142,6 +146,6 @@ def positions(trade: Trade) -> Table:
         Column("size", "number"),
         Column("entry", "number", is_optional=True),
         Column("price now", "number"),
-        Column("PnL", "number"),
+        Column("PnL, USDC", "number"),
     )
     return Table(columns, rows)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
+import shlex
 import signal
-from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from datetime import datetime
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +20,8 @@ from ..core.text import clip, printable, redact
 if TYPE_CHECKING:
     from ..sandbox import ReceivedRequest, Sandbox
 
-# How often the record of requests is looked at, in seconds: often enough to feel immediate.
-_LOOK_EVERY = 0.05
-# Requests that are still open. One whose caller went away stays open for ever, so the oldest give way.
-_MOST_OPEN = 1000
 _LONGEST_TARGET = 200
+_IS_WINDOWS = os.name == "nt"
 
 
 @click.command("sandbox")
@@ -62,9 +59,12 @@ def command(seed: int, speed: float, port: int, host: str, allow_remote: bool) -
         click.secho("Warning: whoever can reach this machine can use this sandbox.", fg="yellow", err=True)
     from ..sandbox import Sandbox
 
-    sandbox = Sandbox(seed=seed, speed=speed, port=port, host=host, allow_remote=allow_remote)
+    answered: asyncio.Queue[ReceivedRequest | None] = asyncio.Queue()
+    sandbox = Sandbox(
+        seed=seed, speed=speed, port=port, host=host, allow_remote=allow_remote, on_request=answered.put_nowait
+    )
     try:
-        asyncio.run(_serve(sandbox, host))
+        asyncio.run(_serve(sandbox, host, answered))
     except ImportError as error:
         raise click.ClickException(printable(str(error))) from error
     except OSError as error:
@@ -74,20 +74,18 @@ def command(seed: int, speed: float, port: int, host: str, allow_remote: bool) -
     click.echo("stopped")
 
 
-async def _serve(sandbox: Sandbox, host: str) -> None:
-    over = asyncio.Event()
+async def _serve(sandbox: Sandbox, host: str, answered: asyncio.Queue[ReceivedRequest | None]) -> None:
+    """Serve and write a line for every request that was answered, until a signal puts None among them."""
     loop = asyncio.get_running_loop()
-    with _on_stop_signals(lambda: loop.call_soon_threadsafe(over.set)):
+    with _on_stop_signals(lambda: loop.call_soon_threadsafe(answered.put_nowait, None)):
         async with sandbox:
             click.echo(_introduction(sandbox, host))
-            waiting: deque[ReceivedRequest] = deque(maxlen=_MOST_OPEN)
-            while not over.is_set():
-                _log(sandbox, waiting)
-                try:
-                    await asyncio.wait_for(over.wait(), _LOOK_EVERY)
-                except TimeoutError:
-                    continue
-        _log(sandbox, waiting)
+            while (request := await answered.get()) is not None:
+                click.echo(_line(request))
+        # Answered while it stopped.
+        while not answered.empty():
+            if (request := answered.get_nowait()) is not None:
+                click.echo(_line(request))
 
 
 @contextmanager
@@ -122,6 +120,11 @@ Ask it:
 curl "{url}/api/indicators/candles/BTC/1h?limit=3"
 
 Sign in, with a wallet that is funded here. Its key is worthless: anyone can compute it.
+For programs that read the environment, by `from_env({plain_http.removeprefix(", ")})`:
+
+{_as_environment(url, key)}
+
+Or in Python:
 
 base_url = "{url}"
 wallet = "{key}"
@@ -132,28 +135,26 @@ Ctrl-C stops it. Requests:
 """
 
 
-def _log(sandbox: Sandbox, waiting: deque[ReceivedRequest]) -> None:
-    """Write a line for every request that was answered since the last look."""
-    arrived = sandbox.requests
-    while arrived:
-        waiting.append(arrived.popleft())
-    for _ in range(len(waiting)):
-        request = waiting.popleft()
-        if request.status is None:
-            waiting.append(request)
-        else:
-            click.echo(_line(request, request.status))
+def _as_environment(url: str, key: str) -> str:
+    """The line that sets the variables, in the language of this system's shell."""
+    variables = {"ALURA_BASE_URL": url, "ALURA_PRIVATE_KEY": key}
+    if _IS_WINDOWS:
+        return "; ".join(f'$env:{name} = "{value}"' for name, value in variables.items())
+    return "export " + " ".join(f"{name}={shlex.quote(value)}" for name, value in variables.items())
 
 
-def _line(request: ReceivedRequest, status: int) -> str:
+def _line(request: ReceivedRequest) -> str:
+    """When it arrived, what was answered, how long that took, and what was asked."""
+    status, took = request.status or 0, request.duration_ms or 0.0
     target = request.path
     if request.query:
         target += "?" + "&".join(f"{name}={value}" for name, value in request.query.items())
     colour = "green" if status < 400 else "yellow" if status < 500 else "red"
     return "  ".join(
         (
-            click.style(f"{datetime.now():%H:%M:%S}", dim=True),
+            click.style(f"{request.received_at.astimezone():%H:%M:%S}", dim=True),
             click.style(f"{status}", fg=colour),
+            click.style(f"{took:6.1f} ms", dim=True),
             f"{printable(request.method):<4}",
             clip(printable(redact(target)), _LONGEST_TARGET),
         )

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 
 from rich import box
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.live_render import LiveRender
+from rich.measure import Measurement
 from rich.panel import Panel
 from rich.syntax import Syntax
 from rich.table import Table as Grid
@@ -30,6 +33,9 @@ _GAUGE_WIDTH = 40
 _GAP = 1
 # A column of text that is narrower than this reads badly.
 _LEAST_TEXT = 12
+_WORD = re.compile(r"\s*\S+")
+# What a word that is too long for a line is broken into.
+_PIECE = re.compile(r"\s*/?[^\s/]+|\s*/")
 
 
 def open_console() -> Console:
@@ -107,18 +113,35 @@ class TerminalPresenter:
     @contextmanager
     def live(self) -> Generator[Callable[[Frame], None]]:
         """A place where each frame takes the place of the last; the last one stays."""
-        # Drawn when there is something new, and by nobody else: a refresh by a thread would tear.
-        with Live(console=self._console, auto_refresh=False) as live:
+        drawn = LiveRender("")
+        is_drawn = False
 
-            def show(frame: Frame) -> None:
-                live.update(self._frame(frame), refresh=True)
+        # Drawn only when there is something new: rich's `Live` would draw the last frame again at its end, beside the
+        # `^C` that a terminal shows.
+        def show(frame: Frame) -> None:
+            nonlocal is_drawn
+            back = drawn.position_cursor()
+            drawn.set_renderable(self._frame(frame))
+            self._console.print(back, drawn)
+            is_drawn = True
 
+        self._console.show_cursor(False)
+        try:
             yield show
+        finally:
+            if is_drawn:
+                self._console.line()
+            self._console.show_cursor(True)
 
     def code(self, source: str) -> None:
         """Python to copy: neither framed nor broken into lines."""
         self._console.print()
         self._console.print(_python(source), soft_wrap=True)
+
+    def end(self, text: str) -> None:
+        """The last line, not broken either."""
+        self._console.print()
+        self._console.print(Text(text, "bold"), soft_wrap=True)
 
     def _frame(self, frame: Frame) -> RenderableType:
         trade, session = frame.trade, frame.session
@@ -130,7 +153,7 @@ class TerminalPresenter:
         )
         profit = signed(trade.unrealized_pnl)
         style = _STYLES[profit.feeling]
-        total = Text.assemble("PnL ", (profit.text, f"bold {style}"), "  ")
+        total = Text.assemble("PnL ", (figures.gain_usdc(trade.unrealized_pnl), f"bold {style}"), "  ")
         room = self._console.width - len(total) - 1
         total.append(chart.sparkline([float(value) for value in frame.course], room, self._glyphs), style)
         parts: list[RenderableType] = [head, _grid(positions(trade), self._console.width), total]
@@ -182,17 +205,47 @@ def _grid(table: Table, width: int) -> Grid:
             overflow="fold",
         )
     for row in table.rows:
-        grid.add_row(*(Text(row[place].text, _STYLES[row[place].feeling]) for place in kept))
+        grid.add_row(*(_Foldable(row[place].text, _STYLES[row[place].feeling]) for place in kept))
     return grid
+
+
+class _Foldable:
+    """Text that is broken into lines between words, and in paths that are too long for a line before their slashes."""
+
+    def __init__(self, text: str, style: str) -> None:
+        self._text = text
+        self._style = style
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield Text("\n".join(_folded(self._text, options.max_width)), self._style)
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement.get(console, options, Text(self._text))
+
+
+def _folded(text: str, width: int) -> list[str]:
+    """Text in lines; what still is too long for one is left to the terminal's library."""
+    lines = [""]
+    for word in _WORD.findall(text):
+        pieces = [word] if cell_len(word.strip()) <= width else _PIECE.findall(word)
+        for piece in pieces:
+            if cell_len(lines[-1] + piece) <= width:
+                lines[-1] += piece
+            else:
+                lines.append(piece.lstrip())
+    return lines if lines[0] else lines[1:]
 
 
 def _least_width(table: Table, kept: Sequence[int]) -> int:
     """How narrow a table can be with some of its columns."""
+    texts = [row[place].text for row in table.rows for place in kept if table.columns[place].kind == "text"]
+    # The library makes columns of text about equally wide, so each needs what the longest piece of any needs.
+    least = max([_LEAST_TEXT, *(cell_len(piece.strip()) for text in texts for piece in _PIECE.findall(text))])
     total = 0
     for place in kept:
         column = table.columns[place]
         longest = max(len(column.heading), *(len(row[place].text) for row in table.rows), 0)
-        total += (min(longest, _LEAST_TEXT) if column.kind == "text" else longest) + _GAP + 1
+        total += (min(longest, least) if column.kind == "text" else longest) + _GAP + 1
     return total + 2
 
 
@@ -205,7 +258,7 @@ def _records(table: Table) -> Grid:
         grid.add_row()
         for column, cell in zip(table.columns, row, strict=True):
             if cell.text:
-                grid.add_row(Text(column.heading), Text(cell.text, _STYLES[cell.feeling]))
+                grid.add_row(Text(column.heading), _Foldable(cell.text, _STYLES[cell.feeling]))
     return grid
 
 

@@ -44,6 +44,7 @@ class Settings(TypedDict, total=False):
     limit: int | None
     window: float
     allow_remote: bool
+    on_request: Callable[[ReceivedRequest], object] | None
 
 
 class Sandbox:
@@ -61,12 +62,14 @@ class Sandbox:
         host: where it listens.
         port: at which port; 0 takes a free one.
         speed: how many seconds pass on its clock in a real one. Challenges (5 minutes) and tokens (a day) expire by
-            this clock too.
+            this clock too, but never faster than in real time: `advance` alone makes them old at once.
         start: where its clock starts, an aware datetime from 2020-01-08 on; by default this machine's time.
         funds: USDC that every account begins with.
         limit: calls of one endpoint by one client in a window, or None for no limit.
         window: seconds of such a window, in real time.
         allow_remote: whether `host` may be one that others can reach.
+        on_request: called with each request when its answer is ready, in the thread that serves, so it must not
+            block. What it raises is logged.
 
     Raises:
         ConfigurationError: a setting that cannot be used; a host that is not loopback without `allow_remote`.
@@ -84,6 +87,7 @@ class Sandbox:
         limit: int | None = 100,
         window: float = 10.0,
         allow_remote: bool = False,
+        on_request: Callable[[ReceivedRequest], object] | None = None,
     ) -> None:
         if not allow_remote and not _is_loopback(host):
             raise ConfigurationError(
@@ -96,7 +100,7 @@ class Sandbox:
         with localcontext(EXACT):
             leaderboard = Leaderboard(world)
         services = Services(world, Challenges(seed), self._tokens, leaderboard, lambda: document(ROUTES))
-        self._server = Server(services, ROUTES + SERVED, Throttle(limit, window))
+        self._server = Server(services, ROUTES + SERVED, Throttle(limit, window), on_request)
         self._host = host
         self._port = port
         self._runner: web.ServerRunner | None = None
@@ -132,7 +136,7 @@ class Sandbox:
 
     @property
     def token_lifetime(self) -> float:
-        """Seconds that a token is valid from its issue, on the sandbox's clock; set it for those issued later."""
+        """Seconds that a token is valid from its issue; set it for those issued later. See `speed`."""
         return self._tokens.lifetime
 
     @token_lifetime.setter

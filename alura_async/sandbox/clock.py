@@ -45,7 +45,11 @@ class Clock:
 
     def now_ms(self) -> int:
         """The time, in epoch milliseconds."""
-        return self._origin_ms + int((time.monotonic() - self._origin) * self._speed * 1000)
+        return self._at_speed(self._speed)
+
+    def unhurried_ms(self) -> int:
+        """The time by which something must be done in time: it jumps too, but never runs faster than real time."""
+        return self._at_speed(min(self._speed, 1.0))
 
     def now(self) -> datetime:
         """The time."""
@@ -60,3 +64,6 @@ class Clock:
         if step < timedelta(0):
             raise ConfigurationError(f"advance by {step}: the sandbox's clock only goes forward")
         self._origin_ms += step // _MILLISECOND
+
+    def _at_speed(self, speed: float) -> int:
+        return self._origin_ms + int((time.monotonic() - self._origin) * speed * 1000)

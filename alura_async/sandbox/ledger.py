@@ -46,17 +46,21 @@ class ReceivedRequest(msgspec.Struct):
         method: the HTTP method.
         path: the path as it came, percent-encoded.
         query: the query's parameters; of repeated ones the last.
+        received_at: when it arrived, in real time.
         status: the status that was answered, or None as long as there is none.
         account: address of the account whose token came with it, or None.
         request_id: the `X-Request-Id` header.
+        duration_ms: real milliseconds from its arrival to its answer, or None as long as there is none.
     """
 
     method: str
     path: str
     query: Mapping[str, str]
+    received_at: datetime
     status: int | None = None
     account: str | None = None
     request_id: str | None = None
+    duration_ms: float | None = None
 
 
 class Ledger:

@@ -122,6 +122,11 @@ class Call:
         return from_milliseconds(self.now_ms)
 
     @property
+    def unhurried_ms(self) -> int:
+        """The time by which challenges and tokens live."""
+        return self.world.clock.unhurried_ms()
+
+    @property
     def user(self) -> Account:
         """The account that calls."""
         if self.account is None:

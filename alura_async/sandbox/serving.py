@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from collections.abc import Generator
+import time
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from decimal import localcontext
 
 from aiohttp import web
@@ -32,13 +34,21 @@ class Server:
         services: what the handlers work on.
         routes: all that is served.
         throttle: who may call how often.
+        on_request: is told of each request that was answered.
     """
 
-    def __init__(self, services: Services, routes: tuple[ServerRoute, ...], throttle: Throttle) -> None:
+    def __init__(
+        self,
+        services: Services,
+        routes: tuple[ServerRoute, ...],
+        throttle: Throttle,
+        on_request: Callable[[ReceivedRequest], object] | None = None,
+    ) -> None:
         self.services = services
         self.throttle = throttle
         self.authority = ""
         self._table = Table(routes)
+        self._on_request = on_request
         # Reentrant, so that a handler may use what is meant for other threads.
         self._lock = threading.RLock()
 
@@ -50,10 +60,12 @@ class Server:
 
     async def respond(self, request: web.BaseRequest) -> web.Response:
         """Answer one request."""
+        started = time.perf_counter()
         received = ReceivedRequest(
             method=request.method,
             path=request.rel_url.raw_path,
             query=dict(request.query) if request.query_string else {},
+            received_at=datetime.now(UTC),
             request_id=request.headers.get("X-Request-Id"),
         )
         self.services.world.ledger.requests.append(received)
@@ -72,12 +84,23 @@ class Server:
             status, content = refusal.status, wire.encode(refusal.body)
         except web.HTTPRequestEntityTooLarge:
             status, content = 413, wire.encode(HttpError(413, "request entity too large").body)
+        except ConnectionError:
+            raise  # the caller hung up in the middle of its body: there is nobody to answer, and nothing was done
         except Exception:  # noqa: BLE001 - the server goes on, whatever a handler did
             _log.exception("%s %s failed in the sandbox itself", received.method, received.path)
             status, content = 500, wire.encode(HttpError(500, "Internal server error", plain=True).body)
         received.status = status
+        received.duration_ms = (time.perf_counter() - started) * 1000
+        if self._on_request is not None:
+            self._tell(self._on_request, received)
         headers["Content-Type"] = media
         return web.Response(status=status, body=content, headers=headers)
+
+    def _tell(self, listener: Callable[[ReceivedRequest], object], received: ReceivedRequest) -> None:
+        try:
+            listener(received)
+        except Exception:  # noqa: BLE001 - what was done is answered, whatever a listener thinks of it
+            _log.exception("on_request failed for %s %s", received.method, received.path)
 
     def _answer(
         self,
@@ -90,7 +113,7 @@ class Server:
         route, path = found
         world = self.services.world
         now_ms = world.clock.now_ms()
-        account = self.services.tokens.account(request.headers.get("Authorization"), now_ms)
+        account = self.services.tokens.account(request.headers.get("Authorization"), world.clock.unhurried_ms())
         if account is not None:
             received.account = account.address
         client = (request.remote or "") if account is None else account.address

@@ -35,7 +35,7 @@ def require_libraries() -> None:
     try:
         import_module("jwt")
     except ImportError as error:
-        raise ImportError("the sandbox needs PyJWT: pip install 'alura-async[sandbox]'") from error
+        raise ImportError("the sandbox needs PyJWT: in a clone of the project, pip install '.[cli,sandbox]'") from error
     # The first use loads more, from disk.
     signer("", sign(agent_key(0, ""), ""))
 
@@ -112,7 +112,7 @@ class Challenges:
         Args:
             address: the wallet's address, as the caller wrote it.
             authority: host and port that the caller reached the server at.
-            now_ms: the time.
+            now_ms: the time, by the unhurried clock, as for everything here.
         """
         self._issued += 1
         nonce = chance.digest("nonce", self._seed, self._issued, size=12).hex()
@@ -160,7 +160,7 @@ class Challenges:
 
 
 class Tokens:
-    """JWTs, valid until the sandbox's clock says otherwise.
+    """JWTs, valid until the sandbox's unhurried clock says otherwise.
 
     Attributes:
         lifetime: seconds that a token is valid from its issue.

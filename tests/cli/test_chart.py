@@ -97,6 +97,8 @@ def test_volumes_of_zero_are_no_bars() -> None:
 def test_a_narrow_width_shows_the_most_recent_candles_and_their_prices() -> None:
     drawn = draw(KNOWN, width=18, height=5)
     assert drawn.shown == 8
+    assert drawn.title("BTC", UNICODE) == "BTC, the last 8 of 14 candles"
+    assert draw(KNOWN, width=30).title("BTC", ASCII) == "BTC, 14 candles (o rising, # falling)"
     assert drawn.text.split("\n")[0] == "││││││││ ┤107.0"
 
 

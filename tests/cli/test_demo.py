@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from io import StringIO
+from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
@@ -65,9 +67,11 @@ class TestInAPipe:
             "wants you to sign in with your Ethereum account",
             "a token was given",
             "48 symbols: BTC",
-            "BTC 1h, 68 candles (o rising, # falling)",
+            "BTC 1h, the last 68 of 72 candles (o rising, # falling)",
             "rsi14",
+            "A session is a budget",
             "clock is sped up",
+            "PnL, USDC",
             "status: closed",
             "Session closed by the user",
             "POST /trading-sessions/trades/:tradeId/close",
@@ -75,7 +79,7 @@ class TestInAPipe:
             assert shown in done.stdout
 
     def test_it_follows_the_session_for_a_while(self, done: subprocess.CompletedProcess[str]) -> None:
-        profits = re.findall(r"PnL ([-+]?[\d.]+)$", done.stdout, re.MULTILINE)
+        profits = re.findall(r"PnL ([-+]?[\d.]+) USDC$", done.stdout, re.MULTILINE)
         assert len(profits) == 12
         assert len(set(profits)) > 6
 
@@ -92,8 +96,21 @@ class TestInAPipe:
     def test_it_shows_no_key_no_signature_and_no_token(self, done: subprocess.CompletedProcess[str]) -> None:
         assert secrets_in(done.stdout + done.stderr, KEY) == []
 
-    def test_it_ends_with_the_python_that_does_the_same(self, done: subprocess.CompletedProcess[str]) -> None:
-        assert done.stdout.rstrip().endswith(in_python.SOURCE.rstrip())
+    def test_it_ends_with_the_python_that_does_the_same_and_what_is_next(
+        self, done: subprocess.CompletedProcess[str]
+    ) -> None:
+        before, _, last = done.stdout.rstrip("\n").rpartition("\n")
+        assert before.rstrip().endswith(in_python.SOURCE.rstrip())
+        (realized,) = re.findall(r"^realised by the fills +([-+][\d.]+)$", done.stdout, re.MULTILINE)
+        assert last.startswith(f"Realised: {realized} USDC. Next: ")
+
+    def test_the_command_that_it_names_last_works(self, done: subprocess.CompletedProcess[str]) -> None:
+        command = done.stdout.rstrip("\n").rpartition("Next: ")[2]
+        assert command.endswith(" sandbox")
+        shown = subprocess.run(
+            [*shlex.split(command), "--help"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=30
+        )
+        assert f"Usage: {command} [OPTIONS]" in shown.stdout
 
 
 def test_a_session_that_closes_by_itself_is_told_as_such(capsys: pytest.CaptureFixture[str]) -> None:
@@ -111,12 +128,26 @@ def test_another_asset_in_any_case(capsys: pytest.CaptureFixture[str]) -> None:
     assert "symbol DOGE" in shown
 
 
+def test_an_asset_that_is_not_traded_is_a_usage_error_that_names_those_that_are(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(["demo", "--symbol", "bct"]) == 2
+    assert "'bct' is not one of BTC, ETH, SOL, XRP, DOGE, AVAX." in capsys.readouterr().err
+
+
+def test_the_help_writes_the_symbols_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["demo", "--help"]) == 0
+    assert "--symbol [BTC|ETH|SOL|XRP|DOGE|AVAX]" in capsys.readouterr().out
+
+
 def test_a_missing_library_of_the_sandbox_is_one_line(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "jwt", None)
     assert run(["demo", "--plain"]) == 1
-    assert capsys.readouterr().err == "Error: the sandbox needs PyJWT: pip install 'alura-async[sandbox]'\n"
+    assert capsys.readouterr().err == (
+        "Error: the sandbox needs PyJWT: in a clone of the project, pip install '.[cli,sandbox]'\n"
+    )
 
 
 class TestInATerminal:
@@ -137,20 +168,26 @@ class TestInATerminal:
         assert "running fast" in text
         assert widest(text.partition("The same in Python")[0]) <= 80
         assert secrets_in(text, KEY) == []
+        # A path is broken at its slashes.
+        assert re.search(r" POST /trading-sessions .*\n +/trades/:tradeId/close ", text)
+        assert re.search(r"\nRealised: \S+ USDC\. Next: ", text)
 
     def test_ctrl_c_ends_it_cleanly(self) -> None:
         shown, code = in_terminal("demo", columns=60, stop_at="running fast")
         assert code == 130
         assert "Traceback" not in shown
         assert shown.rfind("\x1b[?25h") > shown.rfind("\x1b[?25l") >= 0
-        assert without_escapes(shown).rstrip().endswith("alura: interrupted")
+        text = without_escapes(shown)
+        assert text.rstrip().endswith("alura: interrupted")
+        frames = re.findall("sandbox clock (.*?) running fast", text)
+        assert len(frames) == len(set(frames)) == text.count("loss -20 %")
 
 
 def test_colour_can_be_forced_into_a_pipe() -> None:
     done = alura("demo", "--fast", FORCE_COLOR="1", COLUMNS="60")
     assert (done.returncode, done.stderr) == (0, "")
     assert "\x1b[32m" in done.stdout
-    assert "BTC 1h, 50 candles" in done.stdout
+    assert "BTC 1h, the last 50 of 72 candles" in done.stdout
 
 
 def test_the_python_it_shows_runs_as_it_stands() -> None:
@@ -162,6 +199,31 @@ def test_the_python_it_shows_runs_as_it_stands() -> None:
     assert "[Signal(symbol='BTC'" in shown.getvalue()
     assert "unrealized PnL: " in shown.getvalue()
     assert "Closing(status=<SessionStatus.CLOSED" in shown.getvalue()
+
+
+@pytest.mark.timeout(120)
+def test_the_python_it_shows_is_clean_to_a_type_checker(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    pytest.importorskip("mypy")
+    (tmp_path / "shown.py").write_text('wallet: str = ""; base_url: str = ""\n' + in_python.SOURCE, "utf-8")
+    kept = getattr(request.config, "cache", None)
+    cache = tmp_path / "cache" if kept is None else kept.mkdir("mypy")
+    checked = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "mypy",
+            "--strict",
+            "--config-file=",
+            f"--cache-dir={cache}",
+            str(tmp_path / "shown.py"),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=110,
+    )
+    assert checked.stdout == "Success: no issues found in 1 source file\n", checked.stderr
 
 
 def test_the_python_it_shows_fits_a_terminal() -> None:

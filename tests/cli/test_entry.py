@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+import subprocess
+
 import pytest
 from click.testing import CliRunner
 
 import alura_async
 from alura_async.cli.entry import COMMANDS, alura, run
 
-from .process import python
+from .process import ROOT, python
+from .process import alura as alura_of_a_clone
 
 BLOCKED = """
 import sys
@@ -22,7 +27,9 @@ main()
 def test_a_missing_library_is_one_clear_line_and_exit_code_2(missing: str) -> None:
     done = python(BLOCKED.format(missing=missing))
     assert done.returncode == 2
-    assert done.stderr == "the alura command needs the extra \"cli\": pip install 'alura-async[cli,sandbox]'\n"
+    assert done.stderr == (
+        "the alura command needs the extra \"cli\": in a clone of the project, pip install '.[cli,sandbox]'\n"
+    )
     assert done.stdout == ""
 
 
@@ -47,6 +54,14 @@ def test_every_subcommand_explains_itself_and_its_exit_code(name: str) -> None:
     assert shown.exit_code == 0
     assert "exit code" in " ".join(shown.output.split())
     assert max(map(len, shown.output.splitlines())) <= 80
+
+
+def test_a_hint_names_the_command_as_it_was_started() -> None:
+    shown = alura_of_a_clone("dmeo")
+    assert "No such command 'dmeo'" in shown.stderr
+    (hint,) = re.findall("^Try '(.*)' for help", shown.stderr, re.MULTILINE)
+    followed = subprocess.run(shlex.split(hint), cwd=ROOT, capture_output=True, text=True, check=True, timeout=30)
+    assert f"Run: {hint.rpartition(' ')[0]} demo\n" in followed.stdout
 
 
 def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,6 +18,7 @@ import pytest
 
 from alura_async import Alura
 from alura_async.cli.entry import run
+from alura_async.cli.sandbox import _as_environment
 
 from .process import COMMAND, ROOT, environment, python
 
@@ -94,14 +95,14 @@ class TestWhatItPrints:
         assert command == "curl"
         with urllib.request.urlopen(url, timeout=10) as reply:
             assert reply.read().count(b'"t":') == 3
-        sandbox.find(r"^\d\d:\d\d:\d\d  200  GET   /api/indicators/candles/BTC/1h\?limit=3$")
+        sandbox.find(r"^\d\d:\d\d:\d\d  200  +\d+\.\d ms  GET   /api/indicators/candles/BTC/1h\?limit=3$")
 
     def test_the_printed_key_signs_in(self, sandbox: Running) -> None:
         url = sandbox.find('^base_url = "(.*)"')[1]
         key = sandbox.find('^wallet = "(0x[0-9a-f]{64})"')[1]
         with Alura(key, base_url=url) as alura:
             assert alura.user.profile().balance == 10_000
-        sandbox.find(r"  201  POST  /auth/evm/verify$")
+        sandbox.find(r"  201  +\d+\.\d ms  POST  /auth/evm/verify$")
 
     def test_the_lines_of_python_run_as_they_stand(self, sandbox: Running) -> None:
         start = next(number for number, line in enumerate(sandbox.lines) if line.startswith("base_url = "))
@@ -109,10 +110,34 @@ class TestWhatItPrints:
         done = python(source)
         assert done.stdout.startswith("Profile("), done.stderr
 
+    @pytest.mark.skipif(sys.platform == "win32", reason="for the shells of other systems")
+    def test_the_line_for_a_shell_sets_what_programs_read(self, sandbox: Running) -> None:
+        line = sandbox.find("^export ALURA_BASE_URL=").string
+        program = "from alura_async import Alura; print(Alura.from_env().user.profile().balance)"
+        done = subprocess.run(
+            ["sh", "-c", f"{line}; {shlex.join([sys.executable, '-c', program])}"],
+            cwd=ROOT,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=30,
+        )
+        assert done.stdout == "10000\n", done.stderr
+
+    def test_every_request_is_logged_once_and_in_order(self, sandbox: Running) -> None:
+        url = sandbox.find('^base_url = "(.*)"')[1]
+        for number in range(50):
+            with pytest.raises(urllib.error.HTTPError):
+                urllib.request.urlopen(f"{url}/numbered/{number}", timeout=10)
+        sandbox.find("/numbered/49$")
+        logged = [line.rpartition("/")[2] for line in sandbox.lines if "/numbered/" in line]
+        assert logged == [str(number) for number in range(50)]
+
     def test_a_request_is_logged_without_what_a_terminal_would_act_on(self, sandbox: Running) -> None:
         with pytest.raises(urllib.error.HTTPError):
             urllib.request.urlopen(sandbox.find('^base_url = "(.*)"')[1] + "/nowhere?q=%1b[2J", timeout=10)
-        sandbox.find(r"  404  GET   /nowhere\?q=\\x1b\[2J$")
+        sandbox.find(r"  404  .*  GET   /nowhere\?q=\\x1b\[2J$")
 
     def test_a_port_that_is_taken_is_one_clear_line(self, sandbox: Running, capsys: pytest.CaptureFixture[str]) -> None:
         port = sandbox.find(r'^base_url = "http://127.0.0.1:(\d+)"')[1]
@@ -152,3 +177,10 @@ def test_an_address_of_another_machine_is_one_clear_line(capsys: pytest.CaptureF
     # From a block that is set aside for documentation, so no machine has it.
     assert run(["sandbox", "--host", "192.0.2.1", "--port", "8787", "--allow-remote"]) == 1
     assert "Error: cannot listen at port 8787 of 192.0.2.1" in capsys.readouterr().err
+
+
+def test_windows_gets_the_line_of_its_own_shell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("alura_async.cli.sandbox._IS_WINDOWS", True)
+    assert _as_environment("http://127.0.0.1:1", "0x1") == (
+        '$env:ALURA_BASE_URL = "http://127.0.0.1:1"; $env:ALURA_PRIVATE_KEY = "0x1"'
+    )

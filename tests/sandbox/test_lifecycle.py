@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from alura_async.errors import ConfigurationError, UsageError
-from alura_async.sandbox import Sandbox
+from alura_async.sandbox import ReceivedRequest, Sandbox
 
 from .caller import Caller
 from .conftest import START
@@ -124,6 +124,7 @@ async def test_many_threads_may_advance_while_it_serves(caller: Caller, sandbox:
 
 async def test_requests_are_on_record_with_query_status_and_account(caller: Caller, sandbox: Sandbox) -> None:
     sandbox.requests.clear()
+    before = datetime.now(UTC)
     await caller.call("GET", "/api/indicators/candles/PURR%2FUSDC/1m?limit=2&x=a%20b", **{"X-Request-Id": "r-1"})
     await caller.call("GET", "/nope")
     first, second = sandbox.requests
@@ -131,6 +132,28 @@ async def test_requests_are_on_record_with_query_status_and_account(caller: Call
     assert first.query == {"limit": "2", "x": "a b"}
     assert (first.status, first.account, first.request_id) == (200, caller.address, "r-1")
     assert (second.status, second.account) == (404, None)
+    assert before <= first.received_at <= second.received_at <= datetime.now(UTC)
+    assert first.duration_ms is not None
+    assert 0 < first.duration_ms < 10_000
+
+
+async def test_a_listener_is_told_of_every_answered_request_and_its_errors_change_no_answer(
+    http: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture
+) -> None:
+    told: list[ReceivedRequest] = []
+
+    def listen(request: ReceivedRequest) -> None:
+        told.append(request)
+        raise RuntimeError("no more, please")
+
+    async with Sandbox(start=START, speed=0, on_request=listen) as sandbox:
+        somebody = Caller(sandbox, http)
+        assert (await somebody.call("GET", "/health")).status == 200
+        assert (await somebody.call("GET", "/nope")).status == 404
+    assert told == list(sandbox.requests)
+    assert [request.status for request in told] == [200, 404]
+    assert all(request.duration_ms is not None for request in told)
+    assert "on_request failed for GET /nope" in caplog.text
 
 
 async def test_the_callers_decimal_context_decides_nothing(http: aiohttp.ClientSession) -> None:
@@ -157,5 +180,5 @@ def test_importing_the_sdk_loads_neither_the_sandbox_nor_what_it_needs() -> None
 
 async def test_a_missing_pyjwt_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "jwt", None)
-    with pytest.raises(ImportError, match=r"pip install 'alura-async\[sandbox\]'"):
+    with pytest.raises(ImportError, match=r"pip install '\.\[cli,sandbox\]'"):
         await Sandbox().start()

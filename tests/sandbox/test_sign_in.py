@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import jwt
@@ -70,6 +73,36 @@ async def test_a_challenge_expires_after_five_minutes(stranger: Caller) -> None:
     signature = stranger.sign((await stranger.challenge())["message"])
     stranger.sandbox.advance(minutes=4, seconds=59)
     assert (await stranger.verify(signature)).status == 201
+
+
+@pytest.mark.parametrize("speed", [86_400, 1_000_000])
+async def test_signing_in_is_as_easy_on_a_clock_that_runs_fast(http: aiohttp.ClientSession, speed: float) -> None:
+    async with Sandbox(seed=7, speed=speed) as sandbox:
+        somebody = Caller(sandbox, http)
+        message = (await somebody.challenge())["message"]
+        # By its clock, hours or days go by.
+        await asyncio.sleep(0.2)
+        token = (await somebody.verify(somebody.sign(message))).data["accessToken"]
+        await asyncio.sleep(0.2)
+        assert (await somebody.call("GET", "/user/profile", Authorization=f"Bearer {token}")).status == 200
+        # To whoever compares with this machine's time, what it says is so.
+        times = re.findall(r"^(?:Issued At|Expiration Time): (.*)$", message, re.MULTILINE)
+        issued, expires = map(datetime.fromisoformat, times)
+        assert abs(issued - datetime.now(UTC)) < timedelta(minutes=1)
+        assert expires - issued == timedelta(minutes=5)
+
+
+async def test_on_a_clock_that_runs_fast_too_a_jump_makes_challenges_and_tokens_expire(
+    http: aiohttp.ClientSession,
+) -> None:
+    async with Sandbox(seed=7, speed=1_000_000) as sandbox:
+        somebody = await Caller(sandbox, http).sign_in()
+        signature = somebody.sign((await somebody.challenge())["message"])
+        sandbox.advance(minutes=6)
+        assert (await somebody.verify(signature)).status == 401
+        assert (await somebody.call("GET", "/user/profile")).status == 200
+        sandbox.advance(days=1)
+        assert (await somebody.call("GET", "/user/profile")).status == 401
 
 
 async def test_another_wallets_signature_is_refused_and_does_not_use_up_the_challenge(stranger: Caller) -> None:

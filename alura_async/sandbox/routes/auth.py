@@ -26,7 +26,7 @@ REFERRAL_CODE = Text(name="referralCode", required=False, about="the code of who
 @serves("POST", "/auth/evm/challenge", Challenge, body=(ADDRESS,))
 def challenge(call: Call) -> Challenge:
     """Start a sign-in: a text to sign, valid for five minutes."""
-    return call.services.challenges.issue(call.body["address"], call.authority, call.now_ms)
+    return call.services.challenges.issue(call.body["address"], call.authority, call.unhurried_ms)
 
 
 @serves("POST", "/auth/evm/verify", SignIn, body=(ADDRESS, SIGNATURE, REFERRAL_CODE), errors=(401,))
@@ -34,14 +34,14 @@ def verify(call: Call) -> SignIn:
     """Finish a sign-in: a token for a signed challenge. A new address gets a funded account."""
     address = call.body["address"]
     referrer = referrer_of(call.world, call.body.get("referralCode"))
-    call.services.challenges.answer(address, call.body["signature"], call.now_ms)
+    call.services.challenges.answer(address, call.body["signature"], call.unhurried_ms)
     account = call.world.account(address) or _open_account(call, address, referrer)
     tokens = call.services.tokens
 
     def apply() -> Done[SignIn]:
         reply = SignIn(
             ok=True,
-            access_token=Secret(tokens.issue(account, call.now_ms)),
+            access_token=Secret(tokens.issue(account, call.unhurried_ms)),
             token_type="Bearer",  # noqa: S106 - a kind, not a secret
             expires_in=int(tokens.lifetime),
         )

@@ -71,7 +71,7 @@ def close_all_positions(call: Call) -> Closing:
     """Close every position; none is fine too."""
     sessions = sorted(call.user.active.values(), key=lambda session: session.number)
     pairs = [(session, position) for session in sessions for position in session.open_positions]
-    named = Closing(message=f"{len(pairs)} positions closed")
+    named = Closing(message=f"{len(pairs)} position{'' if len(pairs) == 1 else 's'} closed")
     return call.execute("all_closed", lambda: trading.close_positions(call.world, pairs, call.now_ms, named))
 
 
