@@ -85,7 +85,8 @@ class Server:
         except web.HTTPRequestEntityTooLarge:
             status, content = 413, wire.encode(HttpError(413, "request entity too large").body)
         except ConnectionError:
-            raise  # the caller hung up in the middle of its body: there is nobody to answer, and nothing was done
+            # The caller hung up in the middle of its body: nothing was done, and nobody hears this answer.
+            return web.Response(status=400)
         except Exception:  # noqa: BLE001 - the server goes on, whatever a handler did
             _log.exception("%s %s failed in the sandbox itself", received.method, received.path)
             status, content = 500, wire.encode(HttpError(500, "Internal server error", plain=True).body)
