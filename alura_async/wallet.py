@@ -99,7 +99,7 @@ class KeyWallet:
         ConfigurationError: not a private key. The message never shows any of it.
     """
 
-    __slots__ = ("_account", "_locked", "_preparing", "_unlocking")
+    __slots__ = ("_account", "_locked", "_pid", "_preparing", "_unlocking")
 
     def __init__(self, key: str | bytes | Secret) -> None:
         found = _read_key(sealed(key))
@@ -153,6 +153,10 @@ class KeyWallet:
     def _start(self, locked: Secret | _LockedKey) -> None:
         self._locked: Secret | _LockedKey | None = locked
         self._account: Any = None
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        self._pid = os.getpid()
         self._unlocking = threading.Lock()
         self._preparing: asyncio.Task[Any] | None = None
 
@@ -173,6 +177,8 @@ class KeyWallet:
         """
         if self._account is not None:
             return
+        if self._pid != os.getpid():
+            self._begin_anew()
         task = self._preparing
         if task is None or task.done() or task.get_loop() is not asyncio.get_running_loop():
             task = self._preparing = asyncio.create_task(asyncio.to_thread(self._unlock))
@@ -199,6 +205,8 @@ class KeyWallet:
     def _unlock(self) -> Any:
         """The eth-account `LocalAccount`, made once even if several threads ask together."""
         if self._account is None:
+            if self._pid != os.getpid():
+                self._begin_anew()  # a fork copies a lock, and not the thread that holds it
             with self._unlocking:
                 if self._locked is not None:
                     found = _open(self._locked)

@@ -58,6 +58,7 @@ class RawServer:
     connections: int = 0
     open_connections: int = 0
     ssl: SSLContext | None = None
+    host: str = "127.0.0.1"
     _server: asyncio.Server | None = None
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -75,7 +76,7 @@ class RawServer:
         return [f"{request.method} {request.path}" for request in self.received]
 
     async def __aenter__(self) -> RawServer:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self.ssl)
+        self._server = await asyncio.start_server(self._serve, self.host, 0, ssl=self.ssl)
         return self
 
     async def __aexit__(self, *exception: object) -> None:

@@ -353,13 +353,12 @@ async def test_the_timer_moves_on_to_the_next_limit(clock: Clock) -> None:
             assert [timer.at for timer in clock.running] == [130.0]
 
 
-async def test_closing_leaves_no_timer_and_nothing_strikes_any_more(clock: Clock) -> None:
+async def test_closing_leaves_no_timer_and_ends_what_is_still_running(clock: Clock) -> None:
     deadlines = Deadlines(clock)  # type: ignore[arg-type]
-    with deadlines.within(1) as limit:
+    with pytest.raises(TimeoutError), deadlines.within(1) as limit:  # noqa: PT012 - the limit strikes at its end
         deadlines.close()
         assert clock.running == []
-        clock.turn_to(200.0)
-        assert not limit.expired
+        assert limit.expired
         await asyncio.sleep(0)
     deadlines.close()
 

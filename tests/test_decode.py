@@ -50,7 +50,8 @@ CANDLES = Indicators.candles.request("BTC", "1m")
 def decode(call: Request[Any], body: Any) -> Any:
     """What the call returns when the server answers with this."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return Reply(call, 200, {"Content-Type": "application/json"}, content).decode()
+    headers = {"Content-Type": "application/json", "Content-Length": str(len(content))}
+    return Reply(call, 200, headers, content).decode()
 
 
 def refused(call: Request[Any], body: Any) -> ShapeError:

@@ -128,6 +128,20 @@ async def test_a_segment_with_a_slash_stays_one_segment(raw: RawServer, alura: A
     ]
 
 
+async def test_a_base_url_may_be_an_ipv6_address() -> None:
+    try:
+        raw = RawServer(host="::1")
+        await raw.__aenter__()
+    except OSError:
+        pytest.skip("no IPv6 here")
+    port = raw.port
+    async with AsyncAlura(base_url=f"http://[::1]:{port}", token="t0ken") as alura:
+        await alura.send(READ.request())
+        await alura.send(ONCE.request())
+    await raw.__aexit__()
+    assert [request.headers["host"] for request in raw.received] == [f"[::1]:{port}"] * 2
+
+
 async def test_a_base_url_may_have_a_path(raw: RawServer) -> None:
     async with AsyncAlura(base_url=raw.url + "/v2/") as alura:
         await alura.health.basic()
@@ -356,6 +370,25 @@ async def test_calls_after_close_say_so(raw: RawServer) -> None:
     await alura.close()
     with pytest.raises(ClosedError):
         await alura.health.basic()
+
+
+@pytest.mark.parametrize("route", [READ, ONCE], ids=["read", "once"])
+async def test_closing_under_a_call_is_told_and_cancels_nobody(raw: RawServer, route: Route[dict[str, Any]]) -> None:
+    """A cancellation that nobody asked for would make the call's task vanish from its TaskGroup without a word."""
+    raw.answers = [hang]
+    alura = AsyncAlura(base_url=raw.url)
+    calls = [asyncio.create_task(alura.send(route.request())) for _ in range(120)]
+    while len(raw.received) < 100:
+        await asyncio.sleep(0.01)
+    await alura.close()
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    kinds = {type(result) for result in results}
+    if route is READ:
+        assert kinds <= {TransportError, CallTimeoutError, ClosedError}
+    else:
+        assert kinds <= {OutcomeUnknownError, NotSentError, ClosedError}
+        # Never under-reported: whatever the server read is unknown.
+        assert sum(type(result) is OutcomeUnknownError for result in results) >= len(raw.received)
 
 
 async def test_a_view_shares_connections_and_closing_it_closes_nothing(raw: RawServer, alura: AsyncAlura) -> None:

@@ -76,6 +76,8 @@ def reply(
     sent = CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()})
     if content_type:
         sent["Content-Type"] = content_type
+    if "Transfer-Encoding" not in sent:
+        sent["Content-Length"] = str(len(content))
     return Reply(call, status, sent, content)
 
 
@@ -281,7 +283,6 @@ def test_a_known_shape_is_the_value(call: Request[Any], status: int) -> None:
         (None, "application/json"),
         (5, "application/json"),
         (b"OK", "text/plain"),
-        (b"<html>fine</html>", "text/html"),
         (b"", "application/json"),
         (b" \r\n", "application/json"),
         (b"", ""),
@@ -369,9 +370,70 @@ def test_a_route_of_ones_own_that_returns_plain_json_is_looked_at_too(returns: A
     assert type(failure(read.request(), 200, {"success": False, "message": "no"})) is RefusedError
 
 
-@pytest.mark.parametrize("value", [None, 0, "", "false", 1, True])
-def test_only_a_plain_false_says_that_a_call_failed(value: Any) -> None:
+@pytest.mark.parametrize("value", [None, "", 1, True, "true"])
+def test_what_is_not_false_does_not_say_that_a_call_failed(value: Any) -> None:
     assert reply(ONCE, 201, {"id": "s1", "success": value}).decode().id == "s1"
+
+
+@pytest.mark.parametrize(
+    "no",
+    [
+        {"success": False},
+        {"ok": False},
+        {"success": 0},
+        {"success": "false"},
+        {"statusCode": 400},
+        {"error": "Bad Request"},
+        {"status": "error"},
+    ],
+)
+def test_a_success_that_says_no_is_none(no: dict[str, Any]) -> None:
+    """Also where the rest of it looks like a session."""
+    assert type(failure(ONCE, 201, {"id": "s1", "message": "x", **no})) is OutcomeUnknownError
+
+
+def test_a_read_may_be_about_the_failure_of_something_else() -> None:
+    body = {"id": "t1", "status": "error", "error": "HTTP request failed", "statusCode": 500}
+    assert reply(TradingSessions.current_trade.request(), 200, body).decode().id == "t1"
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (b"", {}),
+        (b"", {"Content-Encoding": "gzip", "Content-Length": "10"}),
+        (b" ", {}),
+        (b"accep", {"Content-Type": "text/plain"}),
+        (b"accep", {"Content-Type": "text/plain", "Content-Encoding": "gzip", "Content-Length": "20"}),
+    ],
+    ids=["died before its body", "gzip cut", "white space", "text without end", "gzip text cut"],
+)
+def test_an_end_that_nobody_announced_is_no_end(body: bytes, headers: dict[str, str]) -> None:
+    """A connection that dies looks like the end of a body: "no trade" must not be read from it."""
+    with pytest.raises(TransportError):
+        Reply(TradingSessions.current_trade.request(), 200, CIMultiDict(headers), body).decode()
+    with pytest.raises(OutcomeUnknownError):
+        Reply(TradingSessions.close_trade.request("t"), 201, CIMultiDict(headers), body).decode()
+
+
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [(200, {"Content-Length": "0"}), (200, {"Transfer-Encoding": "chunked"}), (204, {})],
+)
+def test_an_empty_body_whose_end_was_announced_is_nothing(status: int, headers: dict[str, str]) -> None:
+    assert Reply(TradingSessions.current_trade.request(), status, CIMultiDict(headers), b"").decode() is None
+
+
+def test_part_of_a_body_is_not_the_body() -> None:
+    assert failure(TradingSessions.current_trade.request(), 206, {"id": "t1"}).outcome is UNKNOWN
+
+
+def test_a_web_page_is_no_answer_of_the_api() -> None:
+    page = b"<!doctype html><title>Alura</title>"
+    assert type(failure(ONCE, 200, page, "text/html")) is OutcomeUnknownError
+    error = failure(TradingSessions.active.request(), 200, page, "text/html")
+    assert (type(error), error.outcome) == (TransportError, UNKNOWN)
+    assert "base_url" in str(error)
 
 
 # No complete reply

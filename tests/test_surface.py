@@ -352,7 +352,7 @@ def test_help_says_which_surface_is_awaited(awaited: AsyncAlura, blocking: Alura
 
 def test_help_on_streams_and_operations_shows_the_real_parameters(awaited: AsyncAlura, blocking: Alura) -> None:
     for client in (awaited, blocking):
-        assert "watch(session_id: 'str', *, interval: 'float | None' = None)" in help_text(
+        assert "watch(session_id: 'str', *, interval: 'float | None' = None, patience: 'float' = 5.0)" in help_text(
             client.trading_sessions.watch
         )
         waiting = help_text(client.trading_sessions.wait_until_closed)

@@ -186,6 +186,17 @@ def test_a_stream_ends_by_itself(raw: RawServer, alura: Alura) -> None:
     ]
 
 
+def test_a_session_that_is_missing_for_a_moment_is_not_closed(raw: RawServer, alura: Alura) -> None:
+    """The server may list what it accepted late, so three reads in thirty milliseconds prove nothing."""
+    listed, nothing = reply('[{"id":"s1","status":"active"}]'), reply("[]")
+    raw.answers = [listed, *[nothing] * 10, reply('[{"id":"s1","status":"active","realizedPnl":"1"}]'), nothing]
+    started = time.monotonic()
+    closed = alura.trading_sessions.wait_until_closed("s1", interval=0.01, patience=0.5)
+    assert time.monotonic() - started >= 0.5
+    assert closed.realized_pnl == 1
+    assert closed.status == SessionStatus.CLOSED
+
+
 def test_a_stream_may_outlive_its_client(raw: RawServer) -> None:
     alura = Alura(base_url=raw.url)
     raw.answers = [reply('[{"t":1,"o":"1","h":"1","l":"1","c":"1"}]')]
@@ -240,6 +251,60 @@ def test_ctrl_c_cancels_the_call_and_nothing_leaves_after_it(raw: RawServer, han
     assert (process.returncode, errors) == (0, "")
     assert raw.paths() == before
     assert raw.paths().count("POST /trading-sessions") == (1 if hangs == "/trading-sessions" else 0)
+
+
+_INTERRUPTED_BEFORE_THE_LOOP_COMES_TO_IT = """
+import os, signal, sys, threading, time
+from alura_async import Alura
+alura = Alura(base_url=sys.argv[1], token="t0ken")
+alura.health.basic()
+
+async def keep_the_loop_busy():
+    time.sleep(1.0)
+
+threading.Thread(target=lambda: alura._run(keep_the_loop_busy)).start()
+threading.Timer(0.4, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+time.sleep(0.1)
+try:
+    alura.trading_sessions.create(budget=100, profit_target=40, asset="BTC")
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+time.sleep(1.5)
+alura.close()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for one process there")
+def test_an_order_that_waits_for_a_busy_loop_does_not_go_out_after_ctrl_c(raw: RawServer) -> None:
+    process = run_script(_INTERRUPTED_BEFORE_THE_LOOP_COMES_TO_IT, raw.url)
+    output, errors = process.communicate(timeout=30)
+    assert (process.returncode, output, errors) == (0, "interrupted\n", "")
+    assert raw.paths() == ["GET /health"]
+
+
+_SIGNALLED_WHILE_IT_STARTS = """
+import os, signal, sys, threading
+from alura_async import Alura
+alura = Alura(base_url=sys.argv[1], token="t0ken")
+
+def get_out(number, frame):
+    print(alura.health.basic().status, flush=True)
+    alura.close()
+    sys.exit(0)
+
+signal.signal(signal.SIGTERM, get_out)
+threading.Timer(float(sys.argv[2]), lambda: os.kill(os.getpid(), signal.SIGTERM)).start()
+while True:
+    alura.health.basic()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no signals for one process there")
+@pytest.mark.parametrize("after", [0.0, 0.01, 0.05, 0.2])
+def test_a_signal_handler_may_use_and_close_a_client_that_is_starting(raw: RawServer, after: float) -> None:
+    process = run_script(_SIGNALLED_WHILE_IT_STARTS, raw.url, str(after))
+    output, errors = process.communicate(timeout=30)
+    assert (process.returncode, output, errors) == (0, "ok\n", "")
 
 
 _FORGETS = """
@@ -317,3 +382,16 @@ def test_closing_ends_the_calls_that_other_threads_wait_for(raw: RawServer) -> N
         for call in (waiting, watching):
             with pytest.raises((ClosedError, TransportError)):
                 call.result()
+
+
+def test_threads_share_a_stream_and_any_of_them_may_close_it(raw: RawServer, alura: Alura) -> None:
+    session = '[{"id":"s1","realizedPnl":"%d"}]'
+    raw.answers = [reply(session % number) for number in range(30)]
+    updates = alura.trading_sessions.watch("s1", interval=0.005)
+    with ThreadPoolExecutor(3) as threads:
+        takers = [threads.submit(list, updates) for _ in range(3)]
+        wait_until(lambda: len(raw.received) >= 30)
+        updates.close()
+        seen = [int(update.value.realized_pnl or 0) for taker in takers for update in taker.result()]
+    assert sorted(seen) == list(range(30))
+    assert list(updates) == []

@@ -180,7 +180,7 @@ def trade(alura: Any, sandbox: Sandbox) -> Steps:
     again = yield from refused(BadRequestError, alura.trading_sessions.close_position, first.id)
     assert again.messages == ("Position is already closed",)
     yield from call(alura.trading_sessions.close_trade, trade.id)
-    closed = yield from call(alura.trading_sessions.wait_until_closed, session.id, interval=0.01)
+    closed = yield from call(alura.trading_sessions.wait_until_closed, session.id, interval=0.01, patience=0)
     assert (closed.id, closed.is_closed) == (session.id, True)
     assert (yield from call(alura.trading_sessions.current_trade)) is None
     logs = yield from call(alura.trading_sessions.logs, session.id)
@@ -220,7 +220,7 @@ def trade_advanced(alura: Any, sandbox: Sandbox) -> Steps:
     yield from call(alura.trading_sessions.create, budget=50, profit_target=10, asset="SOL")
     (sol,) = yield from call(alura.trading_sessions.active)
     updates = yield from call(
-        alura.trading_sessions.watch, sol.id, interval=0.01, between=lambda: sandbox.advance(hours=6)
+        alura.trading_sessions.watch, sol.id, interval=0.01, patience=0, between=lambda: sandbox.advance(hours=6)
     )
     assert updates[0].value.id == sol.id
     assert [update.value.is_closed for update in updates] == [False] * (len(updates) - 1) + [True]

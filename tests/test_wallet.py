@@ -418,6 +418,23 @@ async def test_signing_leaves_the_loop_free(monkeypatch: pytest.MonkeyPatch) -> 
     assert signed_in != [loop_thread]
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_fork_while_a_key_is_being_unlocked_leaves_the_child_a_wallet_that_works() -> None:
+    code = """
+import os, warnings
+from alura_async import KeyWallet
+warnings.simplefilter("ignore", DeprecationWarning)
+wallet = KeyWallet("KEY")
+with wallet._unlocking:  # as a thread would hold it in the middle of a slow keystore
+    child = os.fork()
+    if child == 0:
+        print(wallet.address, flush=True)
+        os._exit(0)
+os.waitpid(child, 0)
+""".replace("KEY", KEY)
+    assert in_fresh_process(code).strip() == ADDRESS
+
+
 # --- keystores ------------------------------------------------------------------------------------------------------
 
 

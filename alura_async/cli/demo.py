@@ -173,7 +173,7 @@ async def demonstrate(show: Presenter, seed: int, symbol: str) -> None:
                 closing = await sessions.close_trade(trade.id)
                 show.say(f"Accepted: {figures.words(closing.message)}. Only a read can tell that it is done:")
                 show.call(f'await alura.trading_sessions.wait_until_closed("{figures.short(session.id)}...")')
-                closed = await sessions.wait_until_closed(session.id, timeout=10, interval=0.05)
+                closed = await sessions.wait_until_closed(session.id, timeout=10, interval=0.05, patience=0)
                 show.facts({"session": printable(closed.id), "status": figures.words(closed.status)})
 
             await show.heading("7  See the result")

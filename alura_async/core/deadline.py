@@ -27,9 +27,13 @@ class Deadlines:
         return Deadline(self, self._loop.time() + seconds)
 
     def close(self) -> None:
-        """Stop the timer. Limits that are still running are no longer watched."""
+        """Stop the timer. Limits that are still running strike now: nothing would watch them any more."""
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
+        self._wakes_at = float("inf")
+        for deadline in list(self._running):
+            deadline.expire()
         self._running.clear()
 
     def _watch(self, deadline: Deadline) -> None:
@@ -68,6 +72,11 @@ class Deadline:
     def remaining(self) -> float:
         """Seconds that are left, not below 0."""
         return max(0.0, self.at - self._deadlines._loop.time())
+
+    @property
+    def was_cancelled(self) -> bool:
+        """Whether somebody cancelled the task while it was inside."""
+        return self._task.cancelling() > self._cancelling
 
     def expire(self) -> None:
         """Cancel the task that is inside."""

@@ -7,6 +7,7 @@ it and nobody uses after it. That costs a handshake, and is worth it where money
 
 from __future__ import annotations
 
+import asyncio
 import warnings
 from collections.abc import AsyncGenerator, Mapping
 from types import SimpleNamespace
@@ -17,7 +18,7 @@ from yarl import URL
 
 from .._version import __version__
 from .outcome import Attempt, CapPassedError, Reply
-from .request import Effect, Request
+from .request import Request
 
 if TYPE_CHECKING:
     from .settings import Connection, Timeouts
@@ -49,7 +50,9 @@ class Exchange:
         self._timeouts = timeouts
         self._cap = connection.max_body_bytes
         origin = connection.origin
-        self._scheme, self._host, self._port, self._prefix = origin.scheme, origin.host, origin.port, origin.prefix
+        self._scheme, self._port, self._prefix = origin.scheme, origin.port, origin.prefix
+        # A URL that is put together as encoded wants the brackets of an IPv6 address.
+        self._host = f"[{origin.host}]" if ":" in origin.host else origin.host
         self._sessions: _Sessions | None = None
         self._guardian: AsyncGenerator[None, None] | None = None
 
@@ -83,7 +86,7 @@ class Exchange:
             query_string=request.query,
             encoded=True,
         )
-        if request.route.effect is Effect.ONCE:
+        if request.route.own_connection:
             # The trace tells the attempt when the headers leave; only these calls pay for one.
             response = await sessions.once.post(
                 url, data=request.body, headers=headers, allow_redirects=False, trace_request_ctx=attempt
@@ -99,6 +102,10 @@ class Exchange:
                     )
             except _NOT_CONNECTED:
                 attempt.sent = False
+                raise
+            except RuntimeError:
+                if sessions.read.closed:
+                    attempt.sent = False
                 raise
         return Reply(request, response.status, response.headers, await self._read(response))
 
@@ -194,18 +201,22 @@ async def _headers_sent(session: aiohttp.ClientSession, context: SimpleNamespace
 
 # Sessions that were neither closed nor reported yet. Held here so that aiohttp's own complaint about a forgotten
 # session can never come before ours.
-_open_sessions: set[_Sessions] = set()
+_open_sessions: dict[_Sessions, asyncio.AbstractEventLoop] = {}
 
 
 async def _guard(sessions: _Sessions) -> AsyncGenerator[None, None]:
     """Closes sessions that their owner forgot: asyncio finishes its generators when they are collected and
     when the loop ends.
     """
-    _open_sessions.add(sessions)
+    loop = asyncio.get_running_loop()
+    for forgotten, its_loop in list(_open_sessions.items()):
+        if its_loop.is_closed():
+            del _open_sessions[forgotten]  # closed without finishing its generators: nothing can be closed on it
+    _open_sessions[sessions] = loop
     try:
         yield
     finally:
-        _open_sessions.discard(sessions)
+        _open_sessions.pop(sessions, None)
         if not sessions.closed:
             await sessions.close()
             warnings.warn(

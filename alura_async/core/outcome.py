@@ -113,7 +113,7 @@ def conclude(reply: Reply[T]) -> T:
     Raises:
         CallError: the reply is not a success, or of no known shape; `outcome` says what became of the call.
     """
-    if not 200 <= reply.status < 300:
+    if not 200 <= reply.status < 300 or reply.status == 206:
         raise _failure(reply)
     route = reply.request.route
     try:
@@ -124,6 +124,12 @@ def conclude(reply: Reply[T]) -> T:
     if route.may_refuse:
         _require_success(reply, parse(reply.body))
     return value
+
+
+def is_for_want_of_a_token(reply: Reply[Any]) -> bool:
+    """Whether a 401 says no more than that. A documented or a relayed message decides before the status does."""
+    messages = messages_of(reply.body)
+    return _documented(reply, messages) is None and _RELAYED.search("; ".join(messages)) is None
 
 
 def lost(request: Request[Any], error: BaseException, *, sent: bool) -> CallError:
@@ -187,6 +193,8 @@ def _read_unexpected(reply: Reply[T]) -> T:
     request = reply.request
     returns = request.route.returns
     if not reply.body.strip():
+        if not _is_whole(reply):
+            raise _untrustworthy(reply, _CUT_SHORT)
         # NestJS sends an empty body where a handler returns null.
         if _accepts_none(returns):
             return None  # type: ignore[return-value]
@@ -210,10 +218,28 @@ def _read_unexpected(reply: Reply[T]) -> T:
 
 def _unreadable(reply: Reply[Any]) -> CallError:
     """A success whose body is not JSON: cut short, or never meant to be."""
-    announced = reply.headers.get("Content-Type", "")
-    if "json" not in announced.lower() and announced:
+    announced = reply.headers.get("Content-Type", "").lower()
+    if "html" in announced or reply.body.lstrip()[:1] == b"<":
+        return _untrustworthy(reply, "the reply is a web page, so something else than the API answered: check base_url")
+    if announced and "json" not in announced and _is_whole(reply):
         return _error(ShapeError, reply, "succeeded, but its body is not JSON", Outcome.DONE, raw=reply.body)
-    why = "the body is not valid JSON: it was cut short or garbled"
+    return _untrustworthy(reply, _CUT_SHORT)
+
+
+def _is_whole(reply: Reply[Any]) -> bool:
+    """Whether the body's end was announced. Where it was not, a dead connection looks like the end of the body."""
+    if reply.status in (204, 205):
+        return True
+    headers = reply.headers
+    if "Content-Encoding" in headers:
+        return False  # a compressed body that is cut short decompresses to a short one without an error
+    return "Content-Length" in headers or "chunked" in headers.get("Transfer-Encoding", "").lower()
+
+
+_CUT_SHORT = "the body is not valid JSON: it was cut short or garbled"
+
+
+def _untrustworthy(reply: Reply[Any], why: str) -> CallError:
     if reply.request.route.effect is Effect.ONCE:
         call = f"{reply.request.method} {reply.request.path}"
         return _error(OutcomeUnknownError, reply, _unknown_text(call, why), Outcome.UNKNOWN)
@@ -224,7 +250,7 @@ def _require_success(reply: Reply[Any], value: Any) -> None:
     """Refuse a 2xx whose body says that the call failed, by a flag or by a documented message."""
     if not isinstance(value, dict):
         return
-    if value.get("success") is False or value.get("ok") is False:
+    if _says_no(value, reply.request.route.effect):
         messages = messages_of(reply.body)
         raise _documented(reply, messages) or _refused(reply, messages)
     if reply.request.route.effect is not Effect.READ:
@@ -234,6 +260,16 @@ def _require_success(reply: Reply[Any], value: Any) -> None:
         documented = _documented(reply, _clean(said if isinstance(said, list) else [said]))
         if documented is not None:
             raise documented
+
+
+def _says_no(value: dict[str, Any], effect: Effect) -> bool:
+    """Whether an object says that the call failed. What a read brings may be about the failure of something else."""
+    if any(name in value and value[name] in (False, "false", "False") for name in ("success", "ok")):
+        return True
+    if effect is Effect.READ:
+        return False
+    status = value.get("statusCode")
+    return bool(value.get("error")) or value.get("status") == "error" or (isinstance(status, int) and status >= 400)
 
 
 def _refused(reply: Reply[Any], messages: tuple[str, ...]) -> CallError:

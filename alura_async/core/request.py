@@ -75,6 +75,8 @@ class Route(Generic[T]):
         access: whether the call carries a token.
         lane: whose call goes first.
         creates: whether it opens a position, and so must not go out late: it has a shorter time limit.
+        own_connection: whether it has a connection of its own, so that nothing can hold it up or answer for it; `ONCE`
+            calls always have.
 
     Raises:
         InvalidArgumentError: another method; a GET that is not a READ; a READ that is not a GET.
@@ -90,6 +92,7 @@ class Route(Generic[T]):
         "lane",
         "may_refuse",
         "method",
+        "own_connection",
         "template",
     )
 
@@ -103,6 +106,7 @@ class Route(Generic[T]):
         access: Access = Access.OPTIONAL,
         lane: Lane = Lane.ACCOUNT,
         creates: bool = False,
+        own_connection: bool = False,
     ) -> None:
         if method not in ("GET", "POST"):
             # aiohttp repeats other idempotent methods by itself on a lost connection, and the API has none.
@@ -122,6 +126,7 @@ class Route(Generic[T]):
         self.access = access
         self.lane = lane
         self.creates = creates
+        self.own_connection = own_connection or effect is Effect.ONCE
         self.may_refuse = False
         self._returns: Any = returns
         self._decoder: msgspec.json.Decoder[Any] | None = None

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ..errors import AluraError, ClosedError, CredentialsNeededError, UsageError
 from .deadline import Deadline, Deadlines
-from .outcome import Attempt, Reply, conclude, lost
+from .outcome import Attempt, Reply, conclude, is_for_want_of_a_token, lost
 from .request import Access, Request
 from .token import NEEDS_CREDENTIALS, TokenLock
 
@@ -79,31 +79,45 @@ class Road:
             CredentialsNeededError, SignInError: there is no token for it.
         """
         self._open()
-        access = request.route.access
+        route = request.route
+        access = route.access
         attempt = Attempt()
+        deadline = self.within(timeout)
         try:
-            with self.within(timeout):
+            with deadline:
                 token = None if access is Access.PUBLIC else await self.tokens.get(access)
                 reply = await self._exchange.send(request, token, attempt)
                 if reply.status != 401 or access is Access.PUBLIC:
                     if token is not None and not token.proven:
                         self.tokens.prove(token)
                     return reply
-                # A complete 401 means that the server did not act, so calling again is safe for every call. Once: a
-                # server that refuses a token which it has just given is not asked a third time.
+                # A 401 for want of a token means that the server did not act, so calling again is safe for every call.
+                # One that tells of something else, such as a failure of the server's own upstream, means no such thing.
+                if not is_for_want_of_a_token(reply):
+                    return reply
                 attempt = Attempt()
-                renewed = await self.tokens.renew(token)
+                renewed = await self.tokens.renew(token, route)
                 if renewed is None:
                     return reply
                 reply = await self._exchange.send(request, renewed, attempt)
+                # Once: a server that refuses a token which it has just given is not asked a third time.
                 if reply.status == 401:
-                    self.tokens.refuse(renewed)
+                    self.tokens.refuse(renewed, route)
                 else:
                     self.tokens.prove(renewed)
                 return reply
         except AluraError:
             raise
+        except asyncio.CancelledError as error:
+            if deadline.was_cancelled:
+                raise
+            # Nobody cancelled this call: what it waited for was taken away, by `close()` or inside a wallet.
+            if self.closed and not attempt.sent:
+                raise ClosedError("this client was closed while the call was being made; it was not sent") from error
+            raise lost(request, error, sent=attempt.sent) from error
         except Exception as error:
+            if self.closed and not attempt.sent:
+                raise ClosedError("this client was closed while the call was being made; it was not sent") from error
             # Whatever aiohttp, the sockets or the time limit report becomes one of the few things a user can act on.
             raise lost(request, error, sent=attempt.sent) from error
 
@@ -136,10 +150,10 @@ class Road:
 
     def _open(self) -> None:
         """Make the road ready in the loop of the first call. Does nothing afterwards."""
+        self.require_open()
         loop = asyncio.get_running_loop()
         if loop is self._loop:
             return
-        self.require_open()
         if self._loop is not None:
             raise UsageError(
                 "this client was first used on another event loop, and its connections belong to that one: make a "
@@ -157,10 +171,14 @@ class Road:
         self.closed = True
         if self._loop is None:
             return
-        await self.tokens.close()
-        await self._exchange.close()
-        self._deadlines.close()
-        self._loop = None
+        try:
+            await self.tokens.close()
+        finally:
+            try:
+                await self._exchange.close()
+            finally:
+                self._deadlines.close()
+                self._loop = None
 
     def restart(self) -> None:
         """Begin anew in a child process: nothing of the parent's connections and tasks, but its token."""

@@ -149,7 +149,7 @@ class Endpoint(_Method[P, T]):
     @overload
     def __get__(self, group: None, owner: type) -> Endpoint[P, T]: ...
     @overload
-    def __get__(self, group: Group[Async], owner: type) -> Callable[P, Coroutine[Any, Any, T]]: ...
+    def __get__(self, group: Group[Async], owner: type) -> Callable[P, Coroutine[object, None, T]]: ...
     @overload
     def __get__(self, group: Group[Sync], owner: type) -> Callable[P, T]: ...
     def __get__(self, group: Group[Any] | None, owner: type) -> Any:
@@ -186,6 +186,7 @@ def endpoint(
     access: Access = Access.OPTIONAL,
     lane: Lane = Lane.ACCOUNT,
     creates: bool = False,
+    own_connection: bool = False,
 ) -> Callable[[Callable[Concatenate[Any, P], Parts[T]]], Endpoint[P, T]]:
     """Define an endpoint by what it is, above the function that says what a call's arguments add to it.
 
@@ -196,6 +197,7 @@ def endpoint(
         access: whether the call carries a token.
         lane: whose call goes first.
         creates: whether it opens a position, and so must not go out late.
+        own_connection: whether it has a connection of its own; `ONCE` calls always have.
     """
 
     def define(function: Callable[Concatenate[Any, P], Parts[T]]) -> Endpoint[P, T]:
@@ -206,7 +208,14 @@ def endpoint(
             return returned
 
         route: Route[T] = Route(
-            method, template, cast("type[T]", returns), effect=effect, access=access, lane=lane, creates=creates
+            method,
+            template,
+            cast("type[T]", returns),
+            effect=effect,
+            access=access,
+            lane=lane,
+            creates=creates,
+            own_connection=own_connection,
         )
         return Endpoint(route, function)
 
@@ -222,7 +231,7 @@ class operation(_Method[P, T]):  # noqa: N801 - it is used as a decorator
     @overload
     def __get__(self, group: None, owner: type) -> operation[P, T]: ...
     @overload
-    def __get__(self, group: Group[Async], owner: type) -> Callable[P, Coroutine[Any, Any, T]]: ...
+    def __get__(self, group: Group[Async], owner: type) -> Callable[P, Coroutine[object, None, T]]: ...
     @overload
     def __get__(self, group: Group[Sync], owner: type) -> Callable[P, T]: ...
     def __get__(self, group: Group[Any] | None, owner: type) -> Any:

@@ -10,13 +10,14 @@ import base64
 import random
 import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from math import inf
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ..errors import AluraError, ConfigurationError, CredentialsNeededError, SignInError
+from ..errors import ChallengeRefusedError, ConfigurationError, CredentialsNeededError, SignInError
 from ..secret import Secret
-from .request import Access
+from .request import Access, Route
 
 if TYPE_CHECKING:
     from ..groups.auth import SignIn
@@ -26,6 +27,10 @@ _RENEW_BEFORE_S = 300.0
 _RENEW_JITTER_S = 60.0
 # After a failed sign-in, callers get its failure for this long instead of starting another.
 _COOL_DOWN_S = 5.0
+# How long closing waits for a sign-in to stop.
+_STOP_S = 2.0
+# Longer than any token lives.
+_LONGEST_S = 10 * 365 * 86400.0
 # A server that refuses the tokens it has just given is not asked for more of them for this long.
 _BREAKER_REFUSALS = 2
 _BREAKER_S = 60.0
@@ -43,10 +48,12 @@ class Token:
     clock jumps when somebody sets it.
     """
 
-    __slots__ = ("_expires", "_expires_wall", "_renews", "_renews_wall", "header", "proven", "secret")
+    __slots__ = ("_expires", "_expires_wall", "_renews", "_renews_wall", "doubted", "header", "proven", "secret")
 
     def __init__(self, secret: Secret, lifetime: float | None) -> None:
-        text = secret.reveal()
+        text: object = secret.reveal()
+        if not isinstance(text, str):
+            raise ConfigurationError("the token cannot be sent: give it as text")
         if not text or any(not 33 <= ord(character) <= 126 for character in text):
             raise ConfigurationError(
                 "the token cannot be sent: it is empty, or has other than visible ASCII characters"
@@ -55,7 +62,9 @@ class Token:
         self.header = f"Bearer {text}"
         # Whether the server has taken it once.
         self.proven = False
-        lifetime = float("inf") if lifetime is None else lifetime
+        # Whether the server has refused it before it ever took it.
+        self.doubted = False
+        lifetime = inf if lifetime is None else lifetime
         jitter = random.uniform(0, _RENEW_JITTER_S)  # noqa: S311 - it spreads load and hides nothing
         margin = min(_RENEW_BEFORE_S - jitter, lifetime / 4)
         self._expires = time.monotonic() + lifetime
@@ -84,8 +93,10 @@ class _Failure(msgspec.Struct):
     until: float
 
     def again(self) -> SignInError:
-        # One exception raised to many would gather all their tracebacks.
-        repeated = type(self.error)(*self.error.args)
+        # One exception raised to many would gather all their tracebacks. Classes of the user's own may want other
+        # arguments.
+        kind = ChallengeRefusedError if isinstance(self.error, ChallengeRefusedError) else SignInError
+        repeated = kind(*self.error.args)
         repeated.__cause__ = self.error.__cause__
         return repeated
 
@@ -104,6 +115,8 @@ class TokenLock:
         self._task: asyncio.Task[Token | _Failure] | None = None
         self._failure: _Failure | None = None
         self._refusals = 0
+        self._refusing: dict[Route[Any], float] = {}
+        self._epoch = 0
         if token is not None:
             secret = token if isinstance(token, Secret) else Secret(token)
             self._token = Token(secret, _lifetime_of(secret))
@@ -140,31 +153,42 @@ class TokenLock:
             raise CredentialsNeededError(NEEDS_CREDENTIALS)
         return await self._join()
 
-    async def renew(self, refused: Token | None) -> Token | None:
-        """The token to repeat a call with after a 401; None where there is no wallet.
+    async def renew(self, refused: Token | None, route: Route[Any]) -> Token | None:
+        """The token to repeat a call with after a 401; None where there is no wallet, or a new token would not help.
+
+        The refused token stays the current one until there is a new one: one endpoint's refusal is no reason to keep
+        all others waiting, least of all those that close positions.
 
         Args:
             refused: the token that the call had. Only if it is still the current one is there a new sign-in.
+            route: what was called.
 
         Raises:
             SignInError: the sign-in failed, or the server keeps refusing the tokens that it gives.
         """
         if self._sign_in is None:
             return None
-        self.refuse(refused)
+        if time.monotonic() < self._refusing.get(route, 0.0):
+            return None
+        self._doubt(refused)
         current = self._token
         if current is not None and current is not refused and not current.is_expired:
             return current
         return await self._join()
 
-    def refuse(self, token: Token | None) -> None:
-        """Note that the server did not take a token."""
-        if token is None or token is not self._token:
-            return
-        if self._sign_in is None:
-            return  # it is all there is; the server may take it for another call
-        self._token = None
-        self._refusals = 0 if token.proven else self._refusals + 1
+    def refuse(self, token: Token, route: Route[Any]) -> None:
+        """Note that an endpoint did not take a token that was just given.
+
+        It may be the token or the endpoint. So the token stays, for others may take it; and for this endpoint there is
+        no further sign-in for a while.
+        """
+        self._doubt(token)
+        self._refusing[route] = time.monotonic() + _BREAKER_S
+
+    def _doubt(self, token: Token | None) -> None:
+        if token is not None and not token.proven and not token.doubted:
+            token.doubted = True
+            self._refusals += 1
 
     def prove(self, token: Token) -> None:
         """Note that the server took a token."""
@@ -185,8 +209,9 @@ class TokenLock:
         await self._join()
 
     def forget(self) -> None:
-        """Drop the token."""
+        """Drop the token, and that of a sign-in under way."""
         self._token = None
+        self._epoch += 1
 
     def anew(self) -> TokenLock:
         """The same lock and token without a sign-in under way: after a fork, its task belongs to the parent."""
@@ -199,7 +224,8 @@ class TokenLock:
         task = self._task
         if task is not None and not task.done():
             task.cancel()
-            await asyncio.wait([task])
+            # A wallet may not listen; nothing is lost by leaving it behind.
+            await asyncio.wait([task], timeout=_STOP_S)
 
     def _is_cooling(self) -> bool:
         return self._failure is not None and time.monotonic() < self._failure.until
@@ -219,7 +245,16 @@ class TokenLock:
                     time.monotonic() + _BREAKER_S,
                 )
                 raise self._failure.again()
-        result = await asyncio.shield(self._start())
+        caller = asyncio.current_task()
+        assert caller is not None
+        before = caller.cancelling()
+        task = self._start()
+        try:
+            result = await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if caller.cancelling() > before or not task.cancelled():
+                raise
+            raise SignInError("the sign-in was stopped before it ended, so the call was not made") from None
         if isinstance(result, _Failure):
             raise result.again()
         return result
@@ -237,18 +272,22 @@ class TokenLock:
     async def _run(self) -> Token | _Failure:
         """Sign in. Failures are a result, so that none is lost or reported as unhandled if nobody waits any more."""
         assert self._sign_in is not None
+        epoch = self._epoch
         try:
             answer = await self._sign_in()
-            token = Token(answer.access_token, answer.expires_in)
-        except (AluraError, TimeoutError) as error:
+            seconds = answer.expires_in
+            # A lifetime that makes no sense says nothing: the server will answer 401 when it is over.
+            token = Token(answer.access_token, seconds if seconds and 0 < seconds < _LONGEST_S else None)
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait are told
             self._failure = _Failure(_as_sign_in_error(error), time.monotonic() + _COOL_DOWN_S)
             return self._failure
-        self._token = token
+        if epoch == self._epoch:
+            self._token = token
         self._failure = None
         return token
 
 
-def _as_sign_in_error(error: AluraError | TimeoutError) -> SignInError:
+def _as_sign_in_error(error: Exception) -> SignInError:
     if isinstance(error, SignInError):
         return error
     wrapped = SignInError(f"the sign-in failed, so the call was not made: {error}")
@@ -266,5 +305,5 @@ def _lifetime_of(token: Secret) -> float | None:
     try:
         claims = msgspec.json.decode(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
         return float(claims["exp"]) - time.time()
-    except (ValueError, TypeError, KeyError, msgspec.DecodeError):
+    except (ValueError, TypeError, KeyError, OverflowError, msgspec.DecodeError):
         return None

@@ -64,7 +64,15 @@ class TradingKey(Model, frozen=True, kw_only=True):
 class Auth(Group[Mode]):
     """Signing in. The client does it by itself when a call needs a token; these are for those who want to see it."""
 
-    @endpoint("POST", "/auth/evm/challenge", effect=Effect.REPEATABLE, access=Access.PUBLIC, lane=Lane.ACCOUNT)
+    @endpoint(
+        "POST",
+        "/auth/evm/challenge",
+        effect=Effect.REPEATABLE,
+        access=Access.PUBLIC,
+        lane=Lane.ACCOUNT,
+        # A hundred hanging reads must not keep a close from signing in.
+        own_connection=True,
+    )
     def challenge(self, address: str) -> Parts[Challenge]:
         """Ask for a text to sign.
 

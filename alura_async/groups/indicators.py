@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -270,10 +271,12 @@ class Indicators(Group[Mode]):
         async def read() -> list[Candle]:
             return await self.candles(symbol, interval, limit=limit, params=params)
 
-        async for seen in poll(read, self._client.poll_interval if every is None else every):
-            candles = sorted(seen.value, key=lambda candle: candle.open_time_ms)
-            changed = [seen.replace(candle) for candle in candles if known.get(candle.open_time_ms) != candle]
-            # What left the page cannot come back, so memory does not grow with time.
-            known = {candle.open_time_ms: candle for candle in candles}
-            if changed:
-                yield changed
+        every = self._client.poll_interval if every is None else every
+        async with aclosing(poll(read, every)) as reads:
+            async for seen in reads:
+                candles = sorted(seen.value, key=lambda candle: candle.open_time_ms)
+                changed = [seen.replace(candle) for candle in candles if known.get(candle.open_time_ms) != candle]
+                # What left the page cannot come back, so memory does not grow with time.
+                known = {candle.open_time_ms: candle for candle in candles}
+                if changed:
+                    yield changed

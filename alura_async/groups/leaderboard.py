@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 from decimal import Decimal
 from typing import TYPE_CHECKING
-
-import msgspec
 
 from ..core.model import MoneyModel, Time
 from ..core.request import Lane, Parts
@@ -141,8 +140,9 @@ class Leaderboard(Group[Mode]):
         async def read(number: int) -> Page[Ranking]:
             return await self.rankings(page=number, limit=limit, params=params)
 
-        async for batch in pages(read, lambda place: place.user_id or place.address or msgspec.json.encode(place)):
-            yield batch
+        async with aclosing(pages(read, lambda place: place.user_id or place.address)) as batches:
+            async for batch in batches:
+                yield batch
 
     @endpoint("GET", "/api/leaderboard/user/:userId", lane=Lane.MARKET)
     def user(self, user_id: str, *, params: Params | None = None) -> Parts[Ranking]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from hashlib import sha256
 from typing import Generic, TypeVar
+
+import msgspec
 
 from ..core.model import Model
 
@@ -29,7 +32,7 @@ class Page(Model, Generic[T], frozen=True, kw_only=True):
 
 
 async def pages(
-    read: Callable[[int], Awaitable[Page[T]]], identity: Callable[[T], object]
+    read: Callable[[int], Awaitable[Page[T]]], identity: Callable[[T], str | None]
 ) -> AsyncGenerator[Sequence[T], None]:
     """Read page after page until there is nothing new.
 
@@ -39,21 +42,28 @@ async def pages(
 
     Args:
         read: reads a page by its number, from 1.
-        identity: what tells one item from another.
+        identity: the item's id, or None where it has none; then only a page that was read before is nothing new.
     """
-    seen: set[object] = set()
+    seen: set[str] = set()
+    seen_pages: set[bytes] = set()
+    taken = 0
     number = 1
     while True:
         page = await read(number)
         fresh: list[T] = []
         for item in page.data:
             mark = identity(item)
-            if mark not in seen:
+            if mark is None:
+                fresh.append(item)
+            elif mark not in seen:
                 seen.add(mark)
                 fresh.append(item)
-        if not fresh:
+        content = sha256(msgspec.json.encode(page.data, enc_hook=str)).digest()
+        if not fresh or content in seen_pages:
             return
+        seen_pages.add(content)
         yield fresh
-        if page.total is not None and len(seen) >= page.total:
+        taken += len(fresh)
+        if page.total is not None and taken >= page.total:
             return
         number += 1

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import time
 from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -427,8 +429,9 @@ class TradingSessions(Group[Mode]):
         async def read(number: int) -> Page[LogEntry]:
             return await self.trade_logs(trade_id, page=number, limit=limit, params=params)
 
-        async for batch in pages(read, lambda entry: entry.id or msgspec.json.encode(entry)):
-            yield batch
+        async with aclosing(pages(read, lambda entry: entry.id)) as batches:
+            async for batch in batches:
+                yield batch
 
     @endpoint("POST", "/trading-sessions/positions/:positionId/close", access=Access.BEARER, lane=Lane.TRADING)
     def close_position(self, position_id: str, *, extra: Extra | None = None) -> Parts[Closing]:
@@ -487,44 +490,49 @@ class TradingSessions(Group[Mode]):
 
     @stream
     async def watch(
-        self: TradingSessions[Async], session_id: str, *, interval: float | None = None
+        self: TradingSessions[Async], session_id: str, *, interval: float | None = None, patience: float = 5.0
     ) -> AsyncIterator[Sequence[Observed[TradingSession]]]:
         """Follow a session: yields it when first read and whenever it has changed, and ends when it is closed.
 
         The API has no call that reads one session, so this reads `active()`. A session counts as closed when it reads
-        as closed, or when it is missing from three reads in a row; it is then yielded once more as it was last read,
-        with the status set to `closed` [inferred]. For a session that was never listed, `logs()` tells a closed one
-        from one that does not exist.
+        as closed, or when it is missing from three reads in a row and for `patience` seconds; it is then yielded once
+        more as it was last read, with the status set to `closed` [inferred]. For a session that was never listed,
+        `logs()` tells a closed one from one that does not exist.
 
         The last item is the closed session, so look at `update.value.is_closed` before you act on its figures.
 
         Args:
             session_id: the session's id.
             interval: seconds between two reads, by default the client's `poll_interval`.
+            patience: seconds that a session must be missing at least: the server may list what it accepted late.
 
         Raises:
             NotFoundError: there is no such session.
         """
         last: TradingSession | None = None
         absences = 0
-        async for seen in poll(self.active, self._client.poll_interval if interval is None else interval):
-            found = next((session for session in seen.value if session.id == session_id), None)
-            if found is None:
-                absences += 1
-                if absences < _ABSENCES:
-                    continue
-                if last is None:
-                    await self._require_known(session_id)
-                    found = TradingSession(id=session_id, status=SessionStatus.CLOSED)
+        missing_since = time.monotonic()
+        interval = self._client.poll_interval if interval is None else interval
+        async with aclosing(poll(self.active, interval)) as reads:
+            async for seen in reads:
+                found = next((session for session in seen.value if session.id == session_id), None)
+                if found is None:
+                    absences += 1
+                    if absences < _ABSENCES or time.monotonic() < missing_since + patience:
+                        continue
+                    if last is None:
+                        await self._require_known(session_id)
+                        found = TradingSession(id=session_id, status=SessionStatus.CLOSED)
+                    else:
+                        found = msgspec.structs.replace(last, status=SessionStatus.CLOSED)
                 else:
-                    found = msgspec.structs.replace(last, status=SessionStatus.CLOSED)
-            else:
-                absences = 0
-            if found != last:
-                yield [seen.replace(found)]
-                last = found
-            if found.is_closed:
-                return
+                    absences = 0
+                    missing_since = time.monotonic()
+                if found != last:
+                    yield [seen.replace(found)]
+                    last = found
+                if found.is_closed:
+                    return
 
     @operation
     async def wait_until_closed(
@@ -533,6 +541,7 @@ class TradingSessions(Group[Mode]):
         *,
         timeout: float | None = None,
         interval: float | None = None,
+        patience: float = 5.0,
     ) -> TradingSession:
         """Wait until a session is closed and return it as it was last read; see `watch` for what counts as closed.
 
@@ -543,12 +552,13 @@ class TradingSessions(Group[Mode]):
             session_id: the session's id.
             timeout: seconds to wait at most; by default as long as it takes, for sessions last hours to months.
             interval: seconds between two reads, by default the client's `poll_interval`.
+            patience: seconds that a session must be missing at least to count as closed.
 
         Raises:
             WaitTimeoutError: the session is not closed after `timeout` seconds.
             NotFoundError: there is no such session.
         """
-        updates = self.watch(session_id, interval=interval)
+        updates = self.watch(session_id, interval=interval, patience=patience)
         session: TradingSession | None = None
         limit = asyncio.timeout(timeout)
         try:
