@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import warnings
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import AsyncExitStack
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -191,8 +192,10 @@ class _Sessions:
 
     async def close(self) -> None:
         self.closed = True
-        for session in self._owned:
-            await session.close()
+        # All of them, also where closing one is interrupted.
+        async with AsyncExitStack() as each:
+            for session in self._owned:
+                each.push_async_callback(session.close)
 
 
 async def _headers_sent(session: aiohttp.ClientSession, context: SimpleNamespace, params: object) -> None:

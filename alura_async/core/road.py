@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import AluraError, ClosedError, CredentialsNeededError, UsageError
 from .deadline import Deadline, Deadlines
 from .outcome import Attempt, Reply, conclude, is_for_want_of_a_token, lost
-from .request import Access, Request
+from .request import Access, Effect, Request
 from .token import NEEDS_CREDENTIALS, TokenLock
 
 if TYPE_CHECKING:
@@ -112,14 +112,15 @@ class Road:
             if deadline.was_cancelled:
                 raise
             # Nobody cancelled this call: what it waited for was taken away, by `close()` or inside a wallet.
-            if self.closed and not attempt.sent:
-                raise ClosedError("this client was closed while the call was being made; it was not sent") from error
-            raise lost(request, error, sent=attempt.sent) from error
+            raise self._lost(request, error, attempt) from error
         except Exception as error:
-            if self.closed and not attempt.sent:
-                raise ClosedError("this client was closed while the call was being made; it was not sent") from error
             # Whatever aiohttp, the sockets or the time limit report becomes one of the few things a user can act on.
-            raise lost(request, error, sent=attempt.sent) from error
+            raise self._lost(request, error, attempt) from error
+
+    def _lost(self, request: Request[Any], error: BaseException, attempt: Attempt) -> AluraError:
+        if self.closed and not (attempt.sent and request.route.effect is Effect.ONCE):
+            return ClosedError(f"this client was closed while {request.method} {request.path} was being made")
+        return lost(request, error, sent=attempt.sent)
 
     def within(self, seconds: float) -> Deadline:
         """A time limit on this road's loop, for a `with` block."""
