@@ -24,6 +24,7 @@ from .groups.referrals import Referrals
 from .groups.trading_sessions import TradingSessions
 from .groups.usdc_verification import UsdcVerification
 from .groups.user import User
+from .secret import Secret
 from .signin import sign_in
 from .wallet import Keystore, as_wallet, sealed
 
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     import aiohttp
 
     from .core.challenge import ChallengeCheck
-    from .secret import Secret
     from .wallet import WalletLike
 
 T = TypeVar("T")
@@ -103,7 +103,8 @@ class AsyncAlura:
         max_body_bytes: int = 64 * 1024 * 1024,
     ) -> None:
         # First of all: a traceback that shows local variables must find nothing here.
-        wallet, token = sealed(wallet), sealed(token)
+        wallet = sealed(wallet)
+        token = Secret(token) if isinstance(token, str) else token
         connection = Connection(
             origin=origin(base_url, allow_http),
             proxy=proxy,

@@ -8,6 +8,7 @@ import contextlib
 import json
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,7 @@ from alura_async import (
     AsyncAlura,
     Challenge,
     ChallengeRefusedError,
+    ConfigurationError,
     CredentialsNeededError,
     DuplicateAssetError,
     NotSentError,
@@ -425,6 +427,13 @@ async def test_a_token_that_cannot_be_a_header_is_not_used(server: Server, raw: 
     with pytest.raises(SignInError, match="cannot be sent"):
         await alura.user.profile()
     assert "GET /user/profile" not in raw.paths()
+
+
+@pytest.mark.parametrize("token", ["", "two words", "line\nbreak", "tökèn", b"bytes", 5])
+def test_a_given_token_that_cannot_be_a_header_is_refused_at_once_and_not_shown(token: Any) -> None:
+    with pytest.raises(ConfigurationError, match="cannot be sent") as caught:
+        AsyncAlura(token=token)
+    assert not str(token) or str(token) not in str(caught.value)
 
 
 async def test_the_text_to_sign_is_checked_before_anything_is_signed(raw: RawServer, server: Server) -> None:

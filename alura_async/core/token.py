@@ -51,9 +51,7 @@ class Token:
     __slots__ = ("_expires", "_expires_wall", "_renews", "_renews_wall", "doubted", "header", "proven", "secret")
 
     def __init__(self, secret: Secret, lifetime: float | None) -> None:
-        text: object = secret.reveal()
-        if not isinstance(text, str):
-            raise ConfigurationError("the token cannot be sent: give it as text")
+        text = secret.reveal()
         if not text or any(not 33 <= ord(character) <= 126 for character in text):
             raise ConfigurationError(
                 "the token cannot be sent: it is empty, or has other than visible ASCII characters"
@@ -119,6 +117,8 @@ class TokenLock:
         self._epoch = 0
         if token is not None:
             secret = token if isinstance(token, Secret) else Secret(token)
+            if not isinstance(secret.reveal(), str):
+                raise ConfigurationError("the token cannot be sent: give it as text")
             self._token = Token(secret, _lifetime_of(secret))
 
     @property

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
@@ -17,6 +16,7 @@ from typing import Self, TypedDict, Unpack
 
 from aiohttp import web
 
+from ..core.settings import is_loopback
 from ..errors import ConfigurationError, UsageError
 from . import signin, trading
 from .clock import Clock
@@ -89,7 +89,7 @@ class Sandbox:
         allow_remote: bool = False,
         on_request: Callable[[ReceivedRequest], object] | None = None,
     ) -> None:
-        if not allow_remote and not _is_loopback(host):
+        if not allow_remote and not is_loopback(host):
             raise ConfigurationError(
                 f"host={host!r} is not loopback: anybody who reaches it could use this sandbox; "
                 "say allow_remote=True if that is meant"
@@ -245,12 +245,3 @@ class Sandbox:
     def __repr__(self) -> str:
         where = "stopped" if self._runner is None else self.url
         return f"<Sandbox seed={self._world.seed} {where}>"
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -1,0 +1,103 @@
+"""What a server says in words and in headers, whatever form it has."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import msgspec
+
+from .decode import parse
+from .text import shown
+
+_MESSAGE_FIELDS = ("message", "messages", "error", "errors", "detail", "details", "description", "title", "reason")
+_TAG = re.compile(r"<(?:script|style)\b[^<]*+(?:</(?:script|style)>)?|<[^<>]*+>", re.IGNORECASE)
+_SECONDS = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?", re.ASCII)
+_MAX_MESSAGES = 20
+_MAX_MESSAGE = 500
+
+
+def messages_of(body: bytes) -> tuple[str, ...]:
+    """The server's messages, whatever form they have: text, a list, nested objects, plain text, HTML, or nothing.
+
+    NestJS answers `{"statusCode": 400, "message": "…" | ["…", "…"], "error": "Bad Request"}` [conv].
+    """
+    try:
+        value = parse(body)
+    except msgspec.DecodeError:
+        text = _TAG.sub(" ", body[:20_000].decode("utf-8", "replace"))
+        return clean([" ".join(text.split())])
+    return clean(_texts(value, depth=0))
+
+
+def _texts(value: Any, depth: int) -> Iterable[str]:
+    if isinstance(value, str):
+        yield value
+    elif depth > 6:
+        return
+    elif isinstance(value, list):
+        for item in value[:_MAX_MESSAGES]:
+            yield from _texts(item, depth + 1)
+    elif isinstance(value, dict):
+        for name in _MESSAGE_FIELDS:
+            if name in value:
+                found = [text for text in _texts(value[name], depth + 1) if text.strip()]
+                if found:
+                    yield from found
+                    return
+        # class-validator's own form: {"property": "budget", "constraints": {"min": "budget must not be …"}}
+        for item in list(value.values())[:_MAX_MESSAGES]:
+            if isinstance(item, dict | list):
+                yield from _texts(item, depth + 1)
+            elif isinstance(item, str) and depth > 1:
+                yield item
+
+
+def clean(texts: Iterable[Any]) -> tuple[str, ...]:
+    """Texts as an error may show them; each once, and not too many. What is no text is left out."""
+    cleaned: list[str] = []
+    for raw in texts:
+        text = shown(raw, _MAX_MESSAGE) if isinstance(raw, str) else ""
+        if text and text not in cleaned:
+            cleaned.append(text)
+        if len(cleaned) == _MAX_MESSAGES:
+            break
+    return tuple(cleaned)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait, of `Retry-After` or the longest of its suffixed forms; None where nothing sensible is said.
+
+    NestJS's throttler names its header after the throttler that refused: `Retry-After-short` [conv].
+    """
+    waits: list[float] = []
+    for name, value in headers.items():
+        if name.lower().startswith("retry-after"):
+            seconds = _seconds(value, headers.get("Date"))
+            if seconds is not None:
+                waits.append(seconds)
+    return max(waits, default=None)
+
+
+def _seconds(value: str, date: str | None) -> float | None:
+    if _SECONDS.fullmatch(value.strip()):
+        seconds = float(value)
+    else:
+        at = _date(value)
+        if at is None:
+            return None
+        # Against the server's own clock, where it tells: ours may be wrong.
+        now = (_date(date) if date else None) or datetime.now(UTC)
+        seconds = max(0.0, (at - now).total_seconds())
+    return seconds if 0 <= seconds <= 86_400 else None
+
+
+def _date(value: str) -> datetime | None:
+    try:
+        date = parsedate_to_datetime(value)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return date if date.tzinfo is not None else None
