@@ -19,6 +19,7 @@ from anyio.from_thread import start_blocking_portal
 from alura_async import (
     Access,
     Alura,
+    AluraError,
     AsyncAlura,
     Challenge,
     ClosedError,
@@ -395,3 +396,72 @@ def test_threads_share_a_stream_and_any_of_them_may_close_it(raw: RawServer, alu
         seen = [int(update.value.realized_pnl or 0) for taker in takers for update in taker.result()]
     assert sorted(seen) == list(range(30))
     assert list(updates) == []
+
+
+_INTERRUPTED_BETWEEN_TWO_AWAITS = """
+import asyncio, os, signal, sys
+from alura_async import AluraError, AsyncAlura
+
+async def main():
+    async with AsyncAlura(base_url=sys.argv[1], token="t0ken") as alura:
+        await alura.health.basic()
+        os.kill(os.getpid(), signal.SIGINT)  # asyncio cancels the main task: that is noted before the next call begins
+        for _ in range(1000):
+            pass
+        try:
+            await alura.trading_sessions.create(budget=100, profit_target=40, asset="BTC")
+        except AluraError as error:
+            print("swallowed", error)
+
+try:
+    asyncio.run(main())
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for one process there")
+def test_ctrl_c_between_two_awaited_calls_ends_the_program_and_sends_nothing(raw: RawServer) -> None:
+    process = run_script(_INTERRUPTED_BETWEEN_TWO_AWAITS, raw.url)
+    output, errors = process.communicate(timeout=20)
+    assert (process.returncode, output, errors) == (0, "interrupted\n", "")
+    assert raw.paths() == ["GET /health"]
+
+
+def test_a_thread_that_could_not_start_is_tried_again(raw: RawServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    alura = Alura(base_url=raw.url)
+    with monkeypatch.context() as broken:
+        broken.setattr(threading.Thread, "start", _cannot_start)
+        with pytest.raises(RuntimeError, match="new thread"):
+            alura.health.basic()
+    assert alura.health.basic().status == "ok"
+    alura.close()
+
+
+def _cannot_start(thread: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
+
+
+def test_a_wallet_that_waits_for_a_button_does_not_hold_up_close(raw: RawServer) -> None:
+    pressed = threading.Event()
+
+    class Hardware:
+        address = "0x" + "a1" * 20
+
+        async def sign_message(self, text: str, /) -> str:
+            await asyncio.to_thread(pressed.wait)
+            return "0x" + "5e" * 65
+
+    raw.routes["/auth/evm/challenge"] = [
+        reply('{"address":"0x%s","nonce":"nonce-1","message":"Sign in with nonce-1"}' % ("a1" * 20))
+    ]
+    alura = Alura(Hardware(), base_url=raw.url)
+    with ThreadPoolExecutor(1) as threads:
+        call = threads.submit(alura.user.profile)
+        wait_until(lambda: "POST /auth/evm/challenge" in raw.paths())
+        started = time.monotonic()
+        alura.close()
+        assert time.monotonic() - started < 15
+        with pytest.raises(AluraError):
+            call.result(10)
+        pressed.set()

@@ -49,11 +49,14 @@ class Stream(Generic[T]):
         self._ended = False
         self._taking = threading.Lock()
         self._fetching: asyncio.Task[Any] | None = None
+        self._generation = thread.generation
 
     def __iter__(self) -> Iterator[T]:
         return self
 
     def __next__(self) -> T:
+        if self._is_the_parents:
+            raise StopIteration
         with self._taking:
             while not self._ready:
                 if self._ended:
@@ -63,10 +66,17 @@ class Stream(Generic[T]):
 
     def close(self) -> None:
         """Stop. Items that were read and not taken yet are dropped."""
+        if self._is_the_parents:
+            return
         was_ended, self._ended = self._ended, True
         self._ready.clear()
         if not was_ended and not self._loop_thread.closed:
             self._loop_thread.run(self._stop)
+
+    @property
+    def _is_the_parents(self) -> bool:
+        """Whether it was made before a fork: its loop and its locks are not in this process."""
+        return self._generation != self._loop_thread.generation
 
     def _fetch(self) -> Sequence[T]:
         try:
@@ -149,6 +159,7 @@ class LoopThread:
         self._running: _Running | None = None
         self._forgotten: weakref.finalize[..., Any] | None = None
         self.closed = False
+        self.generation = 0
         _loop_threads.add(self)
 
     def run(self, function: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -189,12 +200,16 @@ class LoopThread:
             return
         # Not in another thread: at the end of a process there can be no new one.
         _end_soon(self._core, starting)
-        with contextlib.suppress(TimeoutError):  # it has not even started; it ends as soon as it has
-            starting.result(wait_s).thread.join(wait_s)
+        with contextlib.suppress(Exception):  # it never started, or ends as soon as it has
+            running = starting.result(wait_s)
+            running.is_ended.wait(wait_s)
+            # A wallet may keep a thread or a task of its own busy, a button to be pressed for one. That is left behind.
+            running.thread.join(_CLEAN_UP_S)
 
     def begin_anew(self) -> None:
         """In a forked child: it has neither the thread nor what its loop was doing, and locks may be held by nobody."""
         self._lock = threading.RLock()
+        self.generation += 1
         if self._forgotten is not None:
             self._forgotten.detach()
         self._starting = self._running = None
@@ -205,13 +220,25 @@ class LoopThread:
             self.require_open()
             starting = self._starting
             if starting is None:
-                starting = self._starting = Future()
-                self._forgotten = weakref.finalize(self, _end_soon, self._core, starting)
-                self._forgotten.atexit = False  # see `_close_forgotten`
-                # A daemon, so that a forgotten client does not keep the process from ending.
-                threading.Thread(target=_serve, args=(starting,), name=_THREAD_NAME, daemon=True).start()
+                mine: Future[_Running] = Future()
+                # A daemon, so that a forgotten client does not keep the process from ending. Nothing is noted before
+                # it has started: a signal handler in between must not wait for what only this frame would start.
+                threading.Thread(target=_serve, args=(mine,), name=_THREAD_NAME, daemon=True).start()
+                if self._starting is not None or self.closed:  # by such a handler
+                    mine.add_done_callback(_stop)
+                    self.require_open()
+                starting = self._starting = self._starting or mine
+                if starting is mine:
+                    self._forgotten = weakref.finalize(self, _end_soon, self._core, starting)
+                    self._forgotten.atexit = False  # see `_close_forgotten`
         # Not under the lock: a signal handler that uses or closes the client would wait for it for ever.
-        running = starting.result()
+        try:
+            running = starting.result()
+        except Exception:
+            with self._lock:
+                if self._starting is starting:
+                    self._starting = None  # the next call tries again
+            raise
         if starting is self._starting:
             self._running = running
         return running
@@ -240,6 +267,7 @@ class _Running(NamedTuple):
     thread: threading.Thread
     portal: BlockingPortal
     loop: asyncio.AbstractEventLoop
+    is_ended: threading.Event
 
 
 def _take_back(call: _Call, loop: asyncio.AbstractEventLoop) -> None:
@@ -268,10 +296,18 @@ def _end(core: AsyncAlura, started: Future[_Running]) -> None:
         try:
             await core.close()
         finally:
+            running.is_ended.set()
             await running.portal.stop(cancel_remaining=True)
 
     if not running.loop.is_closed():
         running.loop.call_soon_threadsafe(lambda: _keep(running.loop.create_task(end())))
+
+
+def _stop(started: Future[_Running]) -> None:
+    """Stop a loop that nobody needs."""
+    if not started.cancelled() and started.exception() is None:
+        running = started.result()
+        running.loop.call_soon_threadsafe(lambda: _keep(running.loop.create_task(running.portal.stop())))
 
 
 # asyncio itself holds tasks weakly.
@@ -293,7 +329,9 @@ def _serve(starting: Future[_Running]) -> None:
 
         async def serve() -> None:
             async with BlockingPortal() as portal:
-                starting.set_result(_Running(threading.current_thread(), portal, asyncio.get_running_loop()))
+                starting.set_result(
+                    _Running(threading.current_thread(), portal, asyncio.get_running_loop(), threading.Event())
+                )
                 await portal.sleep_until_stopped()
 
         anyio.run(serve)

@@ -257,7 +257,8 @@ def _require_success(reply: Reply[Any], value: Any) -> None:
 
 def _says_no(value: dict[str, Any], effect: Effect) -> bool:
     """Whether an object says that the call failed. What a read brings may be about the failure of something else."""
-    if any(name in value and value[name] in (False, "false", "False") for name in ("success", "ok")):
+    # Not a 0, which may be a count.
+    if any(value.get(name) is False or value.get(name) in ("false", "False") for name in ("success", "ok")):
         return True
     if effect is Effect.READ:
         return False

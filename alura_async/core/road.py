@@ -109,9 +109,10 @@ class Road:
         except AluraError:
             raise
         except asyncio.CancelledError as error:
-            if deadline.was_cancelled:
+            # Also a cancellation that was under way when the call began counts as one of this call: Ctrl-C, for one.
+            if deadline.was_cancelled or not self.closed:
                 raise
-            # Nobody cancelled this call: what it waited for was taken away, by `close()` or inside a wallet.
+            # Nobody cancelled this call: what it waited for was taken away by `close()`.
             raise self._lost(request, error, attempt) from error
         except Exception as error:
             # Whatever aiohttp, the sockets or the time limit report becomes one of the few things a user can act on.

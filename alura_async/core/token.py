@@ -113,7 +113,7 @@ class TokenLock:
         self._task: asyncio.Task[Token | _Failure] | None = None
         self._failure: _Failure | None = None
         self._refusals = 0
-        self._refusing: dict[Route[Any], float] = {}
+        self._refusing: dict[tuple[str, str], float] = {}
         self._epoch = 0
         if token is not None:
             secret = token if isinstance(token, Secret) else Secret(token)
@@ -168,7 +168,7 @@ class TokenLock:
         """
         if self._sign_in is None:
             return None
-        if time.monotonic() < self._refusing.get(route, 0.0):
+        if time.monotonic() < self._refusing.get((route.method, route.template), 0.0):
             return None
         self._doubt(refused)
         current = self._token
@@ -183,7 +183,7 @@ class TokenLock:
         no further sign-in for a while.
         """
         self._doubt(token)
-        self._refusing[route] = time.monotonic() + _BREAKER_S
+        self._refusing[route.method, route.template] = time.monotonic() + _BREAKER_S
 
     def _doubt(self, token: Token | None) -> None:
         if token is not None and not token.proven and not token.doubted:
@@ -278,7 +278,8 @@ class TokenLock:
             seconds = answer.expires_in
             # A lifetime that makes no sense says nothing: the server will answer 401 when it is over.
             token = Token(answer.access_token, seconds if seconds and 0 < seconds < _LONGEST_S else None)
-        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait are told
+        except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - whatever a wallet raises, those who
+            # wait are told, and the loop that serves others goes on.
             self._failure = _Failure(_as_sign_in_error(error), time.monotonic() + _COOL_DOWN_S)
             return self._failure
         if epoch == self._epoch:
@@ -287,7 +288,7 @@ class TokenLock:
         return token
 
 
-def _as_sign_in_error(error: Exception) -> SignInError:
+def _as_sign_in_error(error: BaseException) -> SignInError:
     if isinstance(error, SignInError):
         return error
     wrapped = SignInError(f"the sign-in failed, so the call was not made: {error}")

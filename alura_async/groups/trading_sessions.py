@@ -518,6 +518,8 @@ class TradingSessions(Group[Mode]):
                 found = next((session for session in seen.value if session.id == session_id), None)
                 if found is None:
                     absences += 1
+                    if absences == 1:
+                        missing_since = time.monotonic()
                     if absences < _ABSENCES or time.monotonic() < missing_since + patience:
                         continue
                     if last is None:
@@ -527,7 +529,6 @@ class TradingSessions(Group[Mode]):
                         found = msgspec.structs.replace(last, status=SessionStatus.CLOSED)
                 else:
                     absences = 0
-                    missing_since = time.monotonic()
                 if found != last:
                     yield [seen.replace(found)]
                     last = found
