@@ -54,8 +54,8 @@ class Sandbox:
             async with AsyncAlura(base_url=sandbox.url, wallet=sandbox.wallet()) as alura: ...
 
     It serves every endpoint of the API in the shape that this SDK's types have. Its market, its ids and its wallets
-    depend on the seed alone; with a `start` and `speed=0`, everything does. All methods and properties can be used
-    from any thread.
+    depend on the seed alone; with a `start`, `speed=0` and `limit=None`, every byte that it answers does. All methods
+    and properties can be used from any thread.
 
     Args:
         seed: what makes one sandbox different from another.
@@ -96,7 +96,7 @@ class Sandbox:
             )
         world = World(seed, Clock(start, speed), Decimal(funds))
         self._world = world
-        self._tokens = Tokens(world.by_id.get)
+        self._tokens = Tokens(world.by_id.get, seed)
         with localcontext(EXACT):
             leaderboard = Leaderboard(world)
         services = Services(world, Challenges(seed), self._tokens, leaderboard, lambda: document(ROUTES))

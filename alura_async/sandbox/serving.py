@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import localcontext
+from email.utils import format_datetime
 
 from aiohttp import web
 
@@ -95,6 +96,8 @@ class Server:
         if self._on_request is not None:
             self._tell(self._on_request, received)
         headers["Content-Type"] = media
+        # The server's time, by which clients judge which candles are over and how long to wait.
+        headers["Date"] = format_datetime(self.services.world.clock.now(), usegmt=True)
         return web.Response(status=status, body=content, headers=headers)
 
     def _tell(self, listener: Callable[[ReceivedRequest], object], received: ReceivedRequest) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
@@ -167,14 +166,18 @@ class Tokens:
 
     Args:
         find: gives the account of an id.
+        seed: what makes the tokens of one sandbox different from another's. They can be computed from it, as every
+            wallet here can: a token is worth as much as the sandbox is.
     """
 
-    def __init__(self, find: Callable[[str], Account | None]) -> None:
+    def __init__(self, find: Callable[[str], Account | None], seed: int) -> None:
         self.lifetime: float = DAY_S
         self._find = find
+        self._seed = seed
         self._issued = 0
+        self._revoked = 0
         self._known: dict[str, tuple[Account, float]] = {}
-        self._secret = secrets.token_bytes(32)
+        self._secret = self._next_secret()
 
     def issue(self, account: Account, now_ms: int) -> str:
         """A new token; no two are the same."""
@@ -192,7 +195,8 @@ class Tokens:
 
     def revoke_all(self) -> None:
         """Make every token issued so far invalid."""
-        self._secret = secrets.token_bytes(32)
+        self._revoked += 1
+        self._secret = self._next_secret()
         self._known.clear()
 
     def account(self, authorization: str | None, now_ms: int) -> Account | None:
@@ -204,6 +208,9 @@ class Tokens:
         if found is None or found[1] * 1000 <= now_ms:
             return None
         return found[0]
+
+    def _next_secret(self) -> bytes:
+        return chance.digest("tokens", self._seed, self._revoked)
 
     def _read(self, token: str) -> tuple[Account, float] | None:
         import jwt

@@ -160,8 +160,8 @@ async def test_the_lifetime_of_tokens_can_be_set_and_all_can_be_made_invalid(cal
     await caller.sign_in()
 
 
-async def test_a_token_of_another_sandbox_is_refused(caller: Caller, http: aiohttp.ClientSession) -> None:
-    async with Sandbox(seed=7) as other:
+async def test_a_token_of_a_sandbox_with_another_seed_is_refused(caller: Caller, http: aiohttp.ClientSession) -> None:
+    async with Sandbox(seed=8) as other:
         twin = await Caller(other, http, caller.key).sign_in()
         assert (await caller.call("GET", "/user/profile", Authorization=f"Bearer {twin.token}")).status == 401
 
