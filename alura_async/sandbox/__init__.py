@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from .app import Sandbox, Settings
 from .ledger import LedgerEntry, ReceivedRequest
+from .shapes import PERSONALITIES
 
-__all__ = ["LedgerEntry", "ReceivedRequest", "Sandbox", "Settings"]
+__all__ = ["PERSONALITIES", "LedgerEntry", "ReceivedRequest", "Sandbox", "Settings"]

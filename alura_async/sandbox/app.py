@@ -12,7 +12,7 @@ from decimal import Decimal, localcontext
 from functools import partial
 from threading import Thread
 from types import TracebackType
-from typing import Self, TypedDict, Unpack
+from typing import Any, Self, TypedDict, Unpack
 
 from aiohttp import web
 
@@ -27,6 +27,7 @@ from .ranking import Leaderboard
 from .routes import ROUTES, SERVED
 from .routing import Services
 from .serving import Server
+from .shapes import CANONICAL, answers_of
 from .signin import Challenges, Tokens
 from .state import World
 from .throttle import Throttle
@@ -45,6 +46,7 @@ class Settings(TypedDict, total=False):
     window: float
     allow_remote: bool
     on_request: Callable[[ReceivedRequest], object] | None
+    shapes: str
 
 
 class Sandbox:
@@ -53,9 +55,9 @@ class Sandbox:
         async with Sandbox(seed=7) as sandbox:
             async with AsyncAlura(base_url=sandbox.url, wallet=sandbox.wallet()) as alura: ...
 
-    It serves every endpoint of the API in the shape that this SDK's types have. Its market, its ids and its wallets
-    depend on the seed alone; with a `start`, `speed=0` and `limit=None`, every byte that it answers does. All methods
-    and properties can be used from any thread.
+    It serves every endpoint of the API, in the shape that this SDK's types have unless `shapes` says otherwise. Its
+    market, its ids and its wallets depend on the seed alone; with a `start`, `speed=0` and `limit=None`, every byte
+    that it answers does. All methods and properties can be used from any thread.
 
     Args:
         seed: what makes one sandbox different from another.
@@ -70,6 +72,7 @@ class Sandbox:
         allow_remote: whether `host` may be one that others can reach.
         on_request: called with each request when its answer is ready, in the thread that serves, so it must not
             block. What it raises is logged.
+        shapes: the personality that it answers with, one of `PERSONALITIES`.
 
     Raises:
         ConfigurationError: a setting that cannot be used; a host that is not loopback without `allow_remote`.
@@ -88,6 +91,7 @@ class Sandbox:
         window: float = 10.0,
         allow_remote: bool = False,
         on_request: Callable[[ReceivedRequest], object] | None = None,
+        shapes: str = CANONICAL,
     ) -> None:
         if not allow_remote and not is_loopback(host):
             raise ConfigurationError(
@@ -99,8 +103,9 @@ class Sandbox:
         self._tokens = Tokens(world.by_id.get, seed)
         with localcontext(EXACT):
             leaderboard = Leaderboard(world)
-        services = Services(world, Challenges(seed), self._tokens, leaderboard, lambda: document(ROUTES))
+        services = Services(world, Challenges(seed), self._tokens, leaderboard, self._describe)
         self._server = Server(services, ROUTES + SERVED, Throttle(limit, window), on_request)
+        self.shapes = shapes
         self._host = host
         self._port = port
         self._runner: web.ServerRunner | None = None
@@ -142,6 +147,22 @@ class Sandbox:
     @token_lifetime.setter
     def token_lifetime(self, seconds: float) -> None:
         self._tokens.lifetime = seconds
+
+    @property
+    def shapes(self) -> str:
+        """The personality that it answers with; set another for the requests that arrive from then on.
+
+        Raises:
+            ConfigurationError: a name that is not one of `PERSONALITIES`.
+        """
+        return self._answers.name
+
+    @shapes.setter
+    def shapes(self, name: str) -> None:
+        answers = answers_of(name, ROUTES)
+        with self._server.exclusive():
+            self._answers = answers
+            self._server.serve(answers.routes + SERVED, answers.refuse)
 
     def wallet(self) -> str:
         """A new throwaway private key, `0x…`, whose account is funded when it first signs in.
@@ -241,6 +262,9 @@ class Sandbox:
         finally:
             end()
             thread.join()
+
+    def _describe(self) -> dict[str, Any]:
+        return document(self._answers.routes, self._answers.refusals)
 
     def __repr__(self) -> str:
         where = "stopped" if self._runner is None else self.url

@@ -21,15 +21,15 @@ _REFERENCE = "#/components/schemas/{name}"
 
 
 @functools.cache
-def document(routes: tuple[ServerRoute, ...]) -> dict[str, Any]:
-    """Describe routes. The result is shared: do not change it."""
-    types = list(dict.fromkeys([*(route.returns for route in routes), ErrorBody]))
+def document(routes: tuple[ServerRoute, ...], refusals: Any = ErrorBody) -> dict[str, Any]:
+    """Describe routes, and refusals of a type. The result is shared: do not change it."""
+    types = list(dict.fromkeys([*(route.returns for route in routes), refusals]))
     schemas, components = msgspec.json.schema_components(types, schema_hook=_secret, ref_template=_REFERENCE)
     shapes = {repr(kind): _plain(schema) for kind, schema in zip(types, schemas, strict=True)}
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         path = re.sub(r":(\w+)", r"{\1}", route.template)
-        paths.setdefault(path, {})[route.method.lower()] = _operation(route, shapes)
+        paths.setdefault(path, {})[route.method.lower()] = _operation(route, shapes, shapes[repr(refusals)])
     return {
         "openapi": "3.0.3",
         "info": {
@@ -45,14 +45,14 @@ def document(routes: tuple[ServerRoute, ...]) -> dict[str, Any]:
     }
 
 
-def _operation(route: ServerRoute, shapes: dict[str, Any]) -> dict[str, Any]:
+def _operation(route: ServerRoute, shapes: dict[str, Any], refusal: Any) -> dict[str, Any]:
     path = [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in route.parameters]
     operation: dict[str, Any] = {
         "operationId": _operation_id(route),
         "summary": route.about,
         "tags": [_tag(route)],
         "parameters": path + [_parameter(field) for field in route.query],
-        "responses": _responses(route, shapes),
+        "responses": _responses(route, shapes[repr(route.returns)], refusal),
     }
     if route.body:
         operation["requestBody"] = {
@@ -64,9 +64,10 @@ def _operation(route: ServerRoute, shapes: dict[str, Any]) -> dict[str, Any]:
     return operation
 
 
-def _responses(route: ServerRoute, shapes: dict[str, Any]) -> dict[str, Any]:
+def _responses(route: ServerRoute, reply: Any, refusal: Any) -> dict[str, Any]:
     status = "201" if route.method == "POST" else "200"
-    content = {"application/json": {"schema": shapes[repr(route.returns)]}}
+    # What promises no schema promises no JSON either.
+    content = {"*/*" if route.returns is Any else "application/json": {"schema": reply}}
     responses: dict[str, Any] = {status: {"description": "Success", "content": content}}
     refused = {*route.errors, 429}
     # Every POST looks at its body, if only to refuse what should not be there.
@@ -75,7 +76,7 @@ def _responses(route: ServerRoute, shapes: dict[str, Any]) -> dict[str, Any]:
     if route.bearer:
         refused.add(401)
     for code in sorted(refused):
-        error = {"application/json": {"schema": shapes[repr(ErrorBody)]}}
+        error = {"application/json": {"schema": refusal}}
         responses[str(code)] = {"description": HTTPStatus(code).phrase, "content": error}
     return responses
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -26,10 +26,11 @@ JSON = "application/json; charset=utf-8"
 
 
 class Ready(msgspec.Struct, frozen=True):
-    """A reply that is encoded already."""
+    """A reply that is encoded already, with headers of its own."""
 
     content: bytes
     media: str
+    headers: Mapping[str, str] = {}
 
 
 @dataclass(slots=True, frozen=True)

@@ -17,7 +17,7 @@ from aiohttp import web
 from . import trading, wire
 from .ledger import ReceivedRequest
 from .listing import EXACT
-from .refusals import HttpError, unauthorized
+from .refusals import ErrorBody, HttpError, unauthorized
 from .routing import JSON, Call, Ready, ServerRoute, Services, Table
 from .throttle import Throttle
 from .validation import check_body, check_query
@@ -49,6 +49,7 @@ class Server:
         self.throttle = throttle
         self.authority = ""
         self._table = Table(routes)
+        self._encode_refusal: Callable[[ErrorBody], bytes] = wire.encode
         self._on_request = on_request
         # Reentrant, so that a handler may use what is meant for other threads.
         self._lock = threading.RLock()
@@ -58,6 +59,11 @@ class Server:
         """Nobody else changes the state inside this block, whatever thread it is in."""
         with self._lock, localcontext(EXACT):
             yield
+
+    def serve(self, routes: tuple[ServerRoute, ...], encode_refusal: Callable[[ErrorBody], bytes]) -> None:
+        """Serve other routes from now on, and write refusals in another way."""
+        self._table = Table(routes)
+        self._encode_refusal = encode_refusal
 
     async def respond(self, request: web.BaseRequest) -> web.Response:
         """Answer one request."""
@@ -82,15 +88,15 @@ class Server:
             status = 201 if received.method == "POST" else 200
         except HttpError as refusal:
             headers.update(refusal.headers)
-            status, content = refusal.status, wire.encode(refusal.body)
+            status, content = refusal.status, self._encode_refusal(refusal.body)
         except web.HTTPRequestEntityTooLarge:
-            status, content = 413, wire.encode(HttpError(413, "request entity too large").body)
+            status, content = 413, self._encode_refusal(HttpError(413, "request entity too large").body)
         except ConnectionError:
             # The caller hung up in the middle of its body: nothing was done, and nobody hears this answer.
             return web.Response(status=400)
         except Exception:  # noqa: BLE001 - the server goes on, whatever a handler did
             _log.exception("%s %s failed in the sandbox itself", received.method, received.path)
-            status, content = 500, wire.encode(HttpError(500, "Internal server error", plain=True).body)
+            status, content = 500, self._encode_refusal(HttpError(500, "Internal server error", plain=True).body)
         received.status = status
         received.duration_ms = (time.perf_counter() - started) * 1000
         if self._on_request is not None:
@@ -137,7 +143,10 @@ class Server:
         if account is not None and account.active:
             trading.settle(world, list(account.active.values()), now_ms)
         reply = route.handler(call)
-        return (reply.content, reply.media) if isinstance(reply, Ready) else (wire.encode(reply), JSON)
+        if isinstance(reply, Ready):
+            headers.update(reply.headers)
+            return reply.content, reply.media
+        return wire.encode(reply), JSON
 
     def _authority(self, host: str | None) -> str:
         """Host and port as the caller knows them: what a text to sign must name."""
