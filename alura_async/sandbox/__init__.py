@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .app import Sandbox, Settings
 from .ledger import LedgerEntry, ReceivedRequest
+from .quirks import Quirks
 from .shapes import PERSONALITIES
 
-__all__ = ["PERSONALITIES", "LedgerEntry", "ReceivedRequest", "Sandbox", "Settings"]
+__all__ = ["PERSONALITIES", "LedgerEntry", "Quirks", "ReceivedRequest", "Sandbox", "Settings"]

@@ -23,6 +23,7 @@ from .clock import Clock
 from .ledger import LedgerEntry, ReceivedRequest
 from .listing import EXACT
 from .openapi import document
+from .quirks import REGULAR, Quirks, with_quirks
 from .ranking import Leaderboard
 from .routes import ROUTES, SERVED
 from .routing import Services
@@ -47,6 +48,7 @@ class Settings(TypedDict, total=False):
     allow_remote: bool
     on_request: Callable[[ReceivedRequest], object] | None
     shapes: str
+    quirks: Quirks
 
 
 class Sandbox:
@@ -73,6 +75,7 @@ class Sandbox:
         on_request: called with each request when its answer is ready, in the thread that serves, so it must not
             block. What it raises is logged.
         shapes: the personality that it answers with, one of `PERSONALITIES`.
+        quirks: how it goes its own ways with ranges of candles.
 
     Raises:
         ConfigurationError: a setting that cannot be used; a host that is not loopback without `allow_remote`.
@@ -92,6 +95,7 @@ class Sandbox:
         allow_remote: bool = False,
         on_request: Callable[[ReceivedRequest], object] | None = None,
         shapes: str = CANONICAL,
+        quirks: Quirks = REGULAR,
     ) -> None:
         if not allow_remote and not is_loopback(host):
             raise ConfigurationError(
@@ -105,7 +109,7 @@ class Sandbox:
             leaderboard = Leaderboard(world)
         services = Services(world, Challenges(seed), self._tokens, leaderboard, self._describe)
         self._server = Server(services, ROUTES + SERVED, Throttle(limit, window), on_request)
-        self.shapes = shapes
+        self._answer_as(shapes, quirks)
         self._host = host
         self._port = port
         self._runner: web.ServerRunner | None = None
@@ -159,10 +163,22 @@ class Sandbox:
 
     @shapes.setter
     def shapes(self, name: str) -> None:
-        answers = answers_of(name, ROUTES)
         with self._server.exclusive():
-            self._answers = answers
-            self._server.serve(answers.routes + SERVED, answers.refuse)
+            self._answer_as(name, self._quirks)
+
+    @property
+    def quirks(self) -> Quirks:
+        """How it goes its own ways with ranges of candles; set others for the requests that arrive from then on.
+
+        Raises:
+            ConfigurationError: something else than `Quirks`.
+        """
+        return self._quirks
+
+    @quirks.setter
+    def quirks(self, quirks: Quirks) -> None:
+        with self._server.exclusive():
+            self._answer_as(self._answers.name, quirks)
 
     def wallet(self) -> str:
         """A new throwaway private key, `0x…`, whose account is funded when it first signs in.
@@ -262,6 +278,13 @@ class Sandbox:
         finally:
             end()
             thread.join()
+
+    def _answer_as(self, shapes: str, quirks: Quirks) -> None:
+        if not isinstance(quirks, Quirks):
+            raise ConfigurationError(f"quirks={quirks!r}: give a Quirks")
+        self._answers = answers_of(shapes, with_quirks(ROUTES, quirks))
+        self._quirks = quirks
+        self._server.serve(self._answers.routes + SERVED, self._answers.refuse)
 
     def _describe(self) -> dict[str, Any]:
         return document(self._answers.routes, self._answers.refusals)

@@ -417,10 +417,9 @@ def without_body(expected: Any) -> bool:
 @pytest.mark.parametrize("shape", OTHERS)
 async def test_a_shape_says_all_that_the_canonical_one_says_and_nothing_else(shape: str) -> None:
     replies, form = await told(shape), FORMS[shape]
-    for name, (_, step) in zip(
-        await told("canonical"), [step for step in TOLD["canonical"].steps if step[0]], strict=True
-    ):
-        assert isinstance(step, tuple)
+    for name, step in TOLD["canonical"].steps:
+        if not isinstance(step, tuple):
+            continue
         method, path, _ = step
         canonical, reply = (await told("canonical"))[name], replies[name]
         assert reply.status == canonical.status, name

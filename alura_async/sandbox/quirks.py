@@ -1,0 +1,86 @@
+"""Awkward servers of candles: what they do with a range that a client asks for, without a word about it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+
+from ..errors import ConfigurationError
+from ..groups.indicators import Candle
+from .bars import SPANS
+from .market import INTERVALS
+from .routes.indicators import START
+from .routing import Call, ServerRoute
+
+
+class Quirks(msgspec.Struct, frozen=True, kw_only=True):
+    """How a server of candles goes its own ways; by default it does not. The latest candles are not concerned.
+
+    Attributes:
+        page_cap: how many candles a reply holds at most, whatever `limit` asks for; None for no such cap.
+        ignores_start: `startTime` means nothing: the last candles are given.
+        overlaps: a reply begins with the candle before `startTime`.
+        newest_first: the order is reversed.
+        without_running: the candle that is not over is left out; it still counts as one of `limit`.
+        empty_before_listing: a range ends after `limit` candles, traded or not, so one from before the listing is
+            empty; otherwise it begins with the listing.
+    """
+
+    page_cap: int | None = None
+    ignores_start: bool = False
+    overlaps: bool = False
+    newest_first: bool = False
+    without_running: bool = False
+    empty_before_listing: bool = False
+
+    def __post_init__(self) -> None:
+        cap = self.page_cap
+        if cap is not None and (not isinstance(cap, int) or isinstance(cap, bool) or cap < 1):
+            raise ConfigurationError(f"page_cap={cap!r}: give a number from 1 on, or None for no cap")
+
+
+REGULAR = Quirks()
+"""A server without quirks."""
+
+
+@functools.lru_cache(maxsize=32)
+def with_quirks(routes: tuple[ServerRoute, ...], quirks: Quirks) -> tuple[ServerRoute, ...]:
+    """The same routes, where those that give a range of candles do so with quirks."""
+    if quirks == REGULAR:
+        return routes
+    return tuple(
+        msgspec.structs.replace(route, handler=_quirky(route.handler, quirks)) if START in route.query else route
+        for route in routes
+    )
+
+
+def _quirky(handler: Callable[[Call], Any], quirks: Quirks) -> Callable[[Call], list[Candle]]:
+    def candles(call: Call) -> list[Candle]:
+        found: list[Candle] = handler(replace(call, query=_query(call, quirks)))
+        if quirks.without_running:
+            found = [candle for candle in found if candle.close_time_ms is None or candle.close_time_ms < call.now_ms]
+        return found[::-1] if quirks.newest_first else found
+
+    return candles
+
+
+def _query(call: Call, quirks: Quirks) -> dict[str, Any]:
+    """What the server makes of a query."""
+    query = dict(call.query)
+    if quirks.page_cap is not None:
+        query["limit"] = min(query.get("limit", quirks.page_cap), quirks.page_cap)
+    if quirks.ignores_start:
+        query.pop("startTime", None)
+    interval = INTERVALS.get(call.path.get("interval") or query.get("interval", "1h"))
+    if "startTime" in query and interval is not None:
+        span = SPANS[interval] * 1000
+        if quirks.overlaps:
+            query["startTime"] -= span
+        if quirks.empty_before_listing:
+            last = query["startTime"] + span * query.get("limit", 500) - 1
+            query["endTime"] = min(query.get("endTime", last), last)
+    return query
