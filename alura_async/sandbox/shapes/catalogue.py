@@ -117,7 +117,7 @@ class Mongo(Personality):
 
     def finish(self, value: msgspec.Struct, plain: Plain) -> Plain:
         """With what the database keeps besides, and nobody left out."""
-        return {**plain, "__v": 0, "shard": {"name": "rs0", "tags": []}}
+        return {"__v": 0, "shard": {"name": "rs0", "tags": []}, **plain}
 
     def candles(self, candles: Sequence[Candle], symbol: str | None) -> list[Plain]:
         """Newest first. They say whose they are only where the request did not."""
@@ -254,9 +254,9 @@ class Hyperliquid(Personality):
                 # By sign only: calculating would round to the context's precision.
                 plain["szi"] = self.amount(value.size.copy_negate())
             more = {"liquidationPx": None, "cumFunding": {"allTime": "0", "sinceOpen": "0"}}
-            return {"type": "oneWay", "position": {**plain, **more}}
+            return {"type": "oneWay", "position": {**more, **plain}}
         if isinstance(value, Fill):
-            return {**plain, "oid": _number("oid", value.id or ""), "crossed": True, "feeToken": "USDC"}
+            return {"oid": _number("oid", value.id or ""), "crossed": True, "feeToken": "USDC", **plain}
         return plain
 
     def rows(self, struct: type[msgspec.Struct], items: list[Any]) -> Any:

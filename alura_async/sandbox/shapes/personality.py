@@ -130,12 +130,13 @@ class Personality:
 
     def _handler(self, route: ServerRoute) -> Callable[[Call], Ready]:
         item = get_args(route.returns)[0] if get_origin(route.returns) is list else None
+        handle: Callable[[Call], Any] = route.handler
         if item is Candle:
-            return lambda call: _json(self.wrap(call, self.candles(_reply(route, call), call.path.get("symbol")), item))
+            return lambda call: _json(self.wrap(call, self.candles(handle(call), call.path.get("symbol")), item))
         write = self._writer(inspect.type_info(route.returns))
 
         def handler(call: Call) -> Ready:
-            reply = _reply(route, call)
+            reply = handle(call)
             special = self.special(reply)
             if special is not None:
                 return special
@@ -185,7 +186,7 @@ class Personality:
                 raise NotImplementedError(f"no reply has held a {type(kind).__name__} so far")
 
     def _struct(self, kind: inspect.StructType) -> Writer:
-        if get_origin(kind.cls) is Page:
+        if (get_origin(kind.cls) or kind.cls) is Page:
             (items,) = (field.type for field in kind.fields if field.name == "data")
             inner = self._writer(items)
             return lambda page: inner(page.data)
@@ -199,6 +200,8 @@ class Personality:
             for field in kind.fields
             if field.name != "_extra"
         ]
+        # Two fields of one name would lose one of them.
+        assert len({name for _, name, _ in fields}) == len(fields), f"{title} has two fields of one name"
 
         def write(value: msgspec.Struct) -> Any:
             plain: Plain = {}
@@ -216,13 +219,9 @@ class Personality:
 def _sign_in(handler: Callable[[Call], object]) -> Callable[[Call], Plain]:
     def more(call: Call) -> Plain:
         documented: Plain = msgspec.json.decode(wire.encode(handler(call)))
-        return documented | _MORE_OF_A_SIGN_IN
+        return {**_MORE_OF_A_SIGN_IN, **documented}
 
     return more
-
-
-def _reply(route: ServerRoute, call: Call) -> Any:
-    return route.handler(call)
 
 
 def _json(body: Any, headers: Headers | None = None) -> Ready:
