@@ -8,8 +8,7 @@ from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from decimal import Decimal, localcontext
-from functools import partial
+from decimal import Decimal
 from threading import Thread
 from types import TracebackType
 from typing import Self, TypedDict, Unpack
@@ -21,7 +20,6 @@ from ..errors import ConfigurationError, UsageError
 from . import signin, trading
 from .clock import Clock
 from .ledger import LedgerEntry, ReceivedRequest
-from .listing import EXACT
 from .openapi import document
 from .ranking import Leaderboard
 from .routes import ROUTES, SERVED
@@ -97,9 +95,7 @@ class Sandbox:
         world = World(seed, Clock(start, speed), Decimal(funds))
         self._world = world
         self._tokens = Tokens(world.by_id.get, seed)
-        with localcontext(EXACT):
-            leaderboard = Leaderboard(world)
-        services = Services(world, Challenges(seed), self._tokens, leaderboard, lambda: document(ROUTES))
+        services = Services(world, Challenges(seed), self._tokens, Leaderboard(world), lambda: document(ROUTES))
         self._server = Server(services, ROUTES + SERVED, Throttle(limit, window), on_request)
         self._host = host
         self._port = port
@@ -217,13 +213,13 @@ class Sandbox:
             settings: those of `Sandbox`.
         """
         sandbox = cls(**settings)
-        running: Future[Callable[[], object]] = Future()
+        running: Future[None] = Future()
+        over: Future[None] = Future()
 
         async def serve() -> None:
-            over = asyncio.Event()
             async with sandbox:
-                running.set_result(partial(asyncio.get_running_loop().call_soon_threadsafe, over.set))
-                await over.wait()
+                running.set_result(None)
+                await asyncio.wrap_future(over)
 
         def run() -> None:
             try:
@@ -234,13 +230,15 @@ class Sandbox:
                 running.set_exception(error)
 
         thread = Thread(target=run, name="alura-sandbox", daemon=True)
-        thread.start()
-        end = running.result()
+        # Ctrl-C, or the time limit of a test, may also come while it starts: it must not be left running then.
         try:
+            thread.start()
+            running.result()
             yield sandbox
         finally:
-            end()
-            thread.join()
+            over.set_result(None)
+            if thread.is_alive():
+                thread.join()
 
     def __repr__(self) -> str:
         where = "stopped" if self._runner is None else self.url
