@@ -64,13 +64,17 @@ def test_a_session_ends_by_itself(alura_sync: Alura, alura_sandbox: Sandbox) -> 
 
 # Whatever becomes of the tests, nothing is open when the run ends.
 CONFTEST = """\
-import gc, threading
+import gc, threading, types
+from alura_async.core import exchange
+
+# A warning that is an error is raised where a loop closes its generators, and asyncio only logs it.
+forgotten = []
+exchange.warnings = types.SimpleNamespace(warn=lambda *warning, **options: forgotten.append(warning))
 
 def pytest_sessionfinish():
-    from alura_async.core.exchange import _open_sessions
-
     gc.collect()
-    assert not _open_sessions, _open_sessions
+    assert not exchange._open_sessions, exchange._open_sessions
+    assert forgotten == []
     assert [thread.name for thread in threading.enumerate() if "alura" in thread.name] == []
 """
 
