@@ -44,9 +44,16 @@ _NOT_CONNECTED = (
 
 
 class Exchange:
-    """The connections to one server. Opened on first use, in the loop that uses them."""
+    """The connections to one server. Opened on first use, in the loop that uses them.
 
-    def __init__(self, connection: Connection, timeouts: Timeouts) -> None:
+    Args:
+        connection: how the server is reached.
+        timeouts: limits of connecting and reading.
+        reports_forgotten: whether it is somebody's mistake if nobody closes them before the loop ends.
+    """
+
+    def __init__(self, connection: Connection, timeouts: Timeouts, *, reports_forgotten: bool = True) -> None:
+        self._reports_forgotten = reports_forgotten
         self._connection = connection
         self._timeouts = timeouts
         self._cap = connection.max_body_bytes
@@ -133,7 +140,7 @@ class Exchange:
 
     async def _open(self) -> _Sessions:
         sessions = self._sessions = _Sessions(self._connection, self._timeouts)
-        self._guardian = _guard(sessions)
+        self._guardian = _guard(sessions, self._reports_forgotten)
         await anext(self._guardian)
         return sessions
 
@@ -207,7 +214,7 @@ async def _headers_sent(session: aiohttp.ClientSession, context: SimpleNamespace
 _open_sessions: dict[_Sessions, asyncio.AbstractEventLoop] = {}
 
 
-async def _guard(sessions: _Sessions) -> AsyncGenerator[None, None]:
+async def _guard(sessions: _Sessions, reports_forgotten: bool) -> AsyncGenerator[None, None]:
     """Closes sessions that their owner forgot: asyncio finishes its generators when they are collected and
     when the loop ends.
     """
@@ -222,8 +229,9 @@ async def _guard(sessions: _Sessions) -> AsyncGenerator[None, None]:
         _open_sessions.pop(sessions, None)
         if not sessions.closed:
             await sessions.close()
-            warnings.warn(
-                "an AsyncAlura client was not closed: use `async with AsyncAlura(…)`, or `await alura.close()`",
-                ResourceWarning,
-                stacklevel=2,
-            )
+            if reports_forgotten:
+                warnings.warn(
+                    "an AsyncAlura client was not closed: use `async with AsyncAlura(…)`, or `await alura.close()`",
+                    ResourceWarning,
+                    stacklevel=2,
+                )

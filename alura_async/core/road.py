@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# How long a loop that runs in another thread may take to close a client.
+_CLOSE_LIMIT_S = 5.0
+
 
 class Road:
     """One client's road. It belongs to the event loop that first uses it.
@@ -54,6 +57,7 @@ class Road:
         self._exchange: Exchange
         self._deadlines: Deadlines
         self.closed = False
+        self.ends_with_loop = False
 
     async def travel(self, request: Request[T], timeout: float) -> T:
         """Make a call and return what it returns.
@@ -165,7 +169,7 @@ class Road:
         from .exchange import Exchange
 
         self._loop = loop
-        self._exchange = Exchange(self._connection, self._timeouts)
+        self._exchange = Exchange(self._connection, self._timeouts, reports_forgotten=not self.ends_with_loop)
         self._deadlines = Deadlines(loop)
 
     async def close(self) -> None:
@@ -181,6 +185,21 @@ class Road:
             finally:
                 self._deadlines.close()
                 self._loop = None
+
+    def close_from_outside(self) -> None:
+        """Close it where nothing can be awaited. Its loop must not run, or run in another thread.
+
+        A loop that has ended closed the connections; whoever relies on that sets `ends_with_loop` before the first
+        call, and it is not reported as forgotten.
+        """
+        self.closed = True
+        loop = self._loop
+        if loop is None or loop.is_closed():
+            return
+        if loop.is_running():
+            asyncio.run_coroutine_threadsafe(self.close(), loop).result(_CLOSE_LIMIT_S)
+        else:
+            loop.run_until_complete(self.close())
 
     def restart(self) -> None:
         """Begin anew in a child process: nothing of the parent's connections and tasks, but its token."""

@@ -8,8 +8,7 @@ from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from decimal import Decimal, localcontext
-from functools import partial
+from decimal import Decimal
 from threading import Thread
 from types import TracebackType
 from typing import Any, Self, TypedDict, Unpack
@@ -21,7 +20,6 @@ from ..errors import ConfigurationError, UsageError
 from . import signin, trading
 from .clock import Clock
 from .ledger import LedgerEntry, ReceivedRequest
-from .listing import EXACT
 from .openapi import document
 from .quirks import REGULAR, Quirks, with_quirks
 from .ranking import Leaderboard
@@ -105,9 +103,7 @@ class Sandbox:
         world = World(seed, Clock(start, speed), Decimal(funds))
         self._world = world
         self._tokens = Tokens(world.by_id.get, seed)
-        with localcontext(EXACT):
-            leaderboard = Leaderboard(world)
-        services = Services(world, Challenges(seed), self._tokens, leaderboard, self._describe)
+        services = Services(world, Challenges(seed), self._tokens, Leaderboard(world), self._describe)
         self._server = Server(services, ROUTES + SERVED, Throttle(limit, window), on_request)
         self._answer_as(shapes, quirks)
         self._host = host
@@ -254,13 +250,13 @@ class Sandbox:
             settings: those of `Sandbox`.
         """
         sandbox = cls(**settings)
-        running: Future[Callable[[], object]] = Future()
+        running: Future[None] = Future()
+        over: Future[None] = Future()
 
         async def serve() -> None:
-            over = asyncio.Event()
             async with sandbox:
-                running.set_result(partial(asyncio.get_running_loop().call_soon_threadsafe, over.set))
-                await over.wait()
+                running.set_result(None)
+                await asyncio.wrap_future(over)
 
         def run() -> None:
             try:
@@ -271,13 +267,15 @@ class Sandbox:
                 running.set_exception(error)
 
         thread = Thread(target=run, name="alura-sandbox", daemon=True)
-        thread.start()
-        end = running.result()
+        # Ctrl-C, or the time limit of a test, may also come while it starts: it must not be left running then.
         try:
+            thread.start()
+            running.result()
             yield sandbox
         finally:
-            end()
-            thread.join()
+            over.set_result(None)
+            if thread.is_alive():
+                thread.join()
 
     def _answer_as(self, shapes: str, quirks: Quirks) -> None:
         if not isinstance(quirks, Quirks):

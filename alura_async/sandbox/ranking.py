@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from datetime import datetime
 from decimal import Decimal
+from functools import cached_property
 
 from ..core.model import from_milliseconds
 from ..groups.leaderboard import AssetActivity, LeaderboardAnalytics, LeaderboardStats, Ranking
@@ -25,14 +26,22 @@ class Leaderboard:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._bots = [_bot(world.seed, number) for number in range(BOTS)]
-        self._activity = [
+
+    # Made when they are asked for: they cost more than all else that a sandbox begins with, and few tests look.
+    @cached_property
+    def _bots(self) -> list[Ranking]:
+        return [_bot(self._world.seed, number) for number in range(BOTS)]
+
+    @cached_property
+    def _activity(self) -> list[AssetActivity]:
+        seed = self._world.seed
+        return [
             AssetActivity(
                 symbol=asset.symbol,
                 asset_index=asset.index,
-                trades=chance.whole(40, 900, "activity", world.seed, asset.index),
-                volume=_cents(1_000_000, 90_000_000, "activity volume", world.seed, asset.index),
-                pnl=_cents(-3_000_000, 3_500_000, "activity pnl", world.seed, asset.index),
+                trades=chance.whole(40, 900, "activity", seed, asset.index),
+                volume=_cents(1_000_000, 90_000_000, "activity volume", seed, asset.index),
+                pnl=_cents(-3_000_000, 3_500_000, "activity pnl", seed, asset.index),
             )
             for asset in LISTED
         ]

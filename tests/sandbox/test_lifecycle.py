@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import urllib.request
+from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from decimal import Context, localcontext
 
@@ -102,6 +103,22 @@ def test_a_threaded_sandbox_that_cannot_start_says_so_here() -> None:
         port = int(sandbox.url.rsplit(":", 1)[1])
         with pytest.raises(OSError, match="address already in use"), Sandbox.threaded(port=port):
             pass
+
+
+def test_a_threaded_sandbox_that_is_interrupted_while_it_starts_is_not_left_running(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupt(future: Future[None], timeout: float | None = None) -> None:
+        if threading.current_thread() is threading.main_thread():
+            raise KeyboardInterrupt
+        wait(future, timeout)
+
+    wait = Future[None].result
+    monkeypatch.setattr(Future, "result", interrupt)
+    with pytest.raises(KeyboardInterrupt), Sandbox.threaded():
+        pass
+    monkeypatch.undo()
+    assert "alura-sandbox" not in [thread.name for thread in threading.enumerate()]
 
 
 async def test_many_threads_may_advance_while_it_serves(caller: Caller, sandbox: Sandbox) -> None:

@@ -1,0 +1,371 @@
+"""The pytest plugin, in runs of its own as users have them: whatever runs their tests, with warnings as errors."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+import alura_async
+import pytest_alura
+from alura_async.errors import ConfigurationError
+from alura_async.sandbox import Sandbox
+from alura_async.sandbox.fixtures import START, blocking_client, fitting, history, settings
+
+pytest_plugins = ["pytester"]
+
+# What a user copies. Under pytest-asyncio the marker is `asyncio`, or none.
+BOT_TEST = '''\
+from decimal import Decimal
+
+import pytest
+
+from alura_async import AsyncAlura
+from alura_async.sandbox import Sandbox
+
+
+async def buy_the_dip(alura: AsyncAlura, asset: str) -> bool:
+    """Open a session when an asset is 5 % below the highest price of its last 24 hours."""
+    day = await alura.indicators.candles(asset, "1h", limit=24)
+    if day[-1].close > max(candle.high for candle in day) * Decimal("0.95"):
+        return False
+    await alura.trading_sessions.create(budget=100, profit_target=5, asset=asset, loss_threshold=5)
+    return True
+
+
+@pytest.mark.anyio
+@pytest.mark.alura(seed=7, funds=1000)
+async def test_it_buys_one_dip_and_is_out_in_the_end(alura: AsyncAlura, alura_sandbox: Sandbox) -> None:
+    while not await buy_the_dip(alura, "ETH"):
+        alura_sandbox.advance(hours=1)
+    assert len(await alura.trading_sessions.active()) == 1
+    alura_sandbox.advance(days=30)
+    assert await alura.trading_sessions.active() == []
+    kinds = [entry.kind for entry in alura_sandbox.ledger]
+    assert (kinds.count("session_created"), kinds.count("session_closed")) == (1, 1)
+'''
+
+BLOCKING_BOT_TEST = """\
+from alura_async import Alura
+from alura_async.sandbox import Sandbox
+
+
+def test_a_session_ends_by_itself(alura_sync: Alura, alura_sandbox: Sandbox) -> None:
+    session = alura_sync.trading_sessions.create(budget=100, profit_target=5, asset="ETH", loss_threshold=5)
+    alura_sandbox.advance(days=30)
+    alura_sync.trading_sessions.wait_until_closed(session.id, patience=0)
+"""
+
+# Whatever becomes of the tests, nothing is open when the run ends.
+CONFTEST = """\
+import gc, threading, types
+from alura_async.core import exchange
+
+# A warning that is an error is raised where a loop closes its generators, and asyncio only logs it.
+forgotten = []
+exchange.warnings = types.SimpleNamespace(warn=lambda *warning, **options: forgotten.append(warning))
+
+def pytest_sessionfinish():
+    gc.collect()
+    assert not exchange._open_sessions, exchange._open_sessions
+    assert forgotten == []
+    assert [thread.name for thread in threading.enumerate() if "alura" in thread.name] == []
+"""
+
+USES = """\
+import asyncio, unittest
+import pytest
+MARKER
+
+AWAITING_FIXTURE
+async def session(alura):
+    session = await alura.trading_sessions.create(budget=100, profit_target=5, asset="BTC")
+    yield session
+    await alura.trading_sessions.close_trade(session.trade_id)
+    assert await alura.trading_sessions.active() == []
+
+
+async def test_a_fixture_that_awaits_may_use_it_before_and_after(session, alura):
+    assert [each.id for each in await alura.trading_sessions.active()] == [session.id]
+
+
+async def test_each_test_begins_anew(alura, alura_sandbox):
+    assert alura_sandbox.ledger == []
+    assert (await alura.user.profile()).balance == 10000
+    assert len(alura_sandbox.requests) == 3
+
+
+async def test_one_that_was_not_used(alura): ...
+
+
+class TestMethod:
+    async def test_a_method(self, session, alura):
+        await alura.user.profile()
+
+
+async def test_that_fails(session):
+    assert False, "as it should"
+
+
+async def test_that_is_cancelled(alura):
+    await alura.user.profile()
+    asyncio.current_task().cancel()
+    await alura.user.profile()
+"""
+
+HANGS = """\
+@pytest.mark.timeout(0.3, method="signal", func_only=True)
+async def test_that_hangs(alura):
+    session = await alura.trading_sessions.create(budget=100, profit_target=5, asset="BTC")
+    await alura.trading_sessions.wait_until_closed(session.id, patience=0)
+"""
+
+
+def run(pytester: pytest.Pytester, ini: str, *options: str, **files: str) -> pytest.RunResult:
+    """Run these files as tests, in a process of its own."""
+    # In a checkout there is no entry point.
+    pytester._monkeypatch.setenv("PYTHONPATH", str(Path(alura_async.__file__).parent.parent))
+    pytester.makeconftest(CONFTEST + files.pop("conftest", ""))
+    pytester.makeini(f"[pytest]\naddopts = --strict-markers --strict-config -p pytest_alura\n{ini}")
+    pytester.makepyfile(**files)
+    return pytester.runpytest_subprocess("-W", "error", *options)
+
+
+def uses(marker: str, fixture: str, *, hangs: bool = True) -> str:
+    return (
+        (USES + "\n\n" + HANGS if hangs else USES)
+        .replace("MARKER", f"pytestmark = {marker}")
+        .replace("AWAITING_FIXTURE", fixture)
+    )
+
+
+def test_under_anyios_plugin_and_in_tests_that_block(pytester: pytest.Pytester) -> None:
+    result = run(
+        pytester,
+        "",
+        "-p", "no:asyncio",
+        conftest="import pytest\n@pytest.fixture\ndef anyio_backend(): return 'asyncio'\n",
+        test_bot=BOT_TEST,
+        test_blocking_bot=BLOCKING_BOT_TEST,
+        test_uses=uses("pytest.mark.anyio", "@pytest.fixture"),
+        test_unittest="""
+            import unittest
+            import pytest
+
+            class OnALoop(unittest.IsolatedAsyncioTestCase):
+                @pytest.fixture(autouse=True)
+                def bring(self, alura):
+                    self.alura = alura
+
+                async def test_it(self):
+                    assert (await self.alura.user.profile()).balance == 10000
+
+            class Blocking(unittest.TestCase):
+                @pytest.fixture(autouse=True)
+                def bring(self, alura_sync):
+                    self.alura = alura_sync
+
+                def test_it(self):
+                    assert self.alura.user.profile().balance == 10000
+        """,
+    )  # fmt: skip
+    result.assert_outcomes(passed=8, failed=3)
+    for why in ("as it should", "CancelledError", "Timeout"):
+        assert why in result.stdout.str()
+
+
+def test_under_pytest_asyncio_where_each_test_says_so_in_loops_of_every_scope(pytester: pytest.Pytester) -> None:
+    scopes = ["function", "class", "module", "session"]
+    result = run(
+        pytester,
+        "asyncio_mode = strict\nasyncio_default_fixture_loop_scope = function",
+        test_bot=BOT_TEST.replace("anyio", "asyncio"),
+        **{
+            f"test_in_a_{scope}": uses(
+                f"pytest.mark.asyncio(loop_scope={scope!r})",
+                f"import pytest_asyncio\n@pytest_asyncio.fixture(loop_scope={scope!r})",
+                # In a loop that goes on, so does a test whose time is over; pytest-asyncio leaves it there.
+                hangs=scope == "function",
+            )
+            for scope in scopes
+        },
+    )
+    result.assert_outcomes(passed=1 + 4 * len(scopes), failed=1 + 2 * len(scopes))
+
+
+def test_under_pytest_asyncio_where_nothing_is_said(pytester: pytest.Pytester) -> None:
+    result = run(
+        pytester,
+        "asyncio_mode = auto\nasyncio_default_fixture_loop_scope = function",
+        test_bot=BOT_TEST.replace("@pytest.mark.anyio\n", ""),
+        test_uses=uses("[]", "@pytest.fixture"),
+    )
+    result.assert_outcomes(passed=5, failed=3)
+
+
+def test_markers_reports_and_what_goes_wrong_in_words(pytester: pytest.Pytester) -> None:
+    result = run(
+        pytester,
+        "",
+        "-p", "no:asyncio", "--alura-seed", "5",
+        test_markers="""
+            import pytest
+
+            pytestmark = pytest.mark.alura(seed=1, funds=111, start="2025-02-03T04:05:06+00:00")
+
+            @pytest.mark.alura(seed=2)
+            class TestNear:
+                @pytest.mark.alura(funds=333)
+                def test_all_three_are_merged(self, alura_sandbox, alura_sync):
+                    assert (alura_sandbox._world.seed, alura_sync.user.profile().balance) == (2, 333)
+                    assert alura_sandbox.now.isoformat() == "2025-02-03T04:05:06+00:00"
+
+            def test_one_alone(alura_sandbox, alura_sync):
+                assert (alura_sandbox._world.seed, alura_sync.user.profile().balance) == (1, 111)
+        """,
+        test_words="""
+            import sys
+            import pytest
+
+            def test_the_option_is_the_seed(alura_sandbox):
+                assert alura_sandbox._world.seed == 5
+
+            def test_that_fails(alura_sync, alura_sandbox):
+                alura_sync.user.profile()
+                alura_sandbox.advance(hours=1)
+                assert False
+
+            @pytest.mark.alura(sead=3)
+            def test_unknown(alura_sandbox): ...
+
+            @pytest.mark.alura(seed="3")
+            def test_mistaken(alura_sandbox): ...
+
+            @pytest.mark.alura(speed=-1.0)
+            def test_impossible(alura_sandbox): ...
+
+            @pytest.mark.alura(3)
+            def test_unnamed(alura_sandbox): ...
+
+            def test_blocking(alura): ...
+
+            @pytest.mark.anyio
+            @pytest.mark.parametrize("anyio_backend", ["asyncio"])
+            async def test_awaiting(alura_sync): ...
+
+            @pytest.fixture
+            def without_jwt(monkeypatch):
+                monkeypatch.setitem(sys.modules, "jwt", None)
+
+            def test_without_the_extra(without_jwt, alura_sync): ...
+
+            @pytest.mark.parametrize("anyio_backend", ["trio"])
+            def test_another_loop(anyio_backend, alura_of_a_fixture): ...
+
+            @pytest.fixture
+            def alura_of_a_fixture(alura): ...
+        """,
+    )  # fmt: skip
+    result.assert_outcomes(passed=3, failed=1, errors=8)
+    result.stdout.fnmatch_lines(["alura: --alura-seed 5"])
+    output = result.stdout.str()
+    for words in (
+        "alura(sead=…): there is no such setting; there are seed, host,",
+        "alura(seed='3'): give int",
+        "speed=-1.0: give 0 or more",
+        "takes settings by name, such as @pytest.mark.alura(seed=7)",
+        "alura is awaited, and this test blocks: ask for alura_sync",
+        "alura_sync blocks, and this test awaits: ask for alura",
+        "alura_sandbox needs alura-async with its extra `sandbox`: the sandbox needs PyJWT",
+        "anyio runs this test on another backend",
+    ):
+        assert words in output
+    assert "During handling of" not in output
+    result.stdout.fnmatch_lines(
+        [
+            "*- Alura sandbox -*",
+            "<Sandbox seed=5 http://127.0.0.1:*>, its clock at 2026-01-05 13:00:00 UTC",
+            "Last 3 of 3 requests:",
+            "  201  POST /auth/evm/challenge",
+            "  201  POST /auth/evm/verify",
+            "  200  GET  /user/profile",
+            "Last 2 of 2 ledger entries:",
+            "  1  01-05 12:00:00  account_opened (POST /auth/evm/verify) user_id=* funds=10000",
+            "  2  01-05 12:00:00  signed_in (POST /auth/evm/verify)*",
+        ]
+    )
+    assert output.count("- Alura sandbox -") == 1
+
+
+def test_the_history_shows_no_secret_and_what_was_not_answered() -> None:
+    with Sandbox.threaded(start=START, speed=0, limit=None) as sandbox, blocking_client(sandbox) as client:
+        client.referrals.check("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ4In0.c2lnbmF0dXJl")
+        for number in range(20):
+            client.indicators.candles("BTC", "1h", limit=number + 1)
+        sandbox.requests[-1].status = None
+        text = history(sandbox)
+    assert "eyJ" not in text
+    assert "Last 10 of" in text
+    assert "limit=11" in text
+    assert "limit=10" not in text
+    assert "  ...  GET  /api/indicators/candles/BTC/1h?limit=20" in text
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "is_taken_as"),
+    [
+        (3, int, 3),
+        (3, float, 3),
+        (None, int | None, None),
+        (Decimal(3), Decimal | int, Decimal(3)),
+        ("2026-01-05T12:00Z", datetime | None, START),
+        ("hang", Iterable[str], ("hang",)),
+        (["hang", "reset"], Iterable[str], ["hang", "reset"]),
+        ("hang", str | Iterable[str], "hang"),
+        ("nested", Literal["flat", "nested"], "nested"),
+        (print, Callable[[Any], object] | None, print),
+    ],
+)
+def test_a_setting_is_taken_as_its_type_has_it(value: object, kind: Any, is_taken_as: object) -> None:
+    assert fitting("it", value, kind) == is_taken_as
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "words"),
+    [
+        ("3", int, "give int"),
+        (True, int, "give int"),
+        (1, bool, "give bool"),
+        ("3", Decimal | int, "give Decimal or int"),
+        ("2026-01-05", datetime | None, "with its zone"),
+        ("noon", datetime | None, "with its zone"),
+        ("round", Literal["flat", "nested"], "give 'flat' or 'nested'"),
+        (3, Callable[[Any], object] | None, "give Callable"),
+    ],
+)
+def test_a_setting_of_another_type_is_refused_with_what_it_may_be(value: object, kind: Any, words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        fitting("it", value, kind)
+
+
+def test_the_nearest_marker_decides_setting_by_setting() -> None:
+    chosen = settings([{"funds": 3}, {"funds": 2, "limit": 5}, {"speed": 2.0, "limit": None}], seed=9)
+    assert chosen == {"seed": 9, "start": START, "speed": 2.0, "limit": 5, "funds": 3}
+
+
+def test_the_plugin_costs_a_run_without_alura_next_to_nothing() -> None:
+    program = (
+        "import sys, pytest; before = set(sys.modules); import pytest_alura; "
+        "print(sorted(set(sys.modules) - before - {'pytest_alura'}))"
+    )
+    found = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        capture_output=True, text=True, check=True, cwd=Path(pytest_alura.__file__).parent,
+    )  # fmt: skip
+    assert found.stdout == "[]\n"
