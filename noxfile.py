@@ -14,7 +14,7 @@ nox.options.error_on_missing_interpreters = False
 nox.options.download_python = "never"
 
 PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
-CODE = ["alura_async", "pytest_alura.py", "tests", "benchmarks", "noxfile.py"]
+CODE = ["alura_async", "tests", "benchmarks", "noxfile.py"]
 HERE = Path(__file__).parent
 
 

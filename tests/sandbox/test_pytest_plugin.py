@@ -13,7 +13,6 @@ from typing import Any, Literal
 import pytest
 
 import alura_async
-import pytest_alura
 from alura_async.errors import ConfigurationError
 from alura_async.sandbox import Sandbox
 from alura_async.sandbox.fixtures import START, blocking_client, fitting, history, settings
@@ -132,7 +131,7 @@ def run(pytester: pytest.Pytester, ini: str, *options: str, **files: str) -> pyt
     # In a checkout there is no entry point.
     pytester._monkeypatch.setenv("PYTHONPATH", str(Path(alura_async.__file__).parent.parent))
     pytester.makeconftest(CONFTEST + files.pop("conftest", ""))
-    pytester.makeini(f"[pytest]\naddopts = --strict-markers --strict-config -p pytest_alura\n{ini}")
+    pytester.makeini(f"[pytest]\naddopts = --strict-markers --strict-config -p alura_async.pytest_plugin\n{ini}")
     pytester.makepyfile(**files)
     return pytester.runpytest_subprocess("-W", "error", *options)
 
@@ -359,13 +358,13 @@ def test_the_nearest_marker_decides_setting_by_setting() -> None:
     assert chosen == {"seed": 9, "start": START, "speed": 2.0, "limit": 5, "funds": 3}
 
 
-def test_the_plugin_costs_a_run_without_alura_next_to_nothing() -> None:
+def test_the_plugin_costs_a_run_without_alura_no_more_than_the_bare_package() -> None:
     program = (
-        "import sys, pytest; before = set(sys.modules); import pytest_alura; "
-        "print(sorted(set(sys.modules) - before - {'pytest_alura'}))"
+        "import sys, pytest, alura_async; before = set(sys.modules); import alura_async.pytest_plugin; "
+        "print(sorted(set(sys.modules) - before - {'alura_async.pytest_plugin'}))"
     )
     found = subprocess.run(
         [sys.executable, "-W", "error", "-c", program],
-        capture_output=True, text=True, check=True, cwd=Path(pytest_alura.__file__).parent,
+        capture_output=True, text=True, check=True, cwd=Path(alura_async.__file__).parent.parent,
     )  # fmt: skip
     assert found.stdout == "[]\n"

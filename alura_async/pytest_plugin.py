@@ -11,8 +11,8 @@
 `alura_sandbox`, `alura` (awaited) and `alura_sync` (blocking) are new for each test. Markers on the test, its class and
 its module set the sandbox up; see `pytest --fixtures` and `pytest --markers`.
 
-It stands beside the package and not in it, because every run of pytest imports it, also those that have nothing to do
-with Alura: it costs them nothing but this file. What a fixture needs is imported by the first test that asks for it.
+Every run of pytest imports it, also those that have nothing to do with Alura, so it stands outside of the sandbox's
+package: it costs them the bare SDK. What a fixture needs is imported by the first test that asks for it.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, NoReturn
 import pytest
 
 if TYPE_CHECKING:
-    from alura_async import Alura, AsyncAlura
-    from alura_async.sandbox import Sandbox
+    from . import Alura, AsyncAlura
+    from .sandbox import Sandbox
 
 _SANDBOX: pytest.StashKey[Sandbox] = pytest.StashKey()
 
@@ -71,9 +71,9 @@ def alura_sandbox(request: pytest.FixtureRequest) -> Generator[Sandbox]:
         _refuse("alura(…) takes settings by name, such as @pytest.mark.alura(seed=7)")
     with ExitStack() as stack:
         try:
-            from alura_async.errors import ConfigurationError
-            from alura_async.sandbox import Sandbox
-            from alura_async.sandbox.fixtures import settings
+            from .errors import ConfigurationError
+            from .sandbox import Sandbox
+            from .sandbox.fixtures import settings
 
             try:
                 chosen = settings([marker.kwargs for marker in markers], _given_seed(request.config) or 0)
@@ -100,7 +100,7 @@ def alura(request: pytest.FixtureRequest, alura_sandbox: Sandbox) -> Generator[A
             "alura runs on asyncio, and anyio runs this test on another backend: give your tests a fixture "
             "`anyio_backend` that returns 'asyncio'"
         )
-    from alura_async.sandbox.fixtures import awaited_client
+    from .sandbox.fixtures import awaited_client
 
     with awaited_client(alura_sandbox) as client:
         yield client
@@ -114,7 +114,7 @@ def alura_sync(request: pytest.FixtureRequest, alura_sandbox: Sandbox) -> Genera
     """
     if _is_asked_for(request) and _awaits(request):
         _refuse("alura_sync blocks, and this test awaits: ask for alura, and await its methods")
-    from alura_async.sandbox.fixtures import blocking_client
+    from .sandbox.fixtures import blocking_client
 
     with blocking_client(alura_sandbox) as client:
         yield client
@@ -131,7 +131,7 @@ def pytest_runtest_makereport(
         return report
     # Of a setup that failed before anything was asked there is nothing to tell.
     if report.failed and (call.when != "setup" or sandbox.requests):
-        from alura_async.sandbox.fixtures import history
+        from .sandbox.fixtures import history
 
         report.sections.append(("Alura sandbox", history(sandbox)))
     if call.when == "teardown":
