@@ -26,6 +26,7 @@ from .openapi import document
 from .ranking import Leaderboard
 from .routes import ROUTES, SERVED
 from .routing import Services
+from .scenario import Scenario
 from .serving import Server
 from .signin import Challenges, Tokens
 from .state import World
@@ -101,6 +102,7 @@ class Sandbox:
             leaderboard = Leaderboard(world)
         services = Services(world, Challenges(seed), self._tokens, leaderboard, lambda: document(ROUTES))
         self._server = Server(services, ROUTES + SERVED, Throttle(limit, window), on_request)
+        self._market = Scenario(world.market, world.clock, self._server.exclusive)
         self._host = host
         self._port = port
         self._runner: web.ServerRunner | None = None
@@ -122,6 +124,11 @@ class Sandbox:
         """The time on its clock."""
         with self._server.exclusive():
             return self._world.clock.now()
+
+    @property
+    def market(self) -> Scenario:
+        """The market: what an asset costs now, and scripts of crashes, rallies, halts and outages."""
+        return self._market
 
     @property
     def ledger(self) -> list[LedgerEntry]:

@@ -66,7 +66,7 @@ class TestInAPipe:
             "throwaway wallet: 0x",
             "wants you to sign in with your Ethereum account",
             "a token was given",
-            "48 symbols: BTC",
+            "55 symbols: BTC",
             "BTC 1h, the last 68 of 72 candles (o rising, # falling)",
             "rsi14",
             "A session is a budget",
