@@ -108,6 +108,7 @@ class History:
         self._beta = LOG + LOG * 2 * (asset.volatility - _BTC_VOLATILITY) // (5 * _BTC_VOLATILITY)
         self._split: dict[tuple[int, int], list[Bar]] = {}
         self._days: dict[int, Bar] = {}
+        self._falls: dict[int, _Fall | None] = {}
         self._dawns: dict[int, int] = {}
         self._periods: dict[int, list[int]] = {}
 
@@ -160,12 +161,17 @@ class History:
 
     def _pulls(self, level: int, index: int) -> tuple[int, ...]:
         """The ticks that a crash takes from each part of a bar."""
-        span, parts = SPANS[level], PARTS[level]
+        span = SPANS[level]
         start = index * span
-        fall = self._fall(start // SPANS[0])
+        day = start // SPANS[0]
+        if day not in self._falls:
+            if len(self._falls) >= _KEPT:
+                self._falls.clear()
+            self._falls[day] = self._fall(day)
+        fall = self._falls[day]
         if fall is None or start >= fall.end or start + span <= fall.start:
             return _NO_PULL
-        step = SPANS[level + 1]
+        step, parts = SPANS[level + 1], PARTS[level]
         lost = [fall.until(start + place * step) for place in range(parts + 1)]
         return tuple(before - after for before, after in pairwise(lost))
 

@@ -102,21 +102,27 @@ class Market:
         else:
             onward = self._onward(asset, level, -(-start_ms // span), last, now_ms // 1000)
             found = [numbered for numbered, _ in zip(onward, range(limit), strict=False)]
-        return [
-            Candle(
-                open_time_ms=index * span,
-                close_time_ms=(index + 1) * span - 1,
-                symbol=asset.symbol,
-                interval=interval,
-                open_text=asset.price_text(bar.open),
-                close_text=asset.price_text(bar.close),
-                high_text=asset.price_text(bar.high),
-                low_text=asset.price_text(bar.low),
-                volume_text=asset.volume_text(bar.volume),
-                trades=bar.trades,
+        candles: list[Candle] = []
+        closed, close_text = 0, ""
+        for index, bar in found:
+            # As a rule a candle opens where the one before it closed.
+            open_text = close_text if bar.open == closed else asset.price_text(bar.open)
+            closed, close_text = bar.close, asset.price_text(bar.close)
+            candles.append(
+                Candle(
+                    open_time_ms=index * span,
+                    close_time_ms=(index + 1) * span - 1,
+                    symbol=asset.symbol,
+                    interval=interval,
+                    open_text=open_text,
+                    close_text=close_text,
+                    high_text=asset.price_text(bar.high),
+                    low_text=asset.price_text(bar.low),
+                    volume_text=asset.volume_text(bar.volume),
+                    trades=bar.trades,
+                )
             )
-            for index, bar in found
-        ]
+        return candles
 
     def script(self, asset: Asset, script: Move | Halt) -> None:
         """Follow a script that overlaps no other of this asset and does not reach into what was told already."""
@@ -134,63 +140,113 @@ class Market:
 
     def _onward(self, asset: Asset, level: int, first: int, last: int, now: int) -> Iterator[tuple[int, Bar]]:
         """The bars there are from one number to another, oldest first."""
-        index = max(first, asset.listed_ms // 1000 // SPANS[level])
+        reading = _Reading(asset, self._tapes[asset.index], self._recorder, level, now)
+        index = max(first, reading.oldest)
         last = min(last, now // SPANS[level])
         while index <= last:
-            bar = self._served(asset, level, index, now)
+            bar = reading.bar(index)
             if bar is not None:
                 yield index, bar
                 index += 1
             else:
-                _, index = self._hole(asset, level, index, now)
+                _, index = reading.hole(index)
 
     def _latest(self, asset: Asset, level: int, last: int, now: int, count: int) -> list[tuple[int, Bar]]:
         """The last bars there are up to a number, oldest first."""
-        oldest = asset.listed_ms // 1000 // SPANS[level]
+        reading = _Reading(asset, self._tapes[asset.index], self._recorder, level, now)
         found: list[tuple[int, Bar]] = []
         index = last
-        while index >= oldest and len(found) < count:
-            bar = self._served(asset, level, index, now)
+        while index >= reading.oldest and len(found) < count:
+            bar = reading.bar(index)
             if bar is not None:
                 found.append((index, bar))
                 index -= 1
             else:
-                index = self._hole(asset, level, index, now)[0] - 1
+                index = reading.hole(index)[0] - 1
         found.reverse()
         return found
 
-    def _hole(self, asset: Asset, level: int, index: int, now: int) -> tuple[int, int]:
+
+class _Reading:
+    """Reads one asset's bars of one level as they are told at a moment.
+
+    Attributes:
+        oldest: the number of the first bar there can be.
+
+    Args:
+        asset: the asset.
+        tape: what it traded.
+        recorder: what was recorded of it.
+        level: the level of the bars.
+        now: the moment, in epoch seconds.
+    """
+
+    def __init__(self, asset: Asset, tape: Tape, recorder: Recorder, level: int, now: int) -> None:
+        self._symbol = asset.symbol
+        self._listed = asset.listed_ms // 1000
+        self._tape = tape
+        self._recorder = recorder
+        self._level = level
+        self._now = now
+        self.oldest = self._listed // SPANS[level]
+        # Numbers from which and before which all bars are recorded as a whole and final.
+        self._whole = (0, 0)
+        # The bars of the longer bar that was last looked into, and the number of its first.
+        self._inside: list[Bar] = []
+        self._first = 0
+
+    def bar(self, index: int) -> Bar | None:
+        """A bar as it is told; None if nothing of it is."""
+        since, until = self._whole
+        if not since <= index < until:
+            span = SPANS[self._level]
+            start, end = self._recorder.whole(index * span)
+            start, end = max(start, self._listed), min(end, self._now - FINAL_AFTER_S)
+            since, until = self._whole = -(-start // span), end // span
+            if not since <= index < until:
+                return self._unsettled(index)
+        place = index - self._first
+        if not 0 <= place < len(self._inside):
+            if self._level == 0:
+                self._first, self._inside = index, [self._tape.bar(0, index)]
+            else:
+                outer, place = divmod(index, PARTS[self._level - 1])
+                self._first, self._inside = index - place, self._tape.inside(self._level - 1, outer)
+            place = index - self._first
+        bar = self._inside[place]
+        return bar if bar.trades else None
+
+    def hole(self, index: int) -> tuple[int, int]:
         """How far a hole reaches without a doubt: the first number of the longest bar of nothing, and the next after.
 
         So a hole of months costs no more than its days.
         """
         first, after = index, index + 1
-        each = 1
+        since, until = self._whole
+        if since <= index < until and any(bar.trades for bar in self._inside):
+            return first, after
+        level, each = self._level, 1
         while level > 0:
-            index, each, level = index // PARTS[level - 1], each * PARTS[level - 1], level - 1
-            if self._recorded(asset, level, index, min((index + 1) * SPANS[level], now)) is not None:
+            level -= 1
+            index, each = index // PARTS[level], each * PARTS[level]
+            if self._recorded(level, index, min((index + 1) * SPANS[level], self._now)) is not None:
                 break
             first, after = index * each, (index + 1) * each
         return first, after
 
-    def _served(self, asset: Asset, level: int, index: int, now: int) -> Bar | None:
-        """A bar as it is told at a moment; None if nothing of it is."""
-        close = (index + 1) * SPANS[level]
-        if close + FINAL_AFTER_S <= now:
-            return self._recorded(asset, level, index, close)
-        until = min(close, now)
-        late = self._recorder.late(asset.symbol, level, index)
-        if late is not None and now < close + late.after:
-            until = min(until, close - late.lag)
-        return self._recorded(asset, level, index, until)
+    def _unsettled(self, index: int) -> Bar | None:
+        """A bar that is running, may be corrected, or was recorded in part."""
+        close = (index + 1) * SPANS[self._level]
+        until = min(close, self._now)
+        if self._now < close + FINAL_AFTER_S:
+            late = self._recorder.late(self._symbol, self._level, index)
+            if late is not None and self._now < close + late.after:
+                until = min(until, close - late.lag)
+        return self._recorded(self._level, index, until)
 
-    def _recorded(self, asset: Asset, level: int, index: int, until: int) -> Bar | None:
+    def _recorded(self, level: int, index: int, until: int) -> Bar | None:
         """What was recorded of a bar up to a second; None if there was no trade."""
-        tape, span = self._tapes[asset.index], SPANS[level]
-        since = index * span
-        if until == since + span and since * 1000 >= asset.listed_ms and self._recorder.is_whole(since, until):
-            bar = tape.bar(level, index)
-            return bar if bar.trades else None
-        pieces = self._recorder.recorded(max(since, asset.listed_ms // 1000), until)
-        bars = [bar for start, end in pieces if (bar := tape.within(level, index, start, end)).trades]
+        since = max(index * SPANS[level], self._listed)
+        pieces = self._recorder.recorded(since, until)
+        bars = [bar for start, end in pieces if (bar := self._tape.within(level, index, start, end)).trades]
         return joined(bars) if bars else None

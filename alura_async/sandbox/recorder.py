@@ -66,12 +66,15 @@ class Recorder:
         """Record nothing for a while."""
         insort(self._scripted, gap)
 
-    def is_whole(self, start: int, end: int) -> bool:
-        """Whether all of a span of time was recorded that lies in one candle."""
-        gap = self._natural.get(start // _SEASON_S) or self._outage(start // _SEASON_S)
-        if gap.start < end and start < gap.end:
-            return False
-        return not self._scripted or not self._gaps(start, end)
+    def whole(self, second: int) -> tuple[int, int]:
+        """A span of time around a second in which all was recorded; of no length if the second was not."""
+        season = second // _SEASON_S
+        since, until = season * _SEASON_S, (season + 1) * _SEASON_S
+        for gap in self._gaps(since, until):
+            if gap.start > second:
+                return since, gap.start
+            since = max(since, gap.end)
+        return (since, until) if since <= second else (second, second)
 
     def recorded(self, start: int, end: int) -> list[tuple[int, int]]:
         """What was recorded of a span of time that lies in one candle: from and until when, piece by piece."""

@@ -86,12 +86,18 @@ class Tape:
             return self._plain(number, level, index)
         mixed = self._mixed.get((level, index))
         if mixed is None:
-            parts = PARTS[level]
-            mixed = joined(self.bar(level + 1, index * parts + place) for place in range(parts))
+            mixed = joined(self.inside(level, index))
             if len(self._mixed) >= _KEPT:
                 self._mixed.clear()
             self._mixed[level, index] = mixed
         return mixed
+
+    def inside(self, level: int, index: int) -> list[Bar]:
+        """The bars of the next level that a bar holds."""
+        if (index + 1) * SPANS[level] <= self._untouched:
+            return self._history.inside(level, index)
+        parts = PARTS[level]
+        return [self.bar(level + 1, index * parts + place) for place in range(parts)]
 
     def within(self, level: int, index: int, start: int, end: int) -> Bar:
         """The part of a bar from one second until before another; they must leave something of it."""

@@ -36,7 +36,7 @@ STEPS = (
 # The demo's own seed, whose first wallet it signs in with.
 KEY = Sandbox(seed=27).wallet()
 # A market in which the session reaches its loss threshold before the demo would close it.
-LOSING_SEED = 49
+LOSING_SEED = 45
 
 needs_pty = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs a pseudo-terminal")
 
