@@ -238,6 +238,7 @@ class _Reading:
         """A bar that is running, may be corrected, or was recorded in part."""
         close = (index + 1) * SPANS[self._level]
         until = min(close, self._now)
+        # An old one is here because it was recorded in part: it is final.
         if self._now < close + FINAL_AFTER_S:
             late = self._recorder.late(self._symbol, self._level, index)
             if late is not None and self._now < close + late.after:

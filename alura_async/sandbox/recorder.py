@@ -101,7 +101,8 @@ class Recorder:
         )
 
     def _gaps(self, start: int, end: int) -> list[Gap]:
-        gaps = sorted([self._outage(start // _SEASON_S), *self._scripted])
+        natural = self._outage(start // _SEASON_S)
+        gaps = sorted([natural, *self._scripted]) if self._scripted else [natural]
         return [gap for gap in gaps if gap.start < end and start < gap.end]
 
     def _outage(self, season: int) -> Gap:

@@ -207,6 +207,8 @@ class Tape:
 def joined(bars: Iterable[Bar]) -> Bar:
     """The bar that some bars, one after the other, are together."""
     parts = list(bars)
+    if len(parts) == 1:
+        return parts[0]
     opens, highs, lows, closes, volumes, trades = zip(*parts, strict=True)
     return Bar(opens[0], max(highs), min(lows), closes[-1], sum(volumes), sum(trades))
 
