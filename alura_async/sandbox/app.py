@@ -25,6 +25,7 @@ from .quirks import REGULAR, Quirks, with_quirks
 from .ranking import Leaderboard
 from .routes import ROUTES, SERVED
 from .routing import Services
+from .scenario import Scenario
 from .serving import Server
 from .shapes import CANONICAL, answers_of
 from .signin import Challenges, Tokens
@@ -106,6 +107,7 @@ class Sandbox:
         services = Services(world, Challenges(seed), self._tokens, Leaderboard(world), self._describe)
         self._server = Server(services, ROUTES + SERVED, Throttle(limit, window), on_request)
         self._answer_as(shapes, quirks)
+        self._market = Scenario(world.market, world.clock, self._server.exclusive)
         self._host = host
         self._port = port
         self._runner: web.ServerRunner | None = None
@@ -127,6 +129,11 @@ class Sandbox:
         """The time on its clock."""
         with self._server.exclusive():
             return self._world.clock.now()
+
+    @property
+    def market(self) -> Scenario:
+        """The market: what an asset costs now, and scripts of crashes, rallies, halts and outages."""
+        return self._market
 
     @property
     def ledger(self) -> list[LedgerEntry]:

@@ -1,4 +1,4 @@
-"""What the pytest plugin gives to a test. The plugin, `alura_async.pytest_plugin`, imports this when a test asks for it."""
+"""What `alura_async.pytest_plugin` gives to a test: it imports this when one asks for it."""
 
 from __future__ import annotations
 

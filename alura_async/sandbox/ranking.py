@@ -70,7 +70,8 @@ class Leaderboard:
     def analytics(self, now_ms: int) -> LeaderboardAnalytics:
         """What is behind the leaderboard."""
         results = [place.pnl or ZERO for place in self.rankings()]
-        activity = {entry.asset_index: entry for entry in self._activity}
+        listed = {asset.index for asset in self._world.market.listed(now_ms)}
+        activity = {entry.asset_index: entry for entry in self._activity if entry.asset_index in listed}
         for account in self._world.accounts.values():
             for session in account.sessions.values():
                 before = activity[session.asset.index]

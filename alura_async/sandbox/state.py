@@ -14,6 +14,7 @@ from .clock import Clock
 from .ledger import Ledger
 from .market import Market
 from .records import ZERO, Account, SessionRecord
+from .signals import Signals
 
 T = TypeVar("T")
 
@@ -45,6 +46,7 @@ class World:
         self.clock = clock
         self.funds = funds
         self.market = Market(seed)
+        self.signals = Signals(self.market)
         self.ledger = Ledger()
         self.accounts: dict[str, Account] = {}
         self.by_id: dict[str, Account] = {}

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from ...groups.health import ServiceHealth
 from ...groups.indicators import Candle, Signal
-from ..listing import BY_SYMBOL, LISTED, Asset
+from ..listing import BY_SYMBOL, Asset
 from ..market import INTERVALS
 from ..refusals import HttpError, not_found
 from ..routing import Call, serves
-from ..signals import signal
 from ..validation import Choice, Number
 from .health import healthy
 
@@ -34,14 +33,16 @@ END = Number(
 @serves("GET", "/api/indicators/health", ServiceHealth)
 def health(call: Call) -> ServiceHealth:
     """Read the health of the indicator service."""
-    return healthy(call, "indicators", symbols=len(LISTED), intervals=list(INTERVALS))
+    return healthy(call, "indicators", symbols=len(call.world.market.listed(call.now_ms)), intervals=list(INTERVALS))
 
 
 @serves("GET", "/api/indicators/candles/latest", list[Candle], query=(LATEST_INTERVAL,))
 def latest_candles(call: Call) -> list[Candle]:
-    """Read the running candle of each symbol."""
-    market, interval = call.world.market, call.query.get("interval", "1m")
-    return [candle for asset in LISTED for candle in market.candles(asset, interval, now_ms=call.now_ms, limit=1)]
+    """Read the last candle of each listed symbol: the running one, if there was a trade in it already."""
+    market, interval, now_ms = call.world.market, call.query.get("interval", "1m"), call.now_ms
+    return [
+        candle for asset in market.listed(now_ms) for candle in market.candles(asset, interval, now_ms=now_ms, limit=1)
+    ]
 
 
 @serves(
@@ -52,7 +53,7 @@ def latest_candles(call: Call) -> list[Candle]:
     errors=(404,),
 )
 def candle_history(call: Call) -> list[Candle]:
-    """Read historical candles of a symbol, oldest first, from 2020 on."""
+    """Read historical candles of a symbol, oldest first, from its listing on; a quiet interval has none."""
     return call.world.market.candles(
         _asset(call),
         call.query.get("interval", "1h"),
@@ -71,7 +72,7 @@ def candle_history(call: Call) -> list[Candle]:
     errors=(404,),
 )
 def candles(call: Call) -> list[Candle]:
-    """Read a symbol's most recent candles, oldest first, the running one included."""
+    """Read a symbol's most recent candles, oldest first, the running one included; a quiet interval has none."""
     return call.world.market.candles(
         _asset(call),
         _interval(call),
@@ -84,27 +85,27 @@ def candles(call: Call) -> list[Candle]:
 
 @serves("GET", "/api/indicators/candles/aggregated/symbols", list[str])
 def symbols(call: Call) -> list[str]:
-    """Read the symbols, in the order of their indices."""
-    return [asset.symbol for asset in LISTED]
+    """Read the symbols that are listed by now, in the order of their indices."""
+    return [asset.symbol for asset in call.world.market.listed(call.now_ms)]
 
 
 @serves("GET", "/api/indicators/signals/:symbol/:interval", list[Signal], errors=(404,))
 def signals(call: Call) -> list[Signal]:
-    """Read a symbol's signal: averages over 12 and 26 candles, and the relative strength index over 14."""
-    return [signal(call.world.market, _asset(call), _interval(call), call.now_ms)]
+    """Read a symbol's signal: EMA, MACD, RSI, ATR and Bollinger bands over its last candles, and what they advise."""
+    return [call.world.signals.of(_asset(call), _interval(call), call.now_ms)]
 
 
 @serves("GET", "/api/indicators/signals/all/:interval", list[Signal])
 def all_signals(call: Call) -> list[Signal]:
-    """Read every symbol's signal."""
-    interval = _interval(call)
-    return [signal(call.world.market, asset, interval, call.now_ms) for asset in LISTED]
+    """Read every listed symbol's signal."""
+    world, interval, now_ms = call.world, _interval(call), call.now_ms
+    return [world.signals.of(asset, interval, now_ms) for asset in world.market.listed(now_ms)]
 
 
 def _asset(call: Call) -> Asset:
     symbol = call.path["symbol"]
     asset = BY_SYMBOL.get(symbol)
-    if asset is None:
+    if asset is None or not call.world.market.is_listed(asset, call.now_ms):
         raise not_found(f"Symbol {symbol} not found")
     return asset
 

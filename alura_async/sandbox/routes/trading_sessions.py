@@ -190,7 +190,7 @@ def trigger_cron(call: Call) -> CronRun:
 def _free_asset(call: Call) -> Asset:
     """The asset of a create, if it is listed and no session of the account runs on it."""
     index: int = call.body["assetIndex"]
-    if index >= len(LISTED):
+    if index >= len(LISTED) or not call.world.market.is_listed(LISTED[index], call.now_ms):
         raise bad_request(f"Unknown asset index: {index}")
     if index in call.user.active:
         raise bad_request(DUPLICATE_ASSET)
