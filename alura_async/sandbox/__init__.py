@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from .app import Sandbox, Settings
+from .faults import Fault
 from .ledger import LedgerEntry, ReceivedRequest
+from .rules import Faults, Rule
 
-__all__ = ["LedgerEntry", "ReceivedRequest", "Sandbox", "Settings"]
+__all__ = ["Fault", "Faults", "LedgerEntry", "ReceivedRequest", "Rule", "Sandbox", "Settings"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -20,12 +20,15 @@ from ..core.settings import is_loopback
 from ..errors import ConfigurationError, UsageError
 from . import signin, trading
 from .clock import Clock
+from .control import Control
+from .faults import Fault
 from .ledger import LedgerEntry, ReceivedRequest
 from .listing import EXACT
 from .openapi import document
 from .ranking import Leaderboard
 from .routes import ROUTES, SERVED
 from .routing import Services
+from .rules import Faults
 from .serving import Server
 from .signin import Challenges, Tokens
 from .state import World
@@ -45,6 +48,7 @@ class Settings(TypedDict, total=False):
     window: float
     allow_remote: bool
     on_request: Callable[[ReceivedRequest], object] | None
+    faults: str | Fault | Iterable[str | Fault]
 
 
 class Sandbox:
@@ -70,6 +74,8 @@ class Sandbox:
         allow_remote: whether `host` may be one that others can reach.
         on_request: called with each request when its answer is ready, in the thread that serves, so it must not
             block. What it raises is logged.
+        faults: what goes wrong from the beginning: rules as text, separated by `;`, or several texts and faults. See
+            the property.
 
     Raises:
         ConfigurationError: a setting that cannot be used; a host that is not loopback without `allow_remote`.
@@ -88,6 +94,7 @@ class Sandbox:
         window: float = 10.0,
         allow_remote: bool = False,
         on_request: Callable[[ReceivedRequest], object] | None = None,
+        faults: str | Fault | Iterable[str | Fault] = (),
     ) -> None:
         if not allow_remote and not is_loopback(host):
             raise ConfigurationError(
@@ -100,7 +107,15 @@ class Sandbox:
         with localcontext(EXACT):
             leaderboard = Leaderboard(world)
         services = Services(world, Challenges(seed), self._tokens, leaderboard, lambda: document(ROUTES))
-        self._server = Server(services, ROUTES + SERVED, Throttle(limit, window), on_request)
+        self._faults = Faults(seed, ROUTES, SERVED)
+        for fault in (faults,) if isinstance(faults, str | Fault) else faults:
+            if isinstance(fault, str):
+                self._faults.add_all(fault)
+            else:
+                self._faults.add(fault)
+        self._server = Server(
+            services, ROUTES + SERVED, Throttle(limit, window), self._faults, on_request, Control(self)
+        )
         self._host = host
         self._port = port
         self._runner: web.ServerRunner | None = None
@@ -133,6 +148,11 @@ class Sandbox:
     def requests(self) -> deque[ReceivedRequest]:
         """The last 10,000 requests that arrived, oldest first. It is the live record: clear it or copy it."""
         return self._world.ledger.requests
+
+    @property
+    def faults(self) -> Faults:
+        """What goes wrong, and when: `sandbox.faults.add("503 x2 on POST /user/withdraw")`."""
+        return self._faults
 
     @property
     def token_lifetime(self) -> float:
@@ -178,7 +198,7 @@ class Sandbox:
         if self._runner is not None:
             raise UsageError("the sandbox is running already")
         await asyncio.to_thread(signin.require_libraries)
-        runner = web.ServerRunner(web.Server(self._server.respond, access_log=None), shutdown_timeout=1.0)
+        runner = web.ServerRunner(self._server.listen(), shutdown_timeout=1.0)
         await runner.setup()
         try:
             await web.TCPSite(runner, self._host, self._port).start()
