@@ -209,7 +209,10 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def delay(cls, wait: Duration, *, when: When = "before") -> Fault:
-        """A wait in real time, up to a day. Before processing, the call is carried out even if its caller has gone."""
+        """A wait in real time, up to a day.
+
+        Before processing, the call is carried out even if its caller has gone; only a stop of the sandbox prevents it.
+        """
         return cls(kind="delay", when=when, wait=_wait(wait, "delay"))
 
     @classmethod

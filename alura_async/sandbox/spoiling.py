@@ -60,7 +60,7 @@ class Listener(web.Server):
         super().__init__(handler, access_log=None)
         self._stopping = False
         self._waiting: dict[web.RequestHandler, tuple[asyncio.Future[bool], bool]] = {}
-        self._timers: dict[web.RequestHandler, asyncio.TimerHandle] = {}
+        self._timers: dict[web.RequestHandler, set[asyncio.TimerHandle]] = {}
 
     async def pause(self, request: web.BaseRequest, seconds: float | None, *, heedless: bool = False) -> None:
         """Wait, in real time.
@@ -92,19 +92,21 @@ class Listener(web.Server):
     def later(self, request: web.BaseRequest, seconds: float, act: Callable[[asyncio.Transport], object]) -> None:
         """Do something to a connection after a while, if it is still there."""
         connection = request.protocol
+        timers = self._timers.setdefault(connection, set())
 
         def run() -> None:
-            self._timers.pop(connection, None)
+            timers.discard(timer)
             if connection.transport is not None and not connection.transport.is_closing():
                 act(connection.transport)
 
-        self._forget(connection)
-        self._timers[connection] = asyncio.get_running_loop().call_later(seconds, run)
+        timer = asyncio.get_running_loop().call_later(seconds, run)
+        timers.add(timer)
 
     def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
         """Wake who waits for this caller."""
         super().connection_lost(handler, exc)
-        self._forget(handler)
+        for timer in self._timers.pop(handler, ()):
+            timer.cancel()
         waiter, heedless = self._waiting.get(handler, (None, True))
         if waiter is not None and not heedless:
             _settle(waiter, False)
@@ -115,11 +117,6 @@ class Listener(web.Server):
         for waiter, _ in self._waiting.values():
             _settle(waiter, False)
         super().pre_shutdown()
-
-    def _forget(self, connection: web.RequestHandler) -> None:
-        timer = self._timers.pop(connection, None)
-        if timer is not None:
-            timer.cancel()
 
 
 def _settle(waiter: asyncio.Future[bool], in_time: bool) -> None:

@@ -166,9 +166,12 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True):
 class Furnished(Sandbox):
     """A sandbox with the parts that the control endpoint leads to."""
 
-    market = Scenario()
     conditions = Conditions()
     shapes = "canonical"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.market = Scenario()
 
     def balances(self) -> object:
         return {"0x1": {"available": Decimal("1.50")}}
@@ -179,6 +182,9 @@ async def test_the_parts_of_a_sandbox_are_reached_by_their_names(http: aiohttp.C
         crash = {"symbol": "BTC", "percent": 12, "over": "10m"}
         assert (await control(sandbox, http, "POST", "/market/crash", crash))[0] == 200
         assert sandbox.market.told == [("BTC", 12, timedelta(minutes=10), None)]
+        finer = {"symbol": "BTC", "percent": 12.5, "over": 90.5}
+        assert (await control(sandbox, http, "POST", "/market/crash", finer))[0] == 200
+        assert sandbox.market.told[1:] == [("BTC", Decimal("12.5"), timedelta(seconds=90.5), None)]
         status, reply = await control(sandbox, http, "POST", "/market/crash", {"symbol": "BTC"})
         assert (status, "percent" in reply["message"]) == (400, True)
         status, reply = await control(sandbox, http, "POST", "/market/told", {})

@@ -389,6 +389,17 @@ async def test_a_hundred_hanging_and_waiting_callers_hold_up_no_stop_and_leave_n
     assert noise == []
 
 
+async def test_a_hanging_call_ends_when_its_caller_hangs_up(sandbox: Sandbox, caller: Caller) -> None:
+    tasks = set(asyncio.all_tasks())
+    sandbox.faults.add("hang|hang-after|delay-after=1h|drip=1,1h")
+    for _ in range(20):
+        async with connected(sandbox) as line:
+            line.ask("POST", "/user/close-all-positions", caller.token, {})
+            await _until(lambda: sandbox.requests[-1].fault is not None)
+            assert asyncio.all_tasks() > tasks
+        await _until(lambda: asyncio.all_tasks() <= tasks)
+
+
 async def test_a_reply_drips_headers_too(sandbox: Sandbox, caller: Caller) -> None:
     sandbox.faults.add(f"drip=100,30ms on POST {PATH}")
     async with connected(sandbox) as line:
@@ -451,6 +462,63 @@ async def test_early_is_before_the_body_was_read(sandbox: Sandbox, caller: Calle
             got = b""
     assert got == seen
     assert not sandbox.requests[-1].executed
+
+
+# ── What aiohttp makes of it ──
+
+
+@pytest.mark.parametrize(
+    ("rule", "raised"),
+    [
+        ("reset", aiohttp.ClientOSError),
+        ("reset-after", aiohttp.ClientOSError),
+        ("reset-early", aiohttp.ClientOSError),
+        ("close", aiohttp.ClientConnectionError),
+        ("truncate=status-line", aiohttp.ServerDisconnectedError),
+        ("truncate=headers", aiohttp.ServerDisconnectedError),
+        ("truncate=11", aiohttp.ClientPayloadError),
+        ("truncate=11,reset", aiohttp.ClientOSError | aiohttp.ClientPayloadError),
+        ("length=20", aiohttp.ClientPayloadError),
+        ("garbage", aiohttp.ClientResponseError),
+        ("malformed=body-with-204", aiohttp.ClientResponseError),
+        ("hang", TimeoutError),
+        ("drip=1,100ms", TimeoutError),
+    ],
+)
+async def test_a_post_fails_as_measured(sandbox: Sandbox, caller: Caller, rule: str, raised: Any) -> None:
+    sandbox.faults.add(rule, on=f"POST {PATH}")
+    url, headers = sandbox.url + PATH, {"Authorization": f"Bearer {caller.token}"}
+    limit = aiohttp.ClientTimeout(total=0.3)
+    # What comes after a 204 is found by whoever uses the connection next.
+    caught: BaseException | None = None
+    for _ in range(2):
+        try:
+            async with caller.http.post(url, json=WITHDRAW, headers=headers, timeout=limit) as answer:
+                await answer.read()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            caught = error
+            break
+    assert isinstance(caught, raised)
+
+
+@pytest.mark.parametrize(("rule", "length"), [("truncate=8,unannounced", 8), ("short-gzip", None)])
+async def test_a_post_is_cut_without_an_error_as_measured(
+    sandbox: Sandbox, caller: Caller, rule: str, length: int | None
+) -> None:
+    sandbox.faults.add(rule, on=f"POST {PATH}")
+    headers = {"Authorization": f"Bearer {caller.token}"}
+    async with caller.http.post(sandbox.url + PATH, json=WITHDRAW, headers=headers) as answer:
+        body = await answer.read()
+    assert answer.status == 201
+    assert length is None or len(body) == length
+    with pytest.raises(msgspec.DecodeError):
+        msgspec.json.decode(body)
+
+
+async def test_aiohttp_sends_a_get_twice_and_a_post_once(sandbox: Sandbox, caller: Caller) -> None:
+    rule = sandbox.faults.add("close x1")
+    assert (await caller.call("GET", "/health")).status == 200
+    assert (rule.hits, rule.matched) == (1, 2)
 
 
 # ── Which calls ──
