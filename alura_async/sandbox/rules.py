@@ -215,7 +215,7 @@ class Faults:
         return None
 
     def _put(self, specs: list[_Spec]) -> list[Rule]:
-        checked = [(*spec.check(), _Calls(spec.on, self._routes, self._others)) for spec in specs]
+        checked = [(*spec.check(), self._calls(spec)) for spec in specs]
         with self._lock:
             if len(self._rules) + len(checked) > _MOST_RULES:
                 raise ConfigurationError(f"more than {_MOST_RULES} rules: remove some, or clear()")
@@ -226,6 +226,12 @@ class Faults:
             self._added += len(new)
             self._rules += tuple(new)
         return new
+
+    def _calls(self, spec: _Spec) -> _Calls:
+        try:
+            return _Calls(spec.on, self._routes, self._others)
+        except ConfigurationError as error:
+            raise _wrong(*spec.place, str(error)) if spec.place is not None else error from None
 
     def __repr__(self) -> str:
         return f"<Faults {'; '.join(map(str, self._rules)) or 'none'}>"
@@ -250,6 +256,8 @@ class _Spec:
         self.times = times
         self.probability = probability
         self.skip = skip
+        # In a text, where it says `on`: the text, the place, the length.
+        self.place: tuple[str, int, int] | None = None
 
     def check(self) -> tuple[tuple[Fault, ...], int | None, float, int]:
         """What it asks for, if that makes sense."""
@@ -379,12 +387,16 @@ def _read(text: str, start: int, line: str) -> _Spec:
     said: set[str] = set()
     while words:
         where, word = words.popleft()
+        call = words[0] if words else (where, word)
         try:
             name = _take(spec, word, words)
         except ConfigurationError as error:
             raise _wrong(text, where, len(word), str(error)) from None
         if name in said:
             raise _wrong(text, where, len(word), f"{name} is said twice")
+        if name == "on":
+            end = words[0][0] if words else start + len(line)
+            spec.place = (text, call[0], len(text[call[0] : end].rstrip()))
         said.add(name)
     return spec
 

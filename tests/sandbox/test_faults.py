@@ -765,6 +765,8 @@ def test_any_text_is_read_or_refused_in_words(text: str) -> None:
         ("truncate=5,6", "already", "truncate=5,6"),
         ("malformed=x", "bare-html", "malformed=x"),
         ('503="open', "open", '"'),
+        ("500; 503 on POST  /trading-session x2", "nearest are: POST /trading-sessions", "POST  /trading-session"),
+        ("503 on health", "give method and path", "health"),
     ],
 )
 def test_an_error_points_at_the_word_and_says_what_is_possible(text: str, said: str, pointed: str) -> None:
