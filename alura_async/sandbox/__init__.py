@@ -3,8 +3,22 @@
 from __future__ import annotations
 
 from .app import Sandbox, Settings
+from .faults import Fault
 from .ledger import LedgerEntry, ReceivedRequest
 from .quirks import Quirks
+from .rules import Faults, Rule
+from .scenario import Scenario
 from .shapes import PERSONALITIES
 
-__all__ = ["PERSONALITIES", "LedgerEntry", "Quirks", "ReceivedRequest", "Sandbox", "Settings"]
+__all__ = [
+    "PERSONALITIES",
+    "Fault",
+    "Faults",
+    "LedgerEntry",
+    "Quirks",
+    "ReceivedRequest",
+    "Rule",
+    "Sandbox",
+    "Scenario",
+    "Settings",
+]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -19,12 +19,15 @@ from ..core.settings import is_loopback
 from ..errors import ConfigurationError, UsageError
 from . import signin, trading
 from .clock import Clock
+from .control import Control
+from .faults import Fault
 from .ledger import LedgerEntry, ReceivedRequest
 from .openapi import document
 from .quirks import REGULAR, Quirks, with_quirks
 from .ranking import Leaderboard
 from .routes import ROUTES, SERVED
 from .routing import Services
+from .rules import Faults
 from .scenario import Scenario
 from .serving import Server
 from .shapes import CANONICAL, answers_of
@@ -48,6 +51,7 @@ class Settings(TypedDict, total=False):
     on_request: Callable[[ReceivedRequest], object] | None
     shapes: str
     quirks: Quirks
+    faults: str | Fault | Iterable[str | Fault]
 
 
 class Sandbox:
@@ -75,6 +79,8 @@ class Sandbox:
             block. What it raises is logged.
         shapes: the personality that it answers with, one of `PERSONALITIES`.
         quirks: how it goes its own ways with ranges of candles.
+        faults: what goes wrong from the beginning: rules as text, separated by `;`, or several texts and faults. See
+            the property.
 
     Raises:
         ConfigurationError: a setting that cannot be used; a host that is not loopback without `allow_remote`.
@@ -95,6 +101,7 @@ class Sandbox:
         on_request: Callable[[ReceivedRequest], object] | None = None,
         shapes: str = CANONICAL,
         quirks: Quirks = REGULAR,
+        faults: str | Fault | Iterable[str | Fault] = (),
     ) -> None:
         if not allow_remote and not is_loopback(host):
             raise ConfigurationError(
@@ -105,7 +112,15 @@ class Sandbox:
         self._world = world
         self._tokens = Tokens(world.by_id.get, seed)
         services = Services(world, Challenges(seed), self._tokens, Leaderboard(world), self._describe)
-        self._server = Server(services, ROUTES + SERVED, Throttle(limit, window), on_request)
+        self._faults = Faults(seed, ROUTES, SERVED)
+        for fault in (faults,) if isinstance(faults, str | Fault) else faults:
+            if isinstance(fault, str):
+                self._faults.add_all(fault)
+            else:
+                self._faults.add(fault)
+        self._server = Server(
+            services, ROUTES + SERVED, Throttle(limit, window), self._faults, on_request, Control(self)
+        )
         self._answer_as(shapes, quirks)
         self._market = Scenario(world.market, world.clock, self._server.exclusive)
         self._host = host
@@ -145,6 +160,11 @@ class Sandbox:
     def requests(self) -> deque[ReceivedRequest]:
         """The last 10,000 requests that arrived, oldest first. It is the live record: clear it or copy it."""
         return self._world.ledger.requests
+
+    @property
+    def faults(self) -> Faults:
+        """What goes wrong, and when: `sandbox.faults.add("503 x2 on POST /user/withdraw")`."""
+        return self._faults
 
     @property
     def token_lifetime(self) -> float:
@@ -218,7 +238,7 @@ class Sandbox:
         if self._runner is not None:
             raise UsageError("the sandbox is running already")
         await asyncio.to_thread(signin.require_libraries)
-        runner = web.ServerRunner(web.Server(self._server.respond, access_log=None), shutdown_timeout=1.0)
+        runner = web.ServerRunner(self._server.listen(), shutdown_timeout=1.0)
         await runner.setup()
         try:
             await web.TCPSite(runner, self._host, self._port).start()

@@ -41,3 +41,16 @@ def duration(value: Duration, name: str) -> timedelta:
     if length < timedelta(0):
         raise ConfigurationError(f"{name}={value!r}: a length of time is not negative")
     return length
+
+
+def duration_text(length: timedelta) -> str:
+    """A length of time as `duration` reads it, such as `1h30m`, `250ms` or `0s`."""
+    microseconds = length // timedelta(microseconds=1)
+    pieces: list[str] = []
+    for unit, size in (("d", 86_400_000_000), ("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000), ("ms", 1000)):
+        count, microseconds = divmod(microseconds, size)
+        if unit == "ms" and microseconds:
+            pieces.append(f"{count}.{microseconds:03d}ms")
+        elif count:
+            pieces.append(f"{count}{unit}")
+    return "".join(pieces) or "0s"

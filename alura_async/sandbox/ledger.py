@@ -51,6 +51,9 @@ class ReceivedRequest(msgspec.Struct):
         account: address of the account whose token came with it, or None.
         request_id: the `X-Request-Id` header.
         duration_ms: real milliseconds from its arrival to its answer, or None as long as there is none.
+        executed: whether it was carried out: its endpoint answered it, and refused nothing. What a fault then made of
+            the reply changes nothing of that.
+        fault: the fault that hit it, as text such as `reset-after`, or None.
     """
 
     method: str
@@ -61,6 +64,8 @@ class ReceivedRequest(msgspec.Struct):
     account: str | None = None
     request_id: str | None = None
     duration_ms: float | None = None
+    executed: bool = False
+    fault: str | None = None
 
 
 class Ledger:

@@ -10,19 +10,31 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import localcontext
-from email.utils import format_datetime
+from email.utils import formatdate
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 from . import trading, wire
+from .control import PREFIX
+from .faults import Fault
 from .ledger import ReceivedRequest
 from .listing import EXACT
+from .records import Account
 from .refusals import ErrorBody, HttpError, unauthorized
 from .routing import JSON, Call, Ready, ServerRoute, Services, Table
+from .rules import Faults
+from .spoiling import Listener, Reply, spoil
 from .throttle import Throttle
 from .validation import check_body, check_query
 
+if TYPE_CHECKING:
+    from .control import Control
+
 _log = logging.getLogger("alura_async.sandbox")
+
+# What a fault spoils when nothing was executed.
+_STAND_IN = b'{"ok":true}'
 
 # What may stand in the text to sign: a Host header can be anything.
 _AUTHORITY = re.compile(r"[A-Za-z0-9.\-\[\]:]{1,255}", re.ASCII)
@@ -35,7 +47,9 @@ class Server:
         services: what the handlers work on.
         routes: all that is served.
         throttle: who may call how often.
+        faults: what goes wrong, and when.
         on_request: is told of each request that was answered.
+        control: answers what is asked of the sandbox itself.
     """
 
     def __init__(
@@ -43,14 +57,20 @@ class Server:
         services: Services,
         routes: tuple[ServerRoute, ...],
         throttle: Throttle,
+        faults: Faults,
         on_request: Callable[[ReceivedRequest], object] | None = None,
+        control: Control | None = None,
     ) -> None:
         self.services = services
         self.throttle = throttle
         self.authority = ""
         self._table = Table(routes)
         self._encode_refusal: Callable[[ErrorBody], bytes] = wire.encode
+        self.faults = faults
         self._on_request = on_request
+        self._control = control
+        self._listener: Listener
+        self._dated = (-1, "")
         # Reentrant, so that a handler may use what is meant for other threads.
         self._lock = threading.RLock()
 
@@ -65,46 +85,101 @@ class Server:
         self._table = Table(routes)
         self._encode_refusal = encode_refusal
 
-    async def respond(self, request: web.BaseRequest) -> web.Response:
+    def listen(self) -> Listener:
+        """What takes the connections, until it is shut down; made in the loop that serves."""
+        self._listener = Listener(self.respond)
+        return self._listener
+
+    async def respond(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
         started = time.perf_counter()
+        path = request.rel_url.raw_path
+        if self._control is not None and path.startswith(PREFIX) and self._control.serves(request):
+            return await self._control.respond(request)
         received = ReceivedRequest(
             method=request.method,
-            path=request.rel_url.raw_path,
+            path=path,
             query=dict(request.query) if request.query_string else {},
             received_at=datetime.now(UTC),
             request_id=request.headers.get("X-Request-Id"),
         )
         self.services.world.ledger.requests.append(received)
+        found = self._table.find(received.method, path)
+        fault = self.faults.draw(found[0], path) if self.faults.rules and found is not None else None
+        try:
+            reply = await self._process(request, received, found, fault)
+            if fault is not None and (fault.kind, fault.when) == ("delay", "after"):
+                await self._listener.pause(request, fault.wait.total_seconds())
+        except ConnectionError:
+            # The caller hung up in the middle of its body, or of a fault: nobody hears this answer.
+            return web.Response(status=400)
+        response: web.StreamResponse
+        if fault is None:
+            response, received.status = reply.response(), reply.status
+        else:
+            response, received.status = spoil(fault, reply, request, self._listener)
+        received.duration_ms = (time.perf_counter() - started) * 1000
+        if self._on_request is not None:
+            self._tell(self._on_request, received)
+        return response
+
+    async def _process(
+        self,
+        request: web.BaseRequest,
+        received: ReceivedRequest,
+        found: tuple[ServerRoute, dict[str, str]] | None,
+        fault: Fault | None,
+    ) -> Reply:
+        """Do what is asked, as far as a fault lets it come to that.
+
+        Raises:
+            ConnectionError: there is nobody to answer.
+        """
         headers: dict[str, str] = {}
         media = JSON
+        status = 201 if received.method == "POST" else 200
         try:
-            found = self._table.find(received.method, received.path)
             if found is None:
                 raise HttpError(404, f"Cannot {received.method} {received.path}")
-            body = await request.read() if received.method == "POST" else b""
-            with self.exclusive():
-                content, media = self._answer(request, received, found, body, headers)
-            status = 201 if received.method == "POST" else 200
+            body = b""
+            if received.method == "POST" and (fault is None or fault.when != "early"):
+                body = await request.read()
+            if fault is None or await self._goes_on(request, received, fault):
+                with self.exclusive():
+                    content, media = self._answer(request, received, found, body, headers)
+                received.executed = True
+            else:
+                content = _STAND_IN
         except HttpError as refusal:
             headers.update(refusal.headers)
             status, content = refusal.status, self._encode_refusal(refusal.body)
         except web.HTTPRequestEntityTooLarge:
             status, content = 413, self._encode_refusal(HttpError(413, "request entity too large").body)
         except ConnectionError:
-            # The caller hung up in the middle of its body: nothing was done, and nobody hears this answer.
-            return web.Response(status=400)
+            raise
         except Exception:  # noqa: BLE001 - the server goes on, whatever a handler did
             _log.exception("%s %s failed in the sandbox itself", received.method, received.path)
             status, content = 500, self._encode_refusal(HttpError(500, "Internal server error", plain=True).body)
-        received.status = status
-        received.duration_ms = (time.perf_counter() - started) * 1000
-        if self._on_request is not None:
-            self._tell(self._on_request, received)
         headers["Content-Type"] = media
-        # The server's time, by which clients judge which candles are over and how long to wait.
-        headers["Date"] = format_datetime(self.services.world.clock.now(), usegmt=True)
-        return web.Response(status=status, body=content, headers=headers)
+        headers["Date"] = self._date()
+        return Reply(status, headers, content)
+
+    async def _goes_on(self, request: web.BaseRequest, received: ReceivedRequest, fault: Fault) -> bool:
+        """Whether a call that a fault hits is processed; a delay before is spent here."""
+        received.fault = str(fault)
+        with self.exclusive():
+            self._identify(request, received)
+        if fault.kind == "delay" and fault.when == "before":
+            # A server does not see that its caller has gone, and acts all the same.
+            await self._listener.pause(request, fault.wait.total_seconds(), heedless=True)
+        return fault.when == "after" or fault.kind == "delay"
+
+    def _date(self) -> str:
+        """The server's time, by which clients judge which candles are over and how long to wait."""
+        second = self.services.world.clock.now_ms() // 1000
+        if second != self._dated[0]:
+            self._dated = (second, formatdate(second, usegmt=True))
+        return self._dated[1]
 
     def _tell(self, listener: Callable[[ReceivedRequest], object], received: ReceivedRequest) -> None:
         try:
@@ -123,9 +198,7 @@ class Server:
         route, path = found
         world = self.services.world
         now_ms = world.clock.now_ms()
-        account = self.services.tokens.account(request.headers.get("Authorization"), world.clock.unhurried_ms())
-        if account is not None:
-            received.account = account.address
+        account = self._identify(request, received)
         client = (request.remote or "") if account is None else account.address
         headers.update(self.throttle.admit(route.name, client))
         if route.bearer and account is None:
@@ -147,6 +220,14 @@ class Server:
             headers.update(reply.headers)
             return reply.content, reply.media
         return wire.encode(reply), JSON
+
+    def _identify(self, request: web.BaseRequest, received: ReceivedRequest) -> Account | None:
+        """Whose token came with a request."""
+        now_ms = self.services.world.clock.unhurried_ms()
+        account = self.services.tokens.account(request.headers.get("Authorization"), now_ms)
+        if account is not None:
+            received.account = account.address
+        return account
 
     def _authority(self, host: str | None) -> str:
         """Host and port as the caller knows them: what a text to sign must name."""

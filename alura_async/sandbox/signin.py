@@ -63,10 +63,15 @@ def signer(message: str, signature: str) -> str:
 
 def trading_key(seed: int, address: str) -> TradingKey:
     """The key of the agent that trades for an address."""
+    key = agent_key(seed, address)
+    return TradingKey(address=address_of(key.reveal()), private_key=key)
+
+
+def address_of(key: str) -> str:
+    """The address of a private key, in its checksummed form."""
     from eth_account import Account as Wallets
 
-    key = agent_key(seed, address)
-    return TradingKey(address=str(Wallets.from_key(key.reveal()).address), private_key=key)
+    return str(Wallets.from_key(key).address)
 
 
 def agent_key(seed: int, address: str) -> Secret:

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from alura_async.errors import ConfigurationError
-from alura_async.sandbox.durations import Duration, duration
+from alura_async.sandbox.durations import Duration, duration, duration_text
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,8 @@ def test_what_is_no_length_of_time_is_refused_with_an_example(value: Duration) -
 def test_a_negative_length_is_refused(value: Duration) -> None:
     with pytest.raises(ConfigurationError, match="not negative"):
         duration(value, "over")
+
+
+@pytest.mark.parametrize("text", ["0s", "10m", "1h30m", "250ms", "2d", "1d2h3m4s5ms", "0.250ms", "1s1.001ms"])
+def test_a_length_of_time_is_written_as_it_is_read(text: str) -> None:
+    assert duration_text(duration(text, "over")) == text
