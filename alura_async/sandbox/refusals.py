@@ -10,6 +10,14 @@ import msgspec
 DUPLICATE_ASSET = "Duplicate asset index: you already have an active trading session for this asset"
 """Documented verbatim."""
 
+# NestJS's own words, where Python's follow a newer RFC or differ from one version to the next.
+_PHRASES = {413: "Payload Too Large", 422: "Unprocessable Entity"}
+
+
+def phrase(status: int) -> str:
+    """A status in words."""
+    return _PHRASES.get(status) or HTTPStatus(status).phrase
+
 
 class ErrorBody(msgspec.Struct, omit_defaults=True, rename="camel"):
     """The body of a refusal.
@@ -48,7 +56,7 @@ class HttpError(Exception):
         self.body = ErrorBody(
             status_code=status,
             message=message if isinstance(message, str) else list(message),
-            error=None if plain else HTTPStatus(status).phrase,
+            error=None if plain else phrase(status),
         )
         self.headers = headers or {}
 
