@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
@@ -30,6 +31,11 @@ from .serving import Server
 from .signin import Challenges, Tokens
 from .state import World
 from .throttle import Throttle
+
+# aiohttp calls it an error of ours, with a traceback, when what arrives is not HTTP. What fails in the sandbox itself
+# is logged where it is caught.
+_protocol_log = logging.getLogger("alura_async.sandbox.protocol")
+_protocol_log.setLevel(logging.CRITICAL)
 
 
 class Settings(TypedDict, total=False):
@@ -178,7 +184,8 @@ class Sandbox:
         if self._runner is not None:
             raise UsageError("the sandbox is running already")
         await asyncio.to_thread(signin.require_libraries)
-        runner = web.ServerRunner(web.Server(self._server.respond, access_log=None), shutdown_timeout=1.0)
+        served = web.Server(self._server.respond, access_log=None, logger=_protocol_log)
+        runner = web.ServerRunner(served, shutdown_timeout=1.0)
         await runner.setup()
         try:
             await web.TCPSite(runner, self._host, self._port).start()

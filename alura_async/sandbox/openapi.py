@@ -59,6 +59,7 @@ _PATH: dict[str, Field] = {
 _DECIMAL = {"type": "string", "format": "decimal", "pattern": r"^-?[0-9]+(\.[0-9]+)?$"}
 _ADDRESS = {"type": "string", "pattern": "^0x[0-9a-fA-F]{40}$"}
 _COUNT = {"type": "integer", "minimum": 0}
+_NUMBERED = {"type": "integer", "minimum": 1}
 
 # What this server sends where the SDK's types, which must read any server's replies, say less: by name on the wire.
 _NARROWER: dict[str, dict[str, Any]] = {
@@ -66,8 +67,9 @@ _NARROWER: dict[str, dict[str, Any]] = {
     **dict.fromkeys(("address", "destination"), _ADDRESS),
     **dict.fromkeys(("n", "assetIndex", "totalUsers", "totalTrades", "totalReferrals", "activeReferrals"), _COUNT),
     **dict.fromkeys(("trades", "profitableUsers", "closedPositions", "synced", "deposits"), _COUNT),
-    **dict.fromkeys(("rank", "page", "limit", "maxPositions"), {"type": "integer", "minimum": 1}),
-    **dict.fromkeys(("i", "interval"), {"type": "string", "enum": list(INTERVALS)}),
+    **dict.fromkeys(("rank", "page", "limit", "maxPositions"), _NUMBERED),
+    "i": {"type": "string", "enum": list(INTERVALS)},
+    "interval": {"type": "string", "enum": list(INTERVALS)},
     "indicators": {"type": "object", "additionalProperties": _DECIMAL},
     "txHash": {"type": "string", "pattern": "^0x[0-9a-fA-F]{64}$"},
     "privateKey": {"type": "string", "format": "password", "pattern": "^0x[0-9a-f]{64}$"},
@@ -274,7 +276,9 @@ def _refusal(status: int, error: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "description": _REFUSALS[status],
         # A body that is too large is not counted, because it is not even read.
-        "headers": {} if status == 413 else _headers(name for name in _HEADERS if name != "Retry-After" or status == 429),
+        "headers": {}
+        if status == 413
+        else _headers(name for name in _HEADERS if name != "Retry-After" or status == 429),
         "content": {"application/json": {"schema": error, "examples": examples}},
     }
 
@@ -361,7 +365,7 @@ def _component(schema: dict[str, Any], text: str, struct: msgspec.inspect.Struct
     for field in struct.fields:
         name = field.encode_name
         if name in schema["properties"]:
-            narrower = _NARROWER.get(name, schema["properties"][name])
+            narrower: dict[str, Any] = _NARROWER.get(name) or schema["properties"][name]
             # Beside a reference nothing else counts.
             described = {"allOf": [narrower]} if "$ref" in narrower else dict(narrower)
             properties[name] = {**described, "description": texts[field.name]}

@@ -85,6 +85,9 @@ class Server:
             status, content = refusal.status, wire.encode(refusal.body)
         except web.HTTPRequestEntityTooLarge:
             status, content = 413, wire.encode(HttpError(413, "request entity too large").body)
+        except web.RequestPayloadError:
+            # It is not compressed as it says, or not cut into chunks as it should be.
+            status, content = 400, wire.encode(HttpError(400, "request entity cannot be read").body)
         except ConnectionError:
             # The caller hung up in the middle of its body: nothing was done, and nobody hears this answer.
             return web.Response(status=400)

@@ -33,7 +33,9 @@ def main() -> int:
         ]
         code = subprocess.run(command, check=False, env=os.environ | {"SANDBOX_TOKEN": _token(sandbox)}).returncode
         broken = [request for request in sandbox.requests if request.status is None or request.status >= 500]
-        print(f"{len(sandbox.ledger)} changes of state, {len(broken)} of the last {len(sandbox.requests)} requests broken")
+        print(
+            f"{len(sandbox.ledger)} changes of state, {len(broken)} of the last {len(sandbox.requests)} requests broken"
+        )
         return code or bool(broken)
 
 

@@ -71,12 +71,28 @@ GET /health/kafka ?
 """
 ACCESS = {f"{method} {path}": access for method, path, access in map(str.split, DOCUMENTED.strip().splitlines())}
 
-BEARER, OPTIONAL, PUBLIC = [{"bearer": []}], [{}, {"bearer": []}], list[Any]()
+BEARER: list[Any] = [{"bearer": []}]
+OPTIONAL: list[Any] = [{}, {"bearer": []}]
+PUBLIC: list[Any] = []
 
 UNLIKELY = ("nope", "", "a" * 300, "\0", "ü", "😀", "'\"<&>", " ", "0x", "null", "-1")
 VALUES: tuple[Any, ...] = (
     *(None, True, False, 0, 1, -1, 10, 9, 9.99, 10.01, 500, 501, 500.01, 1.5, 2.0, 0.5, -0.0, 1e-9, 1e300, 10**30),
-    *([], [1], {}, {"a": 1}, "1", "10", "1h", "Degen", "7D", "true", "0x" + "Ab" * 20, "0x" + "ab" * 32, "0x" + "0" * 130),
+    *(
+        [],
+        [1],
+        {},
+        {"a": 1},
+        "1",
+        "10",
+        "1h",
+        "Degen",
+        "7D",
+        "true",
+        "0x" + "Ab" * 20,
+        "0x" + "ab" * 32,
+        "0x" + "0" * 130,
+    ),
     *UNLIKELY,
 )
 
@@ -269,9 +285,7 @@ async def test_a_closed_and_an_expired_session_are_as_described_too(caller: Call
         conformance.check(f"GET {path}", await caller.call("GET", path.format(userId=caller.user_id)))
 
 
-async def test_a_body_is_refused_for_its_form_exactly_where_the_document_says_so(
-    caller: Caller, document: Any
-) -> None:
+async def test_a_body_is_refused_for_its_form_exactly_where_the_document_says_so(caller: Caller, document: Any) -> None:
     """Each field of each body with many values, the others as they should be, judged by document and by server."""
     calls = await bodies_and_paths(caller)
     judged = {True: 0, False: 0}
@@ -297,8 +311,25 @@ async def test_a_body_is_refused_for_its_form_exactly_where_the_document_says_so
 
 
 async def test_a_query_is_refused_exactly_where_the_document_says_so(stranger: Caller, document: Any) -> None:
-    texts = ("", "0", "1", "-1", "+1", "20", "100", "101", "5000", "5001", "1.5", "1h", "2h", "x", "9" * 18, "9" * 19)
-    texts += ("-" + "9" * 18, "1e3", "0x1", "1_0", "٣", "NaN")
+    texts: tuple[str, ...] = (
+        "",
+        "0",
+        "1",
+        "-1",
+        "+1",
+        "20",
+        "100",
+        "101",
+        "5000",
+        "5001",
+        "1.5",
+        "1h",
+        "2h",
+        "x",
+        "9" * 18,
+        "9" * 19,
+    )
+    texts = (*texts, "-" + "9" * 18, "1e3", "0x1", "1_0", "٣", "NaN")
     judged = {True: 0, False: 0}
     for name, operation in operations(document):
         method, path = name.split(" ")

@@ -121,4 +121,3 @@ async def test_amounts_are_text_and_times_end_in_z(caller: Caller, sandbox: Sand
 
 def braced(name: str) -> str:
     return "/".join(f"{{{piece[1:]}}}" if piece.startswith(":") else piece for piece in name.split("/"))
-

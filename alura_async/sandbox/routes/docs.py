@@ -29,7 +29,8 @@ h3 { font-size: 1rem; font-weight: normal; margin: 0; } i { color: #888; } p, ta
 td { padding: 0 1.5rem 0 0; vertical-align: top; }
 """
 
-_ACCESS = {1: "needs a token", 0: "public", 2: "token optional"}
+# By how many ways there are to call it: none, with a token, with or without one.
+_ACCESS = ("public", "needs a token", "token optional")
 
 
 def _page(document: dict[str, Any]) -> str:
@@ -69,7 +70,8 @@ def _section(method: str, path: str, operation: dict[str, Any]) -> str:
     shape = operation["responses"][success]["content"]["application/json"]["schema"]
     return (
         f"<section id={operation['operationId']}><h3><b>{method.upper()}</b> <code>{escape(path)}</code> "
-        f"<i>{_ACCESS[len(security)]}</i></h3><p>{escape(operation['summary'])} <i>{escape(operation['description'])}</i>"
+        f"<i>{_ACCESS[len(security)]}</i></h3>"
+        f"<p>{escape(operation['summary'])} <i>{escape(operation['description'])}</i>"
         f"{f'<table>{fields}</table>' if fields else ''}"
         f"<p>{success}: {escape(_rule(shape))}. Refusals: {', '.join(refusals)}.</section>"
     )
