@@ -20,13 +20,13 @@ from .validation import LARGEST_INTEGER, Choice, Field, Text
 
 _ABOUT = """
 An Alura server in memory. Methods, paths, purposes, the sign-in and the bodies of the two creates are documented by
-Alura; each operation says what is assumed. In the descriptions of replies, **[doc]** marks what Alura documents,
-**[conv]** what is usual for a server of its kind, **[guess]** what is neither.
+Alura; each operation says what is assumed. In the descriptions of replies, `[doc]` marks what Alura documents,
+`[conv]` what is usual for a server of its kind, `[guess]` what is neither.
 
 Amounts are decimal text, in USDC unless it says otherwise; times are ISO 8601 in UTC. A field without a value is left
 out of a reply, never null. A token is had by signing in: `POST /auth/evm/challenge`, `personal_sign` of its message,
-`POST /auth/evm/verify`. Where a token is optional, it decides only whose calls are counted. Every refusal has the same
-form. HEAD is answered like GET; whatever else is not listed here is 404.
+`POST /auth/evm/verify`. Where a token is optional, it decides only whose calls are counted, and an invalid one counts
+as none. Every refusal has the same form. HEAD is answered like GET; other methods of these paths are 404.
 """
 
 _TAGS = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -359,5 +360,11 @@ async def test_the_page_for_people_shows_every_operation_with_its_fields(strange
         assert operation["summary"].replace("'", "&#x27;") in section
         for parameter in operation["parameters"]:
             assert f"<code>{parameter['name']}</code>" in section
+    for name, schema in document["components"]["schemas"].items():
+        assert f"<div id={name}>" in page.data
+        assert all(f"<code>{field}</code>" in page.data for field in schema.get("properties", {}))
+    targets = re.findall(r'href="#(\w+)"', page.data)
+    assert len(targets) > 41
+    assert all(f"<div id={target}>" in page.data for target in targets)
     create = page.data[page.data.index("<section id=postTradingSessions>") :]
     assert all(f"<code>{field}</code>" in create for field in quick())

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from html import escape
 from typing import Any
 
 from .. import wire
 from ..routing import JSON, Call, Ready, serves
+from ..validation import LARGEST_INTEGER
 
 
 @serves("GET", "/api/docs-json", dict[str, Any])
@@ -38,7 +40,7 @@ def _page(document: dict[str, Any]) -> str:
     parts = [
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(info['title'])}</title>",
         f"<style>{_STYLE}</style><h1>{escape(info['title'])} {escape(info['version'])}</h1>",
-        *(f"<p>{escape(paragraph)}" for paragraph in info["description"].split("\n\n")),
+        *(f"<p>{_inline(paragraph)}" for paragraph in info["description"].split("\n\n")),
         '<p>For programs: <a href="/api/docs-json">/api/docs-json</a>.',
     ]
     for tag in document["tags"]:
@@ -49,6 +51,8 @@ def _page(document: dict[str, Any]) -> str:
             for method, operation in operations.items()
             if tag["name"] in operation["tags"]
         ]
+    parts.append("<h2 id=replies>What replies hold</h2>")
+    parts += [_shape(name, schema) for name, schema in document["components"]["schemas"].items()]
     return "\n".join(parts)
 
 
@@ -63,7 +67,7 @@ def _section(method: str, path: str, operation: dict[str, Any]) -> str:
         ]
     fields = "".join(
         f"<tr><td>{place}<td><code>{name}</code><td>{'' if field['required'] else 'optional'}"
-        f"<td>{escape(_rule(schema))}<td>{escape(field['description'])}"
+        f"<td>{_rule(schema)}<td>{escape(field['description'])}"
         for place, name, field, schema in rows
     )
     success, *refusals = operation["responses"]
@@ -73,25 +77,44 @@ def _section(method: str, path: str, operation: dict[str, Any]) -> str:
         f"<i>{_ACCESS[len(security)]}</i></h3>"
         f"<p>{escape(operation['summary'])} <i>{escape(operation['description'])}</i>"
         f"{f'<table>{fields}</table>' if fields else ''}"
-        f"<p>{success}: {escape(_rule(shape))}. Refusals: {', '.join(refusals)}.</section>"
+        f"<p>{success}: {_rule(shape)}. Refusals: {', '.join(refusals)}.</section>"
     )
 
 
+def _shape(name: str, schema: dict[str, Any]) -> str:
+    fields = "".join(
+        f"<tr><td><code>{field}</code><td>{'' if field in schema['required'] else 'at times'}"
+        f"<td>{_rule(inner)}<td>{_inline(inner['description'])}"
+        for field, inner in schema.get("properties", {}).items()
+    )
+    content = f"<table>{fields}</table>" if fields else f"<p>{_rule(schema)}"
+    return f"<div id={name}><h3><code>{name}</code></h3><p>{_inline(schema['description'])}{content}</div>"
+
+
+def _inline(text: str) -> str:
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
+
+
 def _rule(schema: dict[str, Any]) -> str:
-    """A schema in a few words."""
+    """A schema in a few words, as HTML."""
     if "$ref" in schema:
-        return str(schema["$ref"]).rpartition("/")[2]
+        name = str(schema["$ref"]).rpartition("/")[2]
+        return f'<a href="#{name}">{name}</a>'
     if "allOf" in schema:
         return " and ".join(map(_rule, schema["allOf"])) + (" or null" if schema.get("nullable") else "")
+    if "anyOf" in schema:
+        return " or ".join(map(_rule, schema["anyOf"]))
     if "enum" in schema:
         return " | ".join(choice for choice in schema["enum"] if choice is not None)
     if schema["type"] == "array":
         return f"list of {_rule(schema['items'])}"
+    if schema["type"] == "string" and "format" in schema:
+        return str(schema["format"])
     above = ">" if schema.get("exclusiveMinimum") else "≥"
-    least = f" {above} {schema['minimum']}" if "minimum" in schema else ""
-    most = f" ≤ {schema['maximum']}" if "maximum" in schema else ""
+    least = f" {above} {schema['minimum']}" if schema.get("minimum", -LARGEST_INTEGER) > -LARGEST_INTEGER else ""
+    most = f" ≤ {schema['maximum']}" if schema.get("maximum", LARGEST_INTEGER) < LARGEST_INTEGER else ""
     pattern = f" {schema['pattern']}" if "pattern" in schema else ""
-    return f"{schema['type']}{least}{most}{pattern}"
+    return escape(f"{schema['type']}{least}{most}{pattern}")
 
 
 ROUTES = (document, page)
