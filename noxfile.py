@@ -77,6 +77,20 @@ def bench(session: nox.Session) -> None:
     session.run("python", "-m", "benchmarks", *session.posargs)
 
 
+@nox.session
+def schemathesis(session: nox.Session) -> None:
+    """The sandbox against its OpenAPI document: thousands of good and bad calls, in about two minutes."""
+    session.install("-r", str(HERE / "requirements-fuzz.txt"))
+    session.run("python", "-m", "tests.fuzz", *session.posargs)
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """The sandbox under mixed load for ten minutes: memory and file descriptors stay flat. `-- 120` is shorter."""
+    _install_locked(session)
+    session.run("python", "-m", "benchmarks.soak", *session.posargs)
+
+
 @nox.session(venv_backend="none")
 def lock(session: nox.Session) -> None:
     """Write the lock files anew; `nox -s lock -- --upgrade` takes the newest versions."""
@@ -86,6 +100,7 @@ def lock(session: nox.Session) -> None:
     compile_ = ["uv", "pip", "compile", "pyproject.toml", *everything, *named, *extras]
     session.run(*compile_, "-o", "requirements.txt", *session.posargs)
     session.run(*compile_, "--group", "dev", "-o", "requirements-dev.txt", *session.posargs)
+    session.run(*compile_, "--group", "fuzz", "-o", "requirements-fuzz.txt", *session.posargs)
 
 
 def _install_locked(session: nox.Session) -> None:

@@ -162,7 +162,7 @@ class Server:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=_ROOT,
-            env=_environment(),
+            env=environment(),
             text=True,
         )
         assert self._process.stdout is not None
@@ -287,7 +287,7 @@ class Harness:
             done = subprocess.run(
                 command,
                 cwd=_ROOT,
-                env=_environment(),
+                env=environment(),
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
@@ -310,7 +310,7 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """The environment of all processes: this one's, without what would change their speed or their road."""
     return {
         name: value

@@ -15,9 +15,10 @@ import msgspec
 import pytest
 
 import alura_async
-from benchmarks import contest, drive, harness
+from benchmarks import contest, drive, harness, sandbox_load, soak
 from benchmarks.contest import CANDLE_PAGE, CANDLES, HEALTH, Case, Contestant, Measurement
 from benchmarks.harness import CaseResult, Result, Server, Spread, paired_ratio, spread
+from benchmarks.sandbox_server import SandboxProcess
 from benchmarks.server import BadRequestError, Request, RequestReader
 
 HAS_CLIENT = hasattr(alura_async, "AsyncAlura")
@@ -262,6 +263,41 @@ class TestHarness:
     def test_an_unknown_name_is_an_error(self) -> None:
         with pytest.raises(SystemExit):
             harness.main(["no_such_benchmark"])
+
+
+class TestSandboxLoad:
+    def test_reads_get_figures_users_trade_and_the_load_of_the_soak_meets_no_failure(self) -> None:
+        with SandboxProcess() as server:
+            for read in sandbox_load.READS:
+                rate = asyncio.run(sandbox_load.measure(server, read, connections=2, seconds=0.02))
+                assert rate.per_second > 0
+                assert rate.per_core_second > 0
+            assert asyncio.run(sandbox_load.users(server, 5, 2)) > 0
+            load = soak.Soak(server.url, seconds=1)
+            asyncio.run(load.run(server))
+            executed = server.report().executed
+        assert load.failures == []
+        assert set(load.statuses) <= {200, 201, 400, 401, 404}
+        assert {"account_opened", "session_created", "trade_closed"} <= set(executed)
+
+    @pytest.mark.parametrize(
+        ("resident", "descriptors", "expected"),
+        [
+            ([9, 50, 51, 50, 51], [10, 20, 20, 20, 20], ""),
+            ([9, 50, 51, 53, 55], [10, 20, 20, 20, 20], "memory grew by"),
+            ([9, 50, 51, 50, 51], [10, 20, 20, 23, 23], "descriptors are open"),
+        ],
+    )
+    def test_only_what_happens_after_the_warm_up_counts(
+        self, resident: list[int], descriptors: list[int], expected: str
+    ) -> None:
+        samples = [
+            soak.Sample(at_s, at_s, mebibytes << 20, opened)
+            for at_s, mebibytes, opened in zip((1, 3, 5, 8, 10), resident, descriptors, strict=True)
+        ]
+        found = soak.verdict(samples, seconds=10)
+        assert (found == []) == (not expected)
+        assert expected in "".join(found)
 
 
 def _no_server(self: Server, cores: object) -> None:

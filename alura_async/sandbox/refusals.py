@@ -12,6 +12,13 @@ DUPLICATE_ASSET = "Duplicate asset index: you already have an active trading ses
 
 BUILDER_FEE = "Builder fee approval failed: HTTP request failed: status 429"
 """Documented verbatim; the status that carries it is not."""
+# NestJS's own words, where Python's follow a newer RFC or differ from one version to the next.
+_PHRASES = {413: "Payload Too Large", 422: "Unprocessable Entity"}
+
+
+def phrase(status: int) -> str:
+    """A status in words."""
+    return _PHRASES.get(status) or HTTPStatus(status).phrase
 
 
 class ErrorBody(msgspec.Struct, omit_defaults=True, rename="camel"):
@@ -51,7 +58,7 @@ class HttpError(Exception):
         self.body = ErrorBody(
             status_code=status,
             message=message if isinstance(message, str) else list(message),
-            error=None if plain else HTTPStatus(status).phrase,
+            error=None if plain else phrase(status),
         )
         self.headers = headers or {}
 

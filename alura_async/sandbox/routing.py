@@ -166,6 +166,8 @@ class Table:
 
     def find(self, method: str, raw_path: str) -> tuple[ServerRoute, dict[str, str]] | None:
         """The route of a path as it came, percent-encoded, and what its varying segments are."""
+        # Express answers HEAD as it would GET, and keeps the body to itself.
+        method = "GET" if method == "HEAD" else method
         route = self._fixed.get((method, raw_path))
         if route is not None:
             return route, {}

@@ -153,6 +153,9 @@ class Server:
         except HttpError as refusal:
             headers.update(refusal.headers)
             status, content = refusal.status, self._encode_refusal(refusal.body)
+        except web.RequestPayloadError:
+            # It is not compressed as it says, or not cut into chunks as it should be.
+            status, content = 400, self._encode_refusal(HttpError(400, "request entity cannot be read").body)
         except web.HTTPRequestEntityTooLarge:
             status, content = 413, self._encode_refusal(HttpError(413, "request entity too large").body)
         except ConnectionError:

@@ -23,6 +23,7 @@ DAY_S = 86_400
 # Challenges that one address may leave unanswered: each is tried when a signature comes, and recovering takes time.
 _OPEN_CHALLENGES = 8
 _REMEMBERED = 10_000
+_KNOWN = 2_000
 
 
 def require_libraries() -> None:
@@ -132,10 +133,11 @@ class Challenges:
             f"Issued At: {_iso(now_ms)}\n"
             f"Expiration Time: {_iso(now_ms + CHALLENGE_MS)}"
         )
-        self._forget_expired(now_ms)
-        pending = self._pending.setdefault(address.lower(), [])
+        # Whoever asked last comes last, so the oldest are in front.
+        pending = self._pending.pop(address.lower(), [])
         pending.append(_Pending(message, now_ms + CHALLENGE_MS))
-        del pending[:-_OPEN_CHALLENGES]
+        self._pending[address.lower()] = pending[-_OPEN_CHALLENGES:]
+        self._forget_expired(now_ms)
         return Challenge(address=address, nonce=nonce, message=message)
 
     def answer(self, address: str, signature: str, now_ms: int) -> None:
@@ -152,15 +154,18 @@ class Challenges:
         for challenge in reversed(alive):
             if signer(challenge.message, signature).lower() == address.lower():
                 pending.remove(challenge)
+                if not pending:
+                    del self._pending[address.lower()]
                 return
         raise HttpError(401, "Invalid signature")
 
     def _forget_expired(self, now_ms: int) -> None:
-        if len(self._pending) < _REMEMBERED:
-            return
-        for address, pending in list(self._pending.items()):
-            if all(challenge.expires_ms <= now_ms for challenge in pending):
-                del self._pending[address]
+        """Forget what nobody will answer any more, and the oldest of more than can be remembered."""
+        while self._pending:
+            oldest = next(iter(self._pending))
+            if self._pending[oldest][-1].expires_ms > now_ms and len(self._pending) <= _REMEMBERED:
+                return
+            del self._pending[oldest]
 
 
 class Tokens:
@@ -209,6 +214,9 @@ class Tokens:
         if authorization is None or authorization[:7].lower() != "bearer ":
             return None
         token = authorization[7:].strip()
+        if not token.isascii():
+            # PyJWT fails on what was no text to begin with.
+            return None
         found = self._known.get(token) or self._read(token)
         if found is None or found[1] * 1000 <= now_ms:
             return None
@@ -229,8 +237,9 @@ class Tokens:
         account = self._find(claims["sub"])
         if account is None:
             return None
-        if len(self._known) >= _REMEMBERED:
-            self._known.clear()
+        if len(self._known) >= _KNOWN:
+            # It is read anew if it comes again.
+            del self._known[next(iter(self._known))]
         self._known[token] = (account, claims["exp"])
         return self._known[token]
 

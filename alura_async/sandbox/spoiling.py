@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import logging
 import socket
 import struct
 import sys
@@ -49,6 +50,12 @@ class Reply(msgspec.Struct):
         return web.Response(status=self.status, body=self.content, headers=self.headers)
 
 
+# aiohttp calls it an error of ours, with a traceback, when what arrives is not HTTP. What fails in the sandbox itself
+# is logged where it is caught.
+_protocol_log = logging.getLogger("alura_async.sandbox.protocol")
+_protocol_log.setLevel(logging.CRITICAL)
+
+
 class Listener(web.Server):
     """Takes connections, and knows when one has ended: what a fault waits for.
 
@@ -57,7 +64,7 @@ class Listener(web.Server):
     """
 
     def __init__(self, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> None:
-        super().__init__(handler, access_log=None)
+        super().__init__(handler, access_log=None, logger=_protocol_log)
         self._stopping = False
         self._waiting: dict[web.RequestHandler, tuple[asyncio.Future[bool], bool]] = {}
         self._timers: dict[web.RequestHandler, set[asyncio.TimerHandle]] = {}

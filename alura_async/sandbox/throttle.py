@@ -8,7 +8,8 @@ import time
 from ..errors import ConfigurationError
 from .refusals import HttpError
 
-_REMEMBERED = 20_000
+# Windows at once: a thousand users who call every endpoint have half as many.
+_REMEMBERED = 100_000
 
 
 class Throttle:
@@ -29,6 +30,8 @@ class Throttle:
             raise ConfigurationError(f"window={window}: give a number of seconds above 0")
         self.limit = limit
         self.window = window
+        # When a window ends, and how many calls fell into it. All are of the same length, and one that begins goes to
+        # the end, so the first is the next to be over.
         self._windows: dict[tuple[str, str], tuple[float, int]] = {}
 
     def admit(self, handler: str, client: str) -> dict[str, str]:
@@ -42,11 +45,8 @@ class Throttle:
             return {}
         now = time.monotonic()
         place = (handler, client)
-        ends, count = self._windows.get(place, (0.0, 0))
-        if now >= ends:
-            ends, count = now + self.window, 0
-            if len(self._windows) >= _REMEMBERED:
-                self._windows = {key: value for key, value in self._windows.items() if value[0] > now}
+        self._forget_past(now)
+        ends, count = self._windows.get(place, (now + self.window, 0))
         count += 1
         self._windows[place] = (ends, count)
         reset = str(max(1, math.ceil(ends - now)))
@@ -60,3 +60,12 @@ class Throttle:
                 429, "ThrottlerException: Too Many Requests", plain=True, headers={**headers, "Retry-After": reset}
             )
         return headers
+
+    def _forget_past(self, now: float) -> None:
+        """Forget the windows that are over, and the oldest of more than can be remembered."""
+        windows = self._windows
+        while windows:
+            first = next(iter(windows))
+            if windows[first][0] > now and len(windows) < _REMEMBERED:
+                return
+            del windows[first]

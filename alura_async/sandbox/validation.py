@@ -16,6 +16,9 @@ _LARGEST = Decimal("1.7976931348623157e308")
 _SMALLEST = Decimal("0.000001")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
 
+LARGEST_INTEGER = 10**18 - 1
+"""What the digits of a whole number in a query can say at most."""
+
 _MISSING: Final = object()
 
 

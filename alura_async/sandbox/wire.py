@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from ..core.decode import NOT_DECODED, require_shallow
 from ..secret import Secret
 from .refusals import HttpError
 
@@ -40,8 +41,9 @@ def decode_body(body: bytes, content_type: str) -> dict[str, Any]:
     if not body.strip() or content_type != "application/json":
         return {}
     try:
+        require_shallow(body)
         return _DECODER.decode(body)
     except msgspec.ValidationError:
         raise HttpError(400, "Unexpected token in JSON at position 0") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except NOT_DECODED:
         raise HttpError(400, "Unexpected token in JSON") from None

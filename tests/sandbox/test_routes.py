@@ -1,13 +1,11 @@
-"""Every endpoint of the SDK is served, in the SDK's own shape, and described by a valid OpenAPI document."""
+"""Every endpoint of the SDK is served, in the SDK's own shape."""
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import msgspec
 import pytest
-from openapi_spec_validator import validate
 
 from alura_async.core.request import Access, Route
 from alura_async.core.surface import Endpoint, Group
@@ -105,59 +103,13 @@ async def test_no_current_trade_is_null(caller: Caller) -> None:
 
 
 async def test_every_documented_bearer_call_is_refused_without_a_token(stranger: Caller) -> None:
-    document = await stranger.get("/api/docs-json")
     for route in ROUTES.values():
-        operation = described(document, route)
-        if route.access is Access.BEARER:
-            assert operation["security"] == [{"bearer": []}], route
         path = "/".join("x" if piece.startswith(":") else piece for piece in route.template.split("/"))
         reply = await stranger.call(route.method, path)
-        assert (reply.status == 401) == ("security" in operation), (route, reply.status)
-        if route.access is Access.PUBLIC:
-            assert "security" not in operation
-
-
-async def test_the_openapi_document_is_valid_and_lists_exactly_the_41_endpoints(stranger: Caller) -> None:
-    document = await stranger.get("/api/docs-json")
-    await asyncio.to_thread(validate, document)
-    assert document["openapi"] == "3.0.3"
-    listed = {f"{method.upper()} {path}" for path, operations in document["paths"].items() for method in operations}
-    assert listed == {braced(name) for name in ROUTES}
-    text = msgspec.json.encode(document).decode()
-    assert "$extra$" not in text
-    assert '"type":"null"' not in text
-    operations = [operation for path in document["paths"].values() for operation in path.values()]
-    assert len({operation["operationId"] for operation in operations}) == 41
-    for operation in operations:
-        assert operation["summary"]
-        assert "429" in operation["responses"]
-
-
-async def test_the_document_describes_bodies_queries_and_replies(stranger: Caller) -> None:
-    document = await stranger.get("/api/docs-json")
-    create = document["paths"]["/trading-sessions"]["post"]
-    body = create["requestBody"]["content"]["application/json"]["schema"]
-    assert body["required"] == ["budget", "profitTarget", "assetIndex"]
-    assert body["properties"]["budget"]["minimum"] == 10
-    assert body["properties"]["profitTarget"]["maximum"] == 500
-    reply = create["responses"]["201"]["content"]["application/json"]["schema"]
-    assert reply == {"$ref": "#/components/schemas/TradingSession"}
-    session = document["components"]["schemas"]["TradingSession"]
-    assert session["required"] == ["id"]
-    assert session["properties"]["budget"] == {"type": "string", "format": "decimal"}
-    assert session["properties"]["createdAt"] == {"type": "string", "format": "date-time"}
-    current = document["paths"]["/trading-sessions/current-trade"]["get"]["responses"]["200"]
-    assert current["content"]["application/json"]["schema"]["nullable"] is True
-    logs = document["paths"]["/trading-sessions/trades/{tradeId}/logs"]["get"]
-    assert [parameter["name"] for parameter in logs["parameters"]] == ["tradeId", "page", "limit"]
-    key = document["components"]["schemas"]["TradingKey"]["properties"]["privateKey"]
-    assert key == {"type": "string", "format": "password"}
-
-
-async def test_a_page_for_people_lists_the_endpoints(stranger: Caller) -> None:
-    page = await stranger.call("GET", "/api/docs")
-    assert page.headers["Content-Type"] == "text/html; charset=utf-8"
-    assert page.data.count("<tr>") == 41
+        if route.access is Access.BEARER:
+            assert reply.status == 401, route
+        elif route.access is Access.PUBLIC:
+            assert reply.status == 400, route
 
 
 async def test_amounts_are_text_and_times_end_in_z(caller: Caller, sandbox: Sandbox) -> None:
@@ -169,7 +121,3 @@ async def test_amounts_are_text_and_times_end_in_z(caller: Caller, sandbox: Sand
 
 def braced(name: str) -> str:
     return "/".join(f"{{{piece[1:]}}}" if piece.startswith(":") else piece for piece in name.split("/"))
-
-
-def described(document: Any, route: Route[Any]) -> Any:
-    return document["paths"][braced(route.template)][route.method.lower()]

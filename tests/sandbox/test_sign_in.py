@@ -9,8 +9,13 @@ from typing import TYPE_CHECKING
 
 import jwt
 import pytest
+from eth_account import Account
+from eth_account.messages import encode_defunct
 
+from alura_async.groups.auth import Challenge
 from alura_async.sandbox import Sandbox
+from alura_async.sandbox.refusals import HttpError
+from alura_async.sandbox.signin import Challenges
 
 from .caller import Caller
 
@@ -121,6 +126,30 @@ async def test_two_challenges_can_be_open_at_once(stranger: Caller) -> None:
     assert (await stranger.verify(stranger.sign(second["message"]))).status == 201
 
 
+def test_of_challenges_that_nobody_answers_the_oldest_are_forgotten() -> None:
+    challenges, key = Challenges(7), "0x" + "11" * 32
+    address = Account.from_key(key).address
+
+    def signature(issued: Challenge) -> str:
+        return "0x" + bytes(Account.sign_message(encode_defunct(text=issued.message), key).signature).hex()
+
+    def others(count: int, now_ms: int) -> None:
+        for number in range(count):
+            challenges.issue(f"0x{number:040x}", "alura.test", now_ms)
+
+    first = challenges.issue(address, "alura.test", 0)
+    others(9_000, now_ms=0)
+    challenges.answer(address, signature(first), 0)
+    second = challenges.issue(address, "alura.test", 0)
+    others(20_000, now_ms=0)
+    with pytest.raises(HttpError, match="expired or already used"):
+        challenges.answer(address, signature(second), 0)
+    # One that is younger than those that expired stays.
+    third = challenges.issue(address, "alura.test", 290_000)
+    others(5_000, now_ms=310_000)
+    challenges.answer(address, signature(third), 310_000)
+
+
 async def test_nonces_and_wallets_depend_on_the_seed_alone(http: aiohttp.ClientSession) -> None:
     seen: list[tuple[str, str]] = []
     for seed in (3, 3, 4):
@@ -167,8 +196,6 @@ async def test_a_token_of_a_sandbox_with_another_seed_is_refused(caller: Caller,
 
 
 async def test_the_trading_key_is_the_same_each_time_and_fits_its_address(caller: Caller) -> None:
-    from eth_account import Account
-
     key = await caller.get("/auth/evm/trading-key")
     assert key == await caller.get("/auth/evm/trading-key")
     assert Account.from_key(key["privateKey"]).address == key["address"] != caller.address

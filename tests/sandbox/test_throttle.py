@@ -9,6 +9,8 @@ import pytest
 
 from alura_async.errors import ConfigurationError
 from alura_async.sandbox import Sandbox
+from alura_async.sandbox.refusals import HttpError
+from alura_async.sandbox.throttle import Throttle
 
 from .caller import Caller
 
@@ -43,6 +45,25 @@ async def test_the_window_ends_in_real_time(http: aiohttp.ClientSession) -> None
         assert (await stranger.call("GET", "/health")).status == 429
         await asyncio.sleep(0.25)
         assert (await stranger.call("GET", "/health")).status == 200
+
+
+def test_a_window_that_began_later_outlives_those_that_are_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    throttle = Throttle(1, 10)
+    for client in ("a", "b"):
+        throttle.admit("GET /health", client)
+    now = 105.0
+    throttle.admit("GET /health", "c")
+    now = 111.0
+    throttle.admit("GET /health", "a")
+    with pytest.raises(HttpError) as refusal:
+        throttle.admit("GET /health", "c")
+    assert refusal.value.headers["Retry-After"] == "4"
+    now = 116.0
+    throttle.admit("GET /health", "c")
+    with pytest.raises(HttpError):
+        throttle.admit("GET /health", "a")
 
 
 async def test_a_throttled_call_changes_nothing_but_is_on_record(http: aiohttp.ClientSession) -> None:

@@ -1,0 +1,147 @@
+"""A sandbox in a process of its own, for the load and the soak: it prints its URL, then answers the lines it is sent.
+
+`advance <seconds>` moves its clock, `report` prints what it takes up. It ends when its standard input does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from alura_async.sandbox import LedgerEntry, Sandbox
+
+from .contest import stay_on
+from .harness import environment
+
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What the server takes up.
+
+    Attributes:
+        cpu_s: processor time so far.
+        resident: resident memory in bytes; 0 where the system does not tell.
+        descriptors: open file descriptors; 0 where the system does not tell.
+        executed: changes of state so far, by kind.
+    """
+
+    cpu_s: float
+    resident: int
+    descriptors: int
+    executed: dict[str, int]
+
+
+class SandboxProcess:
+    """That process, as a context manager.
+
+    Args:
+        cores: the processor cores that it stays on; none for all.
+        limited: whether it throttles, generously.
+    """
+
+    def __init__(self, cores: Sequence[int] = (), *, limited: bool = True) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", f"{__package__}.sandbox_server", str(int(limited)), *map(str, cores)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=_ROOT,
+            env=environment(),
+            text=True,
+        )
+        self.url = self._read()
+
+    def advance(self, seconds: float) -> None:
+        """Move its clock."""
+        self._write(f"advance {seconds}")
+        self._read()
+
+    def report(self) -> Report:
+        """What it takes up now."""
+        self._write("report")
+        return msgspec.json.decode(self._read(), type=Report)
+
+    def _write(self, line: str) -> None:
+        assert self._process.stdin is not None
+        print(line, file=self._process.stdin, flush=True)
+
+    def _read(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline().strip()
+        if not line:
+            raise RuntimeError("the sandbox's process is gone")
+        return line
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()
+
+
+class _Tally:
+    """Counts what the ledger says, and survives that the ledger forgets."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+        self._last = 0
+
+    def count(self, entries: list[LedgerEntry]) -> dict[str, int]:
+        for entry in entries:
+            if entry.number > self._last:
+                self._last = entry.number
+                self._counts[entry.kind] = self._counts.get(entry.kind, 0) + 1
+        return self._counts
+
+
+def _report(tally: dict[str, int]) -> Report:
+    resident = descriptors = 0
+    if sys.platform == "linux":
+        pages = Path("/proc/self/statm").read_text().split()[1]
+        resident = int(pages) * os.sysconf("SC_PAGE_SIZE")
+        descriptors = len(list(Path("/proc/self/fd").iterdir()))
+    return Report(time.process_time(), resident, descriptors, tally)
+
+
+async def serve(limit: int | None) -> None:
+    """Serve until standard input ends."""
+    tally = _Tally()
+    async with Sandbox(seed=7, limit=limit) as sandbox:
+        print(sandbox.url, flush=True)
+        while line := await asyncio.to_thread(sys.stdin.readline):
+            command, *values = line.split()
+            if command == "advance":
+                sandbox.advance(seconds=float(values[0]))
+                print("done", flush=True)
+            else:
+                print(msgspec.json.encode(_report(tally.count(sandbox.ledger))).decode(), flush=True)
+
+
+def main() -> None:
+    """Serve on the processor cores that are named as arguments, if any are."""
+    limited, *cores = map(int, sys.argv[1:])
+    stay_on(cores)
+    asyncio.run(serve(1_000_000 if limited else None))
+
+
+if __name__ == "__main__":
+    main()
