@@ -36,6 +36,7 @@ import msgspec
 
 from ..errors import ConfigurationError
 from .durations import Duration, duration, duration_text
+from .refusals import phrase
 
 When: TypeAlias = Literal["early", "before", "after"]
 """`early`: when the request's headers are there, its body unread. `before`: when it was read, nothing executed.
@@ -685,11 +686,3 @@ def default_message(code: int) -> str:
     if code == HTTPStatus.TOO_MANY_REQUESTS:
         return "ThrottlerException: Too Many Requests"
     return phrase(code)
-
-
-def phrase(code: int) -> str:
-    """A status in words."""
-    try:
-        return HTTPStatus(code).phrase
-    except ValueError:
-        return "Unassigned"

@@ -17,8 +17,11 @@ _PHRASES = {413: "Payload Too Large", 422: "Unprocessable Entity"}
 
 
 def phrase(status: int) -> str:
-    """A status in words."""
-    return _PHRASES.get(status) or HTTPStatus(status).phrase
+    """A status in words, also one that nobody has defined."""
+    try:
+        return _PHRASES.get(status) or HTTPStatus(status).phrase
+    except ValueError:
+        return "Unassigned"
 
 
 class ErrorBody(msgspec.Struct, omit_defaults=True, rename="camel"):

@@ -16,8 +16,8 @@ from typing import TypeAlias
 import msgspec
 from aiohttp import web
 
-from .faults import NOISE, STRAY, Fault, default_message, phrase
-from .refusals import BUILDER_FEE, ErrorBody
+from .faults import NOISE, STRAY, Fault, default_message
+from .refusals import BUILDER_FEE, ErrorBody, phrase
 from .routing import JSON
 
 # Windows has shorts there.

@@ -799,4 +799,6 @@ async def test_the_document_promises_no_body_that_a_shape_does_not_keep(
                 if documented:
                     assert response == known["responses"][status]
                 else:
-                    assert [media["schema"] for media in response["content"].values()] == [{}]
+                    name = response.get("$ref", "").rpartition("/")[2]
+                    said = document["components"]["responses"][name] if name else response
+                    assert [media["schema"] for media in said["content"].values()] == [{}]
