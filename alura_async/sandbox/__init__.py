@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .app import Sandbox, Settings
+from .conditions import Conditions
 from .ledger import LedgerEntry, ReceivedRequest
 
-__all__ = ["LedgerEntry", "ReceivedRequest", "Sandbox", "Settings"]
+__all__ = ["Conditions", "LedgerEntry", "ReceivedRequest", "Sandbox", "Settings"]

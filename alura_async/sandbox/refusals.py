@@ -10,6 +10,9 @@ import msgspec
 DUPLICATE_ASSET = "Duplicate asset index: you already have an active trading session for this asset"
 """Documented verbatim."""
 
+BUILDER_FEE_FAILED = "Builder fee approval failed: HTTP request failed: status 429"
+"""Documented verbatim, without the status that carries it."""
+
 
 class ErrorBody(msgspec.Struct, omit_defaults=True, rename="camel"):
     """The body of a refusal.
