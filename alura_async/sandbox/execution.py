@@ -61,7 +61,8 @@ def slices(conditions: Conditions, asset: Asset, worth: Decimal) -> int:
     """In how many pieces an order of this value is filled."""
     if conditions.depth is None:
         return 1
-    return max(1, int(min(-(-worth // (usual_turnover(asset) * exact(conditions.depth))), Decimal(MOST_SLICES))))
+    pieces = worth / (usual_turnover(asset) * exact(conditions.depth))
+    return max(1, int(min(pieces, Decimal(MOST_SLICES)).to_integral_value(ROUND_CEILING)))
 
 
 def closing_shares(conditions: Conditions, asset: Asset, worth: Decimal) -> list[Decimal]:
