@@ -97,7 +97,7 @@ class Sandbox:
         window: float = 10.0,
         allow_remote: bool = False,
         on_request: Callable[[ReceivedRequest], object] | None = None,
-        conditions: Conditions | None = None,
+        conditions: Conditions = Conditions(),  # noqa: B008 - it cannot change
         kept: int = 20_000,
     ) -> None:
         if not allow_remote and not is_loopback(host):
@@ -107,7 +107,7 @@ class Sandbox:
             )
         if isinstance(kept, bool) or not isinstance(kept, int) or kept < 1:
             raise ConfigurationError(f"kept={kept!r}: give a whole number from 1 on")
-        world = World(seed, Clock(start, speed), _funds(funds), conditions or Conditions(), kept)
+        world = World(seed, Clock(start, speed), _funds(funds), _conditions(conditions), kept)
         self._world = world
         self._tokens = Tokens(world.by_id.get, seed)
         with localcontext(EXACT):
@@ -156,13 +156,18 @@ class Sandbox:
 
     @property
     def conditions(self) -> Conditions:
-        """What trading costs, and what goes wrong there. Set it for what is accepted, and filled, from then on."""
+        """What trading costs, and what goes wrong there. Set it for what is accepted, and filled, from then on.
+
+        Raises:
+            ConfigurationError: it is set to something else.
+        """
         return self._world.conditions
 
     @conditions.setter
     def conditions(self, conditions: Conditions) -> None:
+        checked = _conditions(conditions)
         with self._settled():
-            self._world.conditions = conditions
+            self._world.conditions = checked
 
     @property
     def requests(self) -> deque[ReceivedRequest]:
@@ -286,6 +291,12 @@ class Sandbox:
     def __repr__(self) -> str:
         where = "stopped" if self._runner is None else self.url
         return f"<Sandbox seed={self._world.seed} {where}>"
+
+
+def _conditions(conditions: object) -> Conditions:
+    if not isinstance(conditions, Conditions):
+        raise ConfigurationError(f"conditions={conditions!r}: give Conditions(...), such as Conditions.ideal()")
+    return conditions
 
 
 def _funds(funds: Decimal | int) -> Decimal:

@@ -172,6 +172,25 @@ async def test_what_the_market_does_first_wins_over_a_close_that_is_on_its_way(
     assert entries(sandbox, "positions_closed") == []
 
 
+@pytest.mark.parametrize("early_ms", [0, 1, 1000])
+async def test_a_close_that_takes_effect_first_wins_though_the_clock_jumps_over_both(
+    caller: Caller, sandbox: Sandbox, early_ms: int
+) -> None:
+    session = await caller.quick(profitTarget=1, lossThreshold=1)
+    async with Sandbox(seed=7, start=START, speed=0, limit=None) as other:
+        witness = await Caller(other, caller.http, caller.key).sign_in()
+        assert await witness.quick(profitTarget=1, lossThreshold=1) == session
+        other.advance(hours=23)
+        (ended,) = entries(other, "session_closed")
+    sandbox.conditions = Conditions(lag=ended.time - START - timedelta(milliseconds=early_ms))
+    await caller.post(f"/trading-sessions/trades/{session['tradeId']}/close")
+    sandbox.advance(hours=23)
+    # At the same moment the market is the first.
+    ((kind, time),) = [(entry.kind, entry.time) for entry in entries(sandbox, "session_closed", "positions_closed")]
+    assert kind == ("positions_closed" if early_ms else "session_closed")
+    assert time == ended.time - timedelta(milliseconds=early_ms)
+
+
 async def test_jitter_lets_a_later_create_overtake_an_earlier_one(caller: Caller, sandbox: Sandbox) -> None:
     sandbox.conditions = Conditions(lag=1, jitter="1m")
     sessions = [(await caller.quick(assetIndex=index))["id"] for index in range(6)]
@@ -383,6 +402,15 @@ def test_conditions_that_make_no_sense_are_refused_by_name(wrong: dict[str, Any]
         Conditions(**wrong)
     with pytest.raises(ConfigurationError, match=next(iter(wrong))):
         msgspec.structs.replace(Conditions(), **wrong)
+
+
+def test_conditions_must_be_conditions() -> None:
+    with pytest.raises(ConfigurationError, match="Conditions"):
+        Sandbox(conditions="ideal")  # type: ignore[arg-type]
+    sandbox = Sandbox()
+    with pytest.raises(ConfigurationError, match="Conditions"):
+        sandbox.conditions = None  # type: ignore[assignment]
+    assert sandbox.conditions == Conditions()
 
 
 def test_as_much_must_be_kept_as_one_entry() -> None:
