@@ -127,10 +127,12 @@ class Challenges:
             f"Issued At: {_iso(now_ms)}\n"
             f"Expiration Time: {_iso(now_ms + CHALLENGE_MS)}"
         )
-        self._forget_expired(now_ms)
-        pending = self._pending.setdefault(address.lower(), [])
+        # Taken out and put back, so that the address that asked longest ago is the first.
+        pending = self._pending.pop(address.lower(), [])
         pending.append(_Pending(message, now_ms + CHALLENGE_MS))
-        del pending[:-_OPEN_CHALLENGES]
+        self._pending[address.lower()] = pending[-_OPEN_CHALLENGES:]
+        if len(self._pending) > _REMEMBERED:
+            del self._pending[next(iter(self._pending))]
         return Challenge(address=address, nonce=nonce, message=message)
 
     def answer(self, address: str, signature: str, now_ms: int) -> None:
@@ -149,13 +151,6 @@ class Challenges:
                 pending.remove(challenge)
                 return
         raise HttpError(401, "Invalid signature")
-
-    def _forget_expired(self, now_ms: int) -> None:
-        if len(self._pending) < _REMEMBERED:
-            return
-        for address, pending in list(self._pending.items()):
-            if all(challenge.expires_ms <= now_ms for challenge in pending):
-                del self._pending[address]
 
 
 class Tokens:

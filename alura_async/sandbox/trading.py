@@ -469,7 +469,7 @@ def _carry_out(world: World, account: Account, order: Exit, at_ms: int, mark: De
     begun = [session for session in order.sessions if session.exit is order]
     for session in begun:
         session.exit = None
-        _release(world, session)
+        _cancel_opening(world, session)
         for position in _not_closing(session):
             position.exit = order
     held = _still_to_close(order)
@@ -488,22 +488,23 @@ def _carry_out(world: World, account: Account, order: Exit, at_ms: int, mark: De
     return done
 
 
-def _release(world: World, holder: SessionRecord | PositionRecord, account: Account | None = None) -> None:
-    """Give back what is set aside for what is not opened yet."""
-    if isinstance(holder, SessionRecord):
-        account = holder.account
-        for position in holder.positions:
-            _release(world, position, account)
-    else:
-        holder.slices = 0
-    assert account is not None
-    world.book.move(holder.reserve, account.margin, account.purse)
-    holder.reserve = ZERO
+def _cancel_opening(world: World, session: SessionRecord) -> None:
+    """Give back what is set aside for what a session has not opened yet."""
+    world.book.move(session.reserve, session.account.margin, session.account.purse)
+    session.reserve = ZERO
+    for position in session.positions:
+        _cancel_slices(world, session, position)
+
+
+def _cancel_slices(world: World, session: SessionRecord, position: PositionRecord) -> None:
+    world.book.move(position.reserve, session.account.margin, session.account.purse)
+    position.reserve = ZERO
+    position.slices = 0
 
 
 def _fill_closing(world: World, session: SessionRecord, position: PositionRecord, at_ms: int, mark: Decimal) -> Decimal:
     account, book = session.account, world.book
-    _release(world, position, account)
+    _cancel_slices(world, session, position)
     if position.shares is None:
         position.shares = closing_shares(world.conditions, session.asset, position.size * mark)
     share = position.shares.pop()
@@ -616,7 +617,7 @@ def _fill_liquidation(
     world: World, session: SessionRecord, position: PositionRecord, at_ms: int, mark: Decimal
 ) -> Decimal:
     account, book = session.account, world.book
-    _release(world, position, account)
+    _cancel_slices(world, session, position)
     size, lost = position.size, position.margin
     pnl = position.sold(size, mark)
     position.margin = ZERO

@@ -378,6 +378,14 @@ async def test_what_is_forgotten_is_unknown_and_numbers_go_on(http: aiohttp.Clie
         assert len(world.agenda._heap) <= 65
 
 
+async def test_challenges_that_nobody_answers_do_not_pile_up(caller: Caller, sandbox: Sandbox) -> None:
+    challenges = sandbox._server.services.challenges
+    for number in range(10_010):
+        challenges.issue(f"0x{number:040x}", "sandbox", 0)
+    assert len(challenges._pending) == 10_000
+    await caller.sign_in()
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
