@@ -76,9 +76,9 @@ class Sandbox:
             block. What it raises is logged.
         conditions: what trading costs, and what goes wrong there; by default fees and slippage.
         kept: how many entries of the ledger are remembered, however long it runs. Of all accounts together, so many
-            deposits are too, and a tenth as many closed sessions; of an account the newest 500 fills, of a session
-            the newest 1,000 lines of its log. What is forgotten is unknown: a session answers 404, and a deposit
-            would be credited again.
+            fills and deposits are too, and a tenth as many closed sessions; of an account never more than its newest
+            500 fills, of a session the newest 1,000 lines of its log. What is forgotten is unknown: a session answers
+            404, and a deposit would be credited again.
 
     Raises:
         ConfigurationError: a setting that cannot be used; a host that is not loopback without `allow_remote`.

@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from ..core.model import from_milliseconds
+from ..groups.user import Fill
 from . import chance
 from .agenda import Agenda
 from .book import Book
@@ -72,8 +73,8 @@ class World:
         clock: its time.
         funds: USDC that an account begins with.
         conditions: how unkind its exchange is.
-        kept: how many entries of the ledger are remembered, and of all accounts together a tenth as many closed
-            sessions, and as many deposits.
+        kept: how many entries of the ledger are remembered, and of all accounts together as many fills and deposits,
+            and a tenth as many closed sessions.
     """
 
     def __init__(self, seed: int, clock: Clock, funds: Decimal, conditions: Conditions, kept: int) -> None:
@@ -98,6 +99,7 @@ class World:
         self.creates = 0
         self._kept = kept
         self._closed: deque[SessionRecord] = deque()
+        self._fills: deque[tuple[Account, int]] = deque()
         self._sessions = 0
 
     def execute(
@@ -168,6 +170,17 @@ class World:
         del self.trades[oldest.trade_id]
         for position in oldest.positions:
             del self.positions[position.id]
+
+    def remember_fill(self, account: Account, fill: Fill) -> None:
+        """Keep an account's newest fills for its next sync, and forget the oldest of all if there are many."""
+        account.fills.append(fill)
+        account.filled += 1
+        self._fills.append((account, account.filled))
+        if len(self._fills) > self._kept:
+            owner, number = self._fills.popleft()
+            # It may be gone already, as an account's own newest are few.
+            if number > owner.filled - len(owner.fills):
+                owner.fills.popleft()
 
     def remember_deposit(self, tx_hash: str, account: Account) -> None:
         """Keep in mind whose deposit it is, and forget the oldest if there are many."""

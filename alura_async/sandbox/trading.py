@@ -702,21 +702,19 @@ def _count(world: World, session: SessionRecord, position: PositionRecord, pnl: 
 
 def _record(world: World, session: SessionRecord, position: PositionRecord, trade: _Trade) -> None:
     account = session.account
-    account.fills.append(
-        Fill(
-            id=chance.identifier("fil", world.seed, account.id, account.filled),
-            position_id=position.id,
-            asset_index=session.asset.index,
-            symbol=session.asset.symbol,
-            side=FillSide.BUY if trade.is_buy else FillSide.SELL,
-            size=trade.size,
-            price=trade.price,
-            fee=trade.fee,
-            realized_pnl=trade.pnl,
-            timestamp=from_milliseconds(trade.at_ms),
-        )
+    fill = Fill(
+        id=chance.identifier("fil", world.seed, account.id, account.filled),
+        position_id=position.id,
+        asset_index=session.asset.index,
+        symbol=session.asset.symbol,
+        side=FillSide.BUY if trade.is_buy else FillSide.SELL,
+        size=trade.size,
+        price=trade.price,
+        fee=trade.fee,
+        realized_pnl=trade.pnl,
+        timestamp=from_milliseconds(trade.at_ms),
     )
-    account.filled += 1
+    world.remember_fill(account, fill)
     worth = realize(trade.size * trade.price)
     account.volume += worth
     world.activity_of(session).volume += worth

@@ -372,8 +372,16 @@ async def test_what_is_forgotten_is_unknown_and_numbers_go_on(http: aiohttp.Clie
         for _ in range(70):
             await caller.post("/trading-sessions/advance", advance(strategyDuration="365D"))
             await caller.post("/user/close-all-positions")
+        synced = await caller.post("/user/fills/sync")
+        assert (synced["synced"], len(synced["fills"])) == (180, 30)
+        assert await caller.post("/user/fills/sync") == {**synced, "synced": 0}
+        other = await Caller(sandbox, http).sign_in()
+        await other.quick(maxPositions=3)
+        # Those of another count too.
+        assert len((await caller.post("/user/fills/sync"))["fills"]) == 27
         world = sandbox._world
-        assert (len(world.trades), len(world.positions), len(world.agenda)) == (3, 3, 0)
+        await other.post("/user/close-all-positions")
+        assert (len(world.trades), len(world.positions), len(world.agenda)) == (3, 5, 0)
         # What was planned for next year and cancelled is not kept either.
         assert len(world.agenda._heap) <= 65
 
