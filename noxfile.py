@@ -62,6 +62,21 @@ def lowest(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", *session.posargs)
 
 
+@nox.session(name="property")
+def property_(session: nox.Session) -> None:
+    """The sandbox's money and clock over thousands of random histories. Give a number of them, by default 2000."""
+    _install_locked(session)
+    examples = session.posargs[0] if session.posargs else "2000"
+    session.run(
+        "python",
+        "-m",
+        "pytest",
+        "--timeout=3600",
+        "tests/sandbox/test_conservation.py",
+        env={"ALURA_PROPERTY_EXAMPLES": examples},
+    )
+
+
 @nox.session
 def demo(session: nox.Session) -> None:
     """The main job, on the embedded sandbox."""

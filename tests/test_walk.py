@@ -28,7 +28,7 @@ from alura_async import (
     TransferStatus,
 )
 from alura_async.core.surface import Endpoint, Group
-from alura_async.sandbox import Sandbox
+from alura_async.sandbox import Conditions, Sandbox
 
 START = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
 SOMEBODY = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"
@@ -296,7 +296,7 @@ def covered(sandbox: Sandbox) -> set[str]:
 
 @pytest.mark.anyio
 async def test_every_endpoint_works_awaited() -> None:
-    async with Sandbox(seed=3, start=START, speed=0, limit=None) as sandbox:
+    async with Sandbox(seed=3, start=START, speed=0, limit=None, conditions=Conditions.ideal()) as sandbox:
         key = sandbox.wallet()
         async with AsyncAlura(key, base_url=sandbox.url) as alura:
             await take(walk(alura, sandbox, key), awaiting)
@@ -304,7 +304,7 @@ async def test_every_endpoint_works_awaited() -> None:
 
 
 def test_every_endpoint_works_blocking() -> None:
-    with Sandbox.threaded(seed=3, start=START, speed=0, limit=None) as sandbox:
+    with Sandbox.threaded(seed=3, start=START, speed=0, limit=None, conditions=Conditions.ideal()) as sandbox:
         key = sandbox.wallet()
         with Alura(key, base_url=sandbox.url) as alura, pytest.raises(StopIteration):
             # Nothing in it waits for a loop, so it runs to its end in one go, without one.

@@ -181,7 +181,7 @@ async def demonstrate(show: Presenter, seed: int, symbol: str) -> None:
             after = await alura.user.profile()
             show.call("await alura.user.sync_fills()")
             fills = (await alura.user.sync_fills()).fills or []
-            realized = sum((fill.realized_pnl or Decimal(0) for fill in fills), Decimal(0))
+            realized = sum(((fill.realized_pnl or Decimal(0)) - (fill.fee or Decimal(0)) for fill in fills), Decimal(0))
             show.table(_result(before, after, realized))
             show.say("What the trade's log says:")
             show.call("async for entry in alura.trading_sessions.iter_trade_logs(trade_id)")

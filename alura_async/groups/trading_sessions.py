@@ -77,7 +77,8 @@ class Position(MoneyModel, frozen=True, kw_only=True):
         size: how much is held, in units of the asset; never negative.
         entry_price: average price of entry, in USDC.
         mark_price: price by which it is valued now, in USDC.
-        exit_price: average price of exit, in USDC, once closed.
+        exit_price: average price of exit, in USDC, once closed, or closed in part.
+        liquidation_price: price at which the exchange closes it, because its margin is used up, in USDC.
         leverage: notional value over margin.
         margin: what is set aside for it, in USDC.
         unrealized_pnl: profit or loss if it were closed now, in USDC.
@@ -97,6 +98,7 @@ class Position(MoneyModel, frozen=True, kw_only=True):
     entry_price: Decimal | None = None
     mark_price: Decimal | None = None
     exit_price: Decimal | None = None
+    liquidation_price: Decimal | None = None
     leverage: Decimal | None = None
     margin: Decimal | None = None
     unrealized_pnl: Decimal | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .app import Sandbox, Settings
+from .conditions import Conditions
 from .faults import Fault
 from .ledger import LedgerEntry, ReceivedRequest
 from .quirks import Quirks
@@ -12,6 +13,7 @@ from .shapes import PERSONALITIES
 
 __all__ = [
     "PERSONALITIES",
+    "Conditions",
     "Fault",
     "Faults",
     "LedgerEntry",

@@ -19,12 +19,14 @@ from ..core.settings import is_loopback
 from ..errors import ConfigurationError, UsageError
 from . import signin, trading
 from .clock import Clock
+from .conditions import Conditions
 from .control import Control
 from .faults import Fault
 from .ledger import LedgerEntry, ReceivedRequest
 from .openapi import document
 from .quirks import REGULAR, Quirks, with_quirks
 from .ranking import Leaderboard
+from .records import accept
 from .routes import ROUTES, SERVED
 from .routing import Services
 from .rules import Faults
@@ -32,7 +34,7 @@ from .scenario import Scenario
 from .serving import Server
 from .shapes import CANONICAL, answers_of
 from .signin import Challenges, Tokens
-from .state import World
+from .state import MOST_FUNDS, World
 from .throttle import Throttle
 
 
@@ -49,9 +51,11 @@ class Settings(TypedDict, total=False):
     window: float
     allow_remote: bool
     on_request: Callable[[ReceivedRequest], object] | None
+    conditions: Conditions
     shapes: str
     quirks: Quirks
     faults: str | Fault | Iterable[str | Fault]
+    kept: int
 
 
 class Sandbox:
@@ -77,10 +81,15 @@ class Sandbox:
         allow_remote: whether `host` may be one that others can reach.
         on_request: called with each request when its answer is ready, in the thread that serves, so it must not
             block. What it raises is logged.
+        conditions: what trading costs, and what goes wrong there; by default fees and slippage.
         shapes: the personality that it answers with, one of `PERSONALITIES`.
         quirks: how it goes its own ways with ranges of candles.
         faults: what goes wrong from the beginning: rules as text, separated by `;`, or several texts and faults. See
             the property.
+        kept: how many entries of the ledger are remembered, however long it runs. Of all accounts together, so many
+            fills and deposits are too, and a tenth as many closed sessions; of an account never more than its newest
+            500 fills, of a session the newest 1,000 lines of its log. What is forgotten is unknown: a session answers
+            404, and a deposit would be credited again.
 
     Raises:
         ConfigurationError: a setting that cannot be used; a host that is not loopback without `allow_remote`.
@@ -99,16 +108,20 @@ class Sandbox:
         window: float = 10.0,
         allow_remote: bool = False,
         on_request: Callable[[ReceivedRequest], object] | None = None,
+        conditions: Conditions = Conditions(),  # noqa: B008 - it cannot change
         shapes: str = CANONICAL,
         quirks: Quirks = REGULAR,
         faults: str | Fault | Iterable[str | Fault] = (),
+        kept: int = 20_000,
     ) -> None:
         if not allow_remote and not is_loopback(host):
             raise ConfigurationError(
                 f"host={host!r} is not loopback: anybody who reaches it could use this sandbox; "
                 "say allow_remote=True if that is meant"
             )
-        world = World(seed, Clock(start, speed), Decimal(funds))
+        if isinstance(kept, bool) or not isinstance(kept, int) or kept < 1:
+            raise ConfigurationError(f"kept={kept!r}: give a whole number from 1 on")
+        world = World(seed, Clock(start, speed), _funds(funds), _conditions(conditions), kept)
         self._world = world
         self._tokens = Tokens(world.by_id.get, seed)
         services = Services(world, Challenges(seed), self._tokens, Leaderboard(world), self._describe)
@@ -122,7 +135,7 @@ class Sandbox:
             services, ROUTES + SERVED, Throttle(limit, window), self._faults, on_request, Control(self)
         )
         self._answer_as(shapes, quirks)
-        self._market = Scenario(world.market, world.clock, self._server.exclusive)
+        self._market = Scenario(world.market, world.clock, self._settled)
         self._host = host
         self._port = port
         self._runner: web.ServerRunner | None = None
@@ -152,9 +165,36 @@ class Sandbox:
 
     @property
     def ledger(self) -> list[LedgerEntry]:
-        """The changes of state that were carried out, oldest first."""
-        with self._server.exclusive():
+        """The changes of state that were carried out until now, oldest first; see `kept`."""
+        with self._settled():
             return list(self._world.ledger.entries)
+
+    @property
+    def balances(self) -> dict[str, Decimal]:
+        """What everybody holds, in USDC. The sum is always exactly 0.
+
+        An account has three entries: under its address what it can use, and with ` margin` and ` rewards` after it
+        what is set aside for sessions and what can be claimed. The others are `market` (the other side of all profit
+        and loss), `fees`, `builder`, `insurance`, `rewards`, `chain` (deposits, withdrawals, sends to strangers) and
+        `grants` (what accounts begin with).
+        """
+        with self._settled():
+            return self._world.book.balances()
+
+    @property
+    def conditions(self) -> Conditions:
+        """What trading costs, and what goes wrong there. Set it for what is accepted, and filled, from then on.
+
+        Raises:
+            ConfigurationError: it is set to something else.
+        """
+        return self._world.conditions
+
+    @conditions.setter
+    def conditions(self, conditions: Conditions) -> None:
+        checked = _conditions(conditions)
+        with self._settled():
+            self._world.conditions = checked
 
     @property
     def requests(self) -> deque[ReceivedRequest]:
@@ -220,7 +260,7 @@ class Sandbox:
         """
         with self._server.exclusive():
             self._world.clock.advance(timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds))
-            trading.settle(self._world, self._world.active_sessions(), self._world.clock.now_ms())
+            trading.settle(self._world, self._world.clock.now_ms())
 
     def expire_tokens(self) -> None:
         """Make every token issued so far invalid."""
@@ -264,6 +304,12 @@ class Sandbox:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.stop()
+
+    @contextmanager
+    def _settled(self) -> Generator[None]:
+        with self._server.exclusive():
+            trading.settle(self._world, self._world.clock.now_ms())
+            yield
 
     @classmethod
     @contextmanager
@@ -317,3 +363,16 @@ class Sandbox:
     def __repr__(self) -> str:
         where = "stopped" if self._runner is None else self.url
         return f"<Sandbox seed={self._world.seed} {where}>"
+
+
+def _conditions(conditions: object) -> Conditions:
+    if not isinstance(conditions, Conditions):
+        raise ConfigurationError(f"conditions={conditions!r}: give Conditions(...), such as Conditions.ideal()")
+    return conditions
+
+
+def _funds(funds: Decimal | int) -> Decimal:
+    given = Decimal(funds)
+    if not given.is_finite() or not 0 <= given <= MOST_FUNDS or accept(given) != given:
+        raise ConfigurationError(f"funds={funds!r}: give 0 to {MOST_FUNDS:,} USDC in whole millionths")
+    return accept(given)

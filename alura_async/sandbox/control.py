@@ -24,11 +24,14 @@ from aiohttp import web
 from ..core.settings import is_loopback
 from ..errors import AluraError
 from . import wire
+from .conditions import Conditions
 from .durations import duration
 from .faults import KINDS, MALFORMED
+from .quirks import Quirks
 from .refusals import HttpError
 from .routing import JSON
 from .rules import Rule
+from .shapes import PERSONALITIES
 from .signin import address_of
 
 if TYPE_CHECKING:
@@ -267,7 +270,7 @@ def _wallet(sandbox: Sandbox, asked: _Asked) -> object:
 
 
 def _scenario(sandbox: Sandbox, asked: _Asked) -> object:
-    market = _part(sandbox, "market")
+    market = sandbox.market
     names = [name for name in dir(type(market)) if not name.startswith("_") and callable(getattr(type(market), name))]
     if asked.name not in names:
         raise HttpError(404, f"The market has no {asked.name!r}; it has: {', '.join(names)}")
@@ -277,44 +280,37 @@ def _scenario(sandbox: Sandbox, asked: _Asked) -> object:
 
 def _conditions(sandbox: Sandbox, asked: _Asked) -> object:
     del asked
-    return _shown(_part(sandbox, "conditions"))
+    return _shown(sandbox.conditions)
 
 
 def _set_conditions(sandbox: Sandbox, asked: _Asked) -> object:
-    kind: Any = type(_part(sandbox, "conditions"))
-    part: Any = sandbox
-    part.conditions = kind(**_arguments(kind, asked.body))
-    return _shown(part.conditions)
+    sandbox.conditions = Conditions(**_arguments(Conditions, asked.body))
+    return _shown(sandbox.conditions)
 
 
 def _shapes(sandbox: Sandbox, asked: _Asked) -> object:
     del asked
-    return {"shapes": _part(sandbox, "shapes")}
+    return {"shapes": sandbox.shapes, "choices": PERSONALITIES}
 
 
 def _set_shapes(sandbox: Sandbox, asked: _Asked) -> object:
-    _part(sandbox, "shapes")
-    part: Any = sandbox
-    part.shapes = _text(asked.body, "shapes")
-    return {"shapes": part.shapes}
+    sandbox.shapes = _text(asked.body, "shapes")
+    return {"shapes": sandbox.shapes}
+
+
+def _quirks(sandbox: Sandbox, asked: _Asked) -> object:
+    del asked
+    return _shown(sandbox.quirks)
+
+
+def _set_quirks(sandbox: Sandbox, asked: _Asked) -> object:
+    sandbox.quirks = Quirks(**_arguments(Quirks, asked.body))
+    return _shown(sandbox.quirks)
 
 
 def _balances(sandbox: Sandbox, asked: _Asked) -> object:
     del asked
-    balances = _part(sandbox, "balances")
-    return _shown(balances() if callable(balances) else balances)
-
-
-def _part(sandbox: Sandbox, name: str) -> Any:
-    """A part of the sandbox.
-
-    Raises:
-        HttpError: 501, this version has none.
-    """
-    part = getattr(sandbox, name, None)
-    if part is None:
-        raise HttpError(501, f"This version of the sandbox has no {name}")
-    return part
+    return _shown(sandbox.balances)
 
 
 def _shown(value: object) -> object:
@@ -418,10 +414,24 @@ COMMANDS = (
     ),
     _Command("GET", "/conditions", "fees, slippage, lag: how trading goes", "", _conditions),
     _Command(
-        "PUT", "/conditions", "set them; what is left out takes its usual value", "{}", _set_conditions, fields=None
+        "PUT",
+        "/conditions",
+        "set them; what is left out takes its usual value",
+        '{"lag": "2s", "partial": 0.5}',
+        _set_conditions,
+        fields=None,
     ),
-    _Command("GET", "/shapes", "the shape of replies", "", _shapes),
-    _Command("PUT", "/shapes", "set it", '{"shapes": "canonical"}', _set_shapes, fields=("shapes",)),
+    _Command("GET", "/shapes", "the shape of replies, and which there are", "", _shapes),
+    _Command("PUT", "/shapes", "set it", '{"shapes": "mongo"}', _set_shapes, fields=("shapes",)),
+    _Command("GET", "/quirks", "what the server of candles does its own way", "", _quirks),
+    _Command(
+        "PUT",
+        "/quirks",
+        "set that; what is left out takes its usual value",
+        '{"page_cap": 500, "newest_first": true}',
+        _set_quirks,
+        fields=None,
+    ),
     _Command("GET", "/balances", "what everybody has", "", _balances),
 )
 """All commands."""

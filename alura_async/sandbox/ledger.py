@@ -13,16 +13,38 @@ import msgspec
 class LedgerEntry(msgspec.Struct, frozen=True):
     """One change of state that was carried out.
 
+    Every call that was carried out has exactly one entry, at its acceptance; what it then brings about without delay
+    is part of that entry. What takes effect later, and what the clock or the market brings about, has entries of its
+    own without a method: `cause` says which entry they follow from.
+
+    `kind` is one of these, for calls:
+
+        account_opened  signed_in  code_created  deposit_verified  reward_claimed  withdrawn  usdc_sent
+        session_created                                          its positions are opened, or will be
+        position_closed  trade_closed  asset_closed  all_closed  closed, or will be
+        close_signed  cron_run  fills_synced
+
+    and for effects:
+
+        positions_opened      a create that was accepted before, or one more slice of it
+        positions_closed      a close that was accepted before, or one more slice of it
+        positions_liquidated  positions whose margin is used up, while their session goes on
+        close_failed          a close that was accepted before fails on the exchange
+        session_closed        a session closes by its target, threshold or duration, or is liquidated
+
+    `detail["status"]` of creates, closes and ends of sessions says what they have come to with this entry: `pending`,
+    `active`, `closing` or `closed`. `detail["realized_pnl"]` of whatever trades is by how much the entry changed the
+    account's balance: profit and loss less all fees, also of an opening.
+
     Attributes:
         number: its place in the ledger, from 1.
         time: when it happened on the sandbox's clock.
         method: the HTTP method of the call that made it, or empty for what the clock brought about.
         path: the path template of that call, such as `/user/withdraw`, or empty.
         account: address of the account it was made for.
-        kind: what was done: `account_opened` `signed_in` `session_created` `session_closed` (by the clock)
-            `position_closed` `trade_closed` `asset_closed` `all_closed` (by a call) `close_signed` `cron_run`
-            `fills_synced` `withdrawn` `usdc_sent` `reward_claimed` `code_created` `deposit_verified`.
+        kind: what was done.
         detail: facts: ids as text, amounts as Decimal.
+        cause: of what follows from an earlier entry, that one's number.
     """
 
     number: int
@@ -32,6 +54,7 @@ class LedgerEntry(msgspec.Struct, frozen=True):
     account: str
     kind: str
     detail: Mapping[str, Any]
+    cause: int | None = None
 
     @property
     def operation(self) -> str:
@@ -72,16 +95,25 @@ class Ledger:
     """The changes that were carried out and the requests that arrived.
 
     Args:
-        kept: how many requests are remembered.
+        kept: how many changes are remembered; their numbers go on.
+        kept_requests: how many requests are.
     """
 
-    def __init__(self, kept: int = 10_000) -> None:
-        self.entries: list[LedgerEntry] = []
-        self.requests: deque[ReceivedRequest] = deque(maxlen=kept)
+    def __init__(self, kept: int, kept_requests: int = 10_000) -> None:
+        self.entries: deque[LedgerEntry] = deque(maxlen=kept)
+        self.requests: deque[ReceivedRequest] = deque(maxlen=kept_requests)
+        self.next_number = 1
 
     def write(
-        self, time: datetime, origin: tuple[str, str], account: str, kind: str, detail: Mapping[str, Any]
+        self,
+        time: datetime,
+        origin: tuple[str, str],
+        account: str,
+        kind: str,
+        detail: Mapping[str, Any],
+        cause: int | None = None,
     ) -> None:
         """Put down a change that was carried out."""
         method, path = origin
-        self.entries.append(LedgerEntry(len(self.entries) + 1, time, method, path, account, kind, detail))
+        self.entries.append(LedgerEntry(self.next_number, time, method, path, account, kind, detail, cause))
+        self.next_number += 1

@@ -2,23 +2,53 @@
 
 from __future__ import annotations
 
-import statistics
+from bisect import bisect_left, insort
+from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
-from functools import cached_property
+from typing import overload
+
+import msgspec
 
 from ..core.model import from_milliseconds
 from ..groups.leaderboard import AssetActivity, LeaderboardAnalytics, LeaderboardStats, Ranking
 from . import chance
-from .listing import LISTED
+from .listing import Asset
 from .records import MICRO, ZERO, Account, realize
-from .state import World
+from .state import Activity, World
 
 BOTS = 250
 
 
+class Places(Sequence[Ranking]):
+    """Everyone's place, the best first, made when it is asked for.
+
+    Args:
+        order: the ids in order, each with what it is ordered by.
+        results: what is known of each.
+    """
+
+    def __init__(self, order: list[tuple[Decimal, str]], results: dict[str, Ranking]) -> None:
+        self._order = order
+        self._results = results
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    @overload
+    def __getitem__(self, index: int) -> Ranking: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Ranking]: ...
+    def __getitem__(self, index: int | slice) -> Ranking | list[Ranking]:
+        places = range(len(self._order))[index]
+        return self._place(places) if isinstance(places, int) else [self._place(place) for place in places]
+
+    def _place(self, place: int) -> Ranking:
+        return msgspec.structs.replace(self._results[self._order[place][1]], rank=place + 1)
+
+
 class Leaderboard:
-    """Who trades how well.
+    """Who trades how well. It is kept in order as results change, so that asking costs little.
 
     Args:
         world: where the real accounts are.
@@ -26,70 +56,98 @@ class Leaderboard:
 
     def __init__(self, world: World) -> None:
         self._world = world
+        self._results: dict[str, Ranking] = {}
+        self._order: list[tuple[Decimal, str]] = []
+        self._trades = 0
+        self._volume = ZERO
+        self._pnl = ZERO
 
-    # Made when they are asked for: they cost more than all else that a sandbox begins with, and few tests look.
-    @cached_property
-    def _bots(self) -> list[Ranking]:
-        return [_bot(self._world.seed, number) for number in range(BOTS)]
-
-    @cached_property
-    def _activity(self) -> list[AssetActivity]:
-        seed = self._world.seed
-        return [
-            AssetActivity(
-                symbol=asset.symbol,
-                asset_index=asset.index,
-                trades=chance.whole(40, 900, "activity", seed, asset.index),
-                volume=_cents(1_000_000, 90_000_000, "activity volume", seed, asset.index),
-                pnl=_cents(-3_000_000, 3_500_000, "activity pnl", seed, asset.index),
-            )
-            for asset in LISTED
-        ]
-
-    def rankings(self) -> list[Ranking]:
+    def rankings(self) -> Places:
         """Everyone by profit, the best first; ids settle a draw, so the order is stable."""
-        everyone = self._bots + [_real(account) for account in self._world.accounts.values()]
-        everyone.sort(key=lambda place: (-(place.pnl or ZERO), place.user_id or ""))
-        return [_ranked(place, rank) for rank, place in enumerate(everyone, 1)]
+        self._refresh()
+        return Places(self._order, self._results)
 
     def place(self, user_id: str) -> Ranking | None:
         """One user's place, or None."""
-        return next((place for place in self.rankings() if place.user_id == user_id), None)
+        places = self.rankings()
+        result = self._results.get(user_id)
+        return None if result is None else places[bisect_left(self._order, _key(result))]
 
     def stats(self, now_ms: int) -> LeaderboardStats:
         """The leaderboard in numbers."""
-        everyone = self.rankings()
+        self._refresh()
         return LeaderboardStats(
-            total_users=len(everyone),
-            total_trades=sum(place.trades or 0 for place in everyone),
-            total_volume=sum((place.volume or ZERO for place in everyone), ZERO),
-            total_pnl=sum((place.pnl or ZERO for place in everyone), ZERO),
+            total_users=len(self._order),
+            total_trades=self._trades,
+            total_volume=self._volume,
+            total_pnl=self._pnl,
             updated_at=_moment(now_ms),
         )
 
     def analytics(self, now_ms: int) -> LeaderboardAnalytics:
         """What is behind the leaderboard."""
-        results = [place.pnl or ZERO for place in self.rankings()]
-        listed = {asset.index for asset in self._world.market.listed(now_ms)}
-        activity = {entry.asset_index: entry for entry in self._activity if entry.asset_index in listed}
-        for account in self._world.accounts.values():
-            for session in account.sessions.values():
-                before = activity[session.asset.index]
-                volume = sum((realize(place.size * place.entry_price) for place in session.positions), ZERO)
-                activity[session.asset.index] = AssetActivity(
-                    symbol=before.symbol,
-                    asset_index=before.asset_index,
-                    trades=(before.trades or 0) + 1,
-                    volume=(before.volume or ZERO) + volume,
-                    pnl=(before.pnl or ZERO) + session.realized_pnl,
-                )
+        self._refresh()
+        count = len(self._order)
+        middle = self._order[(count - 1) // 2 : count // 2 + 1]
+        activity = self._world.activity
+        assets = [
+            _with(_made_up(self._world.seed, asset), activity.get(asset.index))
+            for asset in self._world.market.listed(now_ms)
+        ]
         return LeaderboardAnalytics(
-            average_pnl=(sum(results, ZERO) / len(results)).quantize(MICRO),
-            median_pnl=statistics.median(results).quantize(MICRO),
-            profitable_users=sum(result > 0 for result in results),
-            assets=sorted(activity.values(), key=lambda entry: (-(entry.trades or 0), entry.asset_index or 0)),
+            average_pnl=(self._pnl / count).quantize(MICRO),
+            median_pnl=(-sum((key[0] for key in middle), ZERO) / len(middle)).quantize(MICRO) + 0,
+            profitable_users=bisect_left(self._order, (ZERO, "")),
+            assets=sorted(assets, key=lambda entry: (-(entry.trades or 0), entry.asset_index or 0)),
             updated_at=_moment(now_ms),
         )
+
+    def _refresh(self) -> None:
+        if not self._order:
+            # Not before somebody looks: they cost more than all else that a sandbox begins with.
+            for number in range(BOTS):
+                self._put(_bot(self._world.seed, number))
+        while self._world.changed:
+            self._put(_real(self._world.changed.pop()))
+
+    def _put(self, result: Ranking) -> None:
+        before = self._results.get(result.user_id or "")
+        if before is not None:
+            del self._order[bisect_left(self._order, _key(before))]
+            self._add(before, -1)
+        self._results[result.user_id or ""] = result
+        insort(self._order, _key(result))
+        self._add(result, 1)
+
+    def _add(self, result: Ranking, sign: int) -> None:
+        self._trades += sign * (result.trades or 0)
+        self._volume += sign * (result.volume or ZERO)
+        self._pnl += sign * (result.pnl or ZERO)
+
+
+def _key(result: Ranking) -> tuple[Decimal, str]:
+    return -(result.pnl or ZERO), result.user_id or ""
+
+
+def _made_up(seed: int, asset: Asset) -> AssetActivity:
+    return AssetActivity(
+        symbol=asset.symbol,
+        asset_index=asset.index,
+        trades=chance.whole(40, 900, "activity", seed, asset.index),
+        volume=_cents(1_000_000, 90_000_000, "activity volume", seed, asset.index),
+        pnl=_cents(-3_000_000, 3_500_000, "activity pnl", seed, asset.index),
+    )
+
+
+def _with(before: AssetActivity, activity: Activity | None) -> AssetActivity:
+    if activity is None:
+        return before
+    return msgspec.structs.replace(
+        before,
+        trades=(before.trades or 0) + activity.trades,
+        volume=(before.volume or ZERO) + activity.volume,
+        pnl=(before.pnl or ZERO) + activity.pnl,
+    )
 
 
 def _bot(seed: int, number: int) -> Ranking:
@@ -117,19 +175,6 @@ def _real(account: Account) -> Ranking:
         volume=account.volume,
         trades=account.trades,
         win_rate=(Decimal(account.wins) / account.trades * 100).quantize(cent) if account.trades else ZERO,
-    )
-
-
-def _ranked(place: Ranking, rank: int) -> Ranking:
-    return Ranking(
-        rank=rank,
-        user_id=place.user_id,
-        address=place.address,
-        pnl=place.pnl,
-        pnl_percent=place.pnl_percent,
-        volume=place.volume,
-        trades=place.trades,
-        win_rate=place.win_rate,
     )
 
 

@@ -216,8 +216,7 @@ class Server:
             query=check_query(route.query, received.query),
             body=check_body(route.body, wire.decode_body(body, request.content_type)),
         )
-        if account is not None and account.active:
-            trading.settle(world, list(account.active.values()), now_ms)
+        trading.settle(world, now_ms)
         reply = route.handler(call)
         if isinstance(reply, Ready):
             headers.update(reply.headers)

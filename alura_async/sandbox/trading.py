@@ -1,10 +1,18 @@
-"""Sessions: how they open positions, what closes them, and what they leave in the account."""
+"""Sessions: how they open positions, what closes them, and what they leave in the account.
+
+A session's profit and loss is by how much it changed the account's balance, all fees included. Its target and its
+threshold compare that, with what is open valued at the market's price, to the budget; what the closing itself costs
+comes on top. A second in which the price reaches both counts for the threshold, the worse of the two.
+
+What happens at the end of a second because of a price comes before what was planned for the same moment, and that
+before any call. So the ledger does not depend on when somebody looks.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -12,23 +20,35 @@ from ..core.model import from_milliseconds
 from ..groups.trading_sessions import Closing, PositionSide, SessionStatus, TradingSession
 from ..groups.user import Fill, FillSide
 from . import chance
+from .book import Purse
+from .conditions import exact
+from .execution import (
+    SLICE_MS,
+    closing_shares,
+    execution_price,
+    liquidation_price,
+    max_leverage,
+    part_of,
+    size_for,
+    slices,
+)
 from .listing import Asset
 from .records import (
     ZERO,
     Account,
+    Exit,
+    Plan,
     PositionRecord,
     SessionRecord,
     accept,
-    new_position,
     realize,
     show_session,
 )
 from .state import Done, World
-
-DAY_MS = 86_400_000
+from .watch import NEVER_ABOVE, NEVER_BELOW, Bounds
 
 LEVERAGE = {"Conservative": 3, "Aggressive": 10, "Degen": 20}
-"""Leverage of an advance trade by its strategy."""
+"""Leverage of an advance trade by its strategy, where the asset may be held with so much."""
 
 QUICK_LEVERAGE = 5
 
@@ -39,39 +59,37 @@ _LEAST_MARGIN = 10
 # What a referrer earns of what those who came by the code trade.
 _REFERRAL_SHARE = Decimal("0.0002")
 
-# Ticks that no price reaches.
-_NEVER_ABOVE = 1 << 62
-_NEVER_BELOW = -1
+_MESSAGES = {
+    "profit_target": "Profit target reached",
+    "loss_threshold": "Loss threshold reached",
+    "liquidation": "Margin used up: positions liquidated",
+    "duration": "Strategy duration is over",
+}
 
 
-class _Close(msgspec.Struct, frozen=True):
-    """When, at what price and why a session closes by itself."""
+class _Trade(NamedTuple):
+    """What one fill traded."""
 
-    at_ms: int
+    is_buy: bool
+    size: Decimal
     price: Decimal
-    reason: str
-    message: str
+    fee: Decimal
+    pnl: Decimal
+    at_ms: int
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What a new session is asked to do: the checked body of a create."""
+class _Filled(msgspec.Struct):
+    """What one step of a close did.
 
-    kind: str
-    asset: Asset
-    budget: Decimal
-    leverage: int
-    positions: int
-    profit_target: Decimal | None = None
-    loss_threshold: Decimal | None = None
-    max_positions: int | None = None
-    execution_strategy: str | None = None
-    strategy_duration: str | None = None
-    max_wallet_budget: bool | None = None
+    Attributes:
+        pnl: by how much it changed the account's balance.
+        positions: what was closed, or closed in part.
+        ended: the sessions that it ended.
+    """
 
-    @property
-    def lifetime_ms(self) -> int | None:
-        """How long it runs at most."""
-        return None if self.strategy_duration is None else int(self.strategy_duration[:-1]) * DAY_MS
+    pnl: Decimal = ZERO
+    positions: list[PositionRecord] = []
+    ended: list[SessionRecord] = []
 
 
 def quick_plan(body: Mapping[str, Any], asset: Asset) -> Plan:
@@ -99,7 +117,7 @@ def advance_plan(body: Mapping[str, Any], asset: Asset, available: Decimal) -> P
         kind="advance",
         asset=asset,
         budget=budget,
-        leverage=LEVERAGE[strategy],
+        leverage=min(LEVERAGE[strategy], max_leverage(asset)),
         positions=_positions(budget, _POSITIONS[strategy]),
         execution_strategy=strategy,
         strategy_duration=body["strategyDuration"],
@@ -112,36 +130,30 @@ def _positions(budget: Decimal, most: int) -> int:
 
 
 def create(world: World, account: Account, plan: Plan, at_ms: int) -> Done[TradingSession]:
-    """Open a session with its positions at the market's price."""
+    """Accept a session: its budget is set aside, and its positions are opened, now or after the lag."""
     number = world.next_session()
-    lifetime = plan.lifetime_ms
+    lifetime_ms = plan.lifetime_ms
+    is_long = chance.fraction("side", world.seed, number) < 0.5
     session = SessionRecord(
         id=chance.identifier("ses", world.seed, number),
         number=number,
         trade_id=chance.identifier("trd", world.seed, number),
         account=account,
-        kind=plan.kind,
-        asset=plan.asset,
-        budget=plan.budget,
-        leverage=plan.leverage,
+        plan=plan,
+        side=PositionSide.LONG if is_long else PositionSide.SHORT,
+        cause=world.ledger.next_number,
+        reserve=plan.budget,
         created_ms=at_ms,
-        settled_ms=at_ms,
-        profit_target=plan.profit_target,
-        loss_threshold=plan.loss_threshold,
-        max_positions=plan.max_positions,
-        execution_strategy=plan.execution_strategy,
-        strategy_duration=plan.strategy_duration,
-        max_wallet_budget=plan.max_wallet_budget,
-        expires_ms=None if lifetime is None else at_ms + lifetime,
+        expires_ms=None if lifetime_ms is None else at_ms + lifetime_ms,
+        logs=world.new_logs(),
     )
+    world.book.move(plan.budget, account.purse, account.margin)
+    _register(world, session)
     session.log(at_ms, "Session created", {"kind": plan.kind, "symbol": plan.asset.symbol, "budget": plan.budget})
-    price = world.price(session, at_ms)
-    share = accept(plan.budget / plan.positions)
-    for place in range(plan.positions):
-        margin = share if place < plan.positions - 1 else plan.budget - share * (plan.positions - 1)
-        _open(world, session, new_position(world.seed, session, place, margin, price))
-    account.sessions[session.id] = session
-    account.active[plan.asset.index] = session
+    lag_ms = _lag_ms(world)
+    if lag_ms:
+        world.agenda.plan(at_ms + lag_ms, lambda now_ms: _open_later(world, session, now_ms))
+    pnl = ZERO if lag_ms else _open(world, session, at_ms)
     detail = {
         "session_id": session.id,
         "trade_id": session.trade_id,
@@ -150,193 +162,555 @@ def create(world: World, account: Account, plan: Plan, at_ms: int) -> Done[Tradi
         "symbol": plan.asset.symbol,
         "budget": plan.budget,
         "positions": plan.positions,
+        "realized_pnl": pnl,
+        "status": session.status.value,
     }
-    return Done(show_session(session, price), detail)
+    return Done(show_session(session, world.price(session, at_ms)), detail)
 
 
-def close_positions(
-    world: World, closing: Iterable[tuple[SessionRecord, PositionRecord]], at_ms: int, named: Closing
+def close(
+    world: World,
+    account: Account,
+    at_ms: int,
+    named: Closing,
+    *,
+    sessions: Sequence[SessionRecord] = (),
+    pairs: Sequence[tuple[SessionRecord, PositionRecord]] = (),
 ) -> Done[Closing]:
-    """Close positions because the user says so; a session whose last position this is ends with it.
+    """Accept a close because the user says so; it takes effect now or after the lag.
 
     Args:
-        world: where they are.
-        closing: the open positions to close, each with its session.
+        world: where it happens.
+        account: whose they are.
         at_ms: when, in epoch milliseconds.
-        named: the reply, as far as it names what was asked for.
+        named: the reply, as far as it names what was asked for, with what it says when all of it is closed at once.
+        sessions: what to close whole: their positions, and what is not opened yet.
+        pairs: single positions to close, each with its session. A session whose last position this is ends with it.
     """
-    pairs = list(closing)
-    pnl = ZERO
-    ended: list[str] = []
-    for session, position in pairs:
-        price = world.price(session, at_ms)
-        pnl += _close(world, session, position, at_ms, price)
-        if not session.open_positions:
-            _end(session, at_ms, "user", "Session closed by the user")
-            ended.append(session.id)
+    order = Exit("user", world.ledger.next_number, list(sessions), list(pairs))
+    failing = Exit("user", world.ledger.next_number, [], [])
+    asked = [*order.pairs, *((session, position) for session in sessions for position in _not_closing(session))]
+    for session, position in asked:
+        position.exit = order
+        if _fails_to_close(world, position):
+            position.exit = failing
+            failing.pairs.append((session, position))
+    for session in sessions:
+        session.exit = order
+    lag_ms = _lag_ms(world)
+    done = _Filled() if lag_ms else _carry_out(world, account, order, at_ms)
+    if lag_ms and (asked or sessions):
+        for session in dict.fromkeys([*sessions, *(session for session, _ in pairs)]):
+            session.log(at_ms, "Close accepted", {"positionIds": _ids(session.open_positions)})
+        world.agenda.plan(at_ms + lag_ms, lambda now_ms: _close_later(world, account, order, now_ms))
+    if failing.pairs:
+        world.agenda.plan(at_ms + lag_ms, lambda now_ms: _fail(world, account, failing, now_ms))
+    is_closed = not any(position.is_open for _, position in asked) and not any(each.is_open for each in sessions)
+    status = SessionStatus.CLOSED if is_closed else SessionStatus.CLOSING
     detail = {
-        "position_ids": [position.id for _, position in pairs],
-        "trade_ids": list(dict.fromkeys(session.trade_id for session, _ in pairs)),
-        "closed_sessions": ended,
-        "realized_pnl": pnl,
+        "position_ids": _ids(position for _, position in asked),
+        "trade_ids": list(dict.fromkeys(session.trade_id for session in [*sessions, *(each for each, _ in asked)])),
+        "closed_sessions": [session.id for session in done.ended],
+        "realized_pnl": done.pnl,
+        "status": status.value,
     }
-    reply = msgspec.structs.replace(named, status=SessionStatus.CLOSED, closed_positions=len(pairs), realized_pnl=pnl)
+    reply = msgspec.structs.replace(
+        named,
+        status=status,
+        closed_positions=sum(not position.is_open for _, position in asked),
+        realized_pnl=done.pnl,
+        message=named.message if is_closed else "Close accepted",
+    )
     return Done(reply, detail)
 
 
-def settle(world: World, sessions: Iterable[SessionRecord], until_ms: int) -> None:
+def settle(world: World, until_ms: int) -> None:
     """Let happen what the market and the clock brought about, in the order in which it happened."""
-    due: list[tuple[int, int, SessionRecord, _Close]] = []
-    for session in sessions:
-        close = _due(world, session, until_ms)
-        session.settled_ms = max(session.settled_ms, until_ms)
-        if close is not None:
-            due.append((close.at_ms, session.number, session, close))
-    for at_ms, _, session, close in sorted(due, key=lambda item: item[:2]):
+    while True:
+        planned_ms = world.agenda.next_ms()
+        horizon_ms = until_ms if planned_ms is None else min(until_ms, planned_ms)
+        if horizon_ms // 1000 != world.settled_s:
+            touched = world.watch.first(horizon_ms)
+            if touched is not None:
+                second, sessions = touched
+                for session in sessions:
+                    _touch(world, session, second)
+                continue
+            world.settled_s = horizon_ms // 1000
+        if not world.agenda.happen(until_ms):
+            return
 
-        def apply(session: SessionRecord = session, close: _Close = close) -> Done[None]:
-            return _close_session(world, session, close)
 
-        world.execute(apply, kind="session_closed", account=session.account, at_ms=at_ms)
+def _register(world: World, session: SessionRecord) -> None:
+    account = session.account
+    if account.referrer is not None and not account.used:
+        account.referrer.referred_active += 1
+    account.used += session.plan.budget
+    account.sessions[session.id] = session
+    account.active[session.asset.index] = session
+    world.trades[session.trade_id] = session
+    world.activity_of(session).trades += 1
+    world.changed.add(account)
+    if session.expires_ms is not None:
+        session.expiry = world.agenda.plan(session.expires_ms, lambda now_ms: _expire(world, session, now_ms))
 
 
-def _open(world: World, session: SessionRecord, position: PositionRecord) -> None:
-    session.account.available -= position.margin
-    session.account.used += position.margin
-    session.positions.append(position)
-    side = FillSide.BUY if position.side is PositionSide.LONG else FillSide.SELL
-    _fill(world, session, position, side, position.entry_price, ZERO, position.opened_ms)
-    session.log(
-        position.opened_ms,
-        "Position opened",
-        {
-            "positionId": position.id,
-            "side": position.side.value,
-            "size": position.size,
-            "price": position.entry_price,
-            "leverage": position.leverage,
-            "margin": position.margin,
-        },
+def _lag_ms(world: World) -> int:
+    jitter_ms = world.conditions.jitter_ms
+    if jitter_ms:
+        # The number of the entry that is about to be written: no two acceptances share it.
+        jitter_ms = chance.whole(0, jitter_ms, "jitter", world.seed, world.ledger.next_number)
+    return world.conditions.lag_ms + jitter_ms
+
+
+def _fails_to_close(world: World, position: PositionRecord) -> bool:
+    is_first, position.was_closing = not position.was_closing, True
+    return is_first and chance.fraction("failing close", world.seed, position.id) < exact(
+        world.conditions.failing_closes
     )
 
 
-def _close(world: World, session: SessionRecord, position: PositionRecord, at_ms: int, price: Decimal) -> Decimal:
-    pnl = position.pnl_at(price)
-    position.exit_price = price
-    position.realized_pnl = pnl
-    position.closed_ms = at_ms
-    session.account.available += position.margin + pnl
-    session.account.realized_pnl += pnl
-    side = FillSide.SELL if position.side is PositionSide.LONG else FillSide.BUY
-    _fill(world, session, position, side, price, pnl, at_ms)
-    session.log(at_ms, "Position closed", {"positionId": position.id, "price": price, "realizedPnl": pnl})
+def _not_closing(session: SessionRecord) -> list[PositionRecord]:
+    return [position for position in session.open_positions if position.exit is None]
+
+
+def _ids(positions: Iterable[PositionRecord]) -> list[str]:
+    return [position.id for position in positions]
+
+
+# Opening
+
+
+def _open_later(world: World, session: SessionRecord, at_ms: int) -> None:
+    if not session.is_open or not (session.is_pending or any(position.slices for position in session.positions)):
+        return
+
+    def apply() -> Done[None]:
+        pnl = _open(world, session, at_ms)
+        return Done(
+            None,
+            {
+                "session_id": session.id,
+                "trade_id": session.trade_id,
+                "position_ids": _ids(session.open_positions),
+                "realized_pnl": pnl,
+                "status": session.status.value,
+            },
+        )
+
+    world.execute(apply, kind="positions_opened", account=session.account, at_ms=at_ms, cause=session.cause)
+
+
+def _open(world: World, session: SessionRecord, at_ms: int) -> Decimal:
+    """Open a session's positions, or one more slice of them; gives by how much that changed the balance."""
+    if session.is_pending:
+        _divide(world, session, at_ms)
+    opening = [position for position in session.positions if position.slices]
+    pnl = sum((_fill_opening(world, session, position, at_ms) for position in opening), ZERO)
+    if any(position.slices for position in opening):
+        world.agenda.plan(at_ms + SLICE_MS, lambda now_ms: _open_later(world, session, now_ms))
+    _look_out(world, session, at_ms)
     return pnl
 
 
-def _fill(
-    world: World,
-    session: SessionRecord,
-    position: PositionRecord,
-    side: FillSide,
-    price: Decimal,
-    pnl: Decimal,
-    at_ms: int,
-) -> None:
-    account = session.account
-    account.fills.append(
-        Fill(
-            id=chance.identifier("fil", world.seed, account.id, len(account.fills)),
-            position_id=position.id,
-            asset_index=session.asset.index,
-            symbol=session.asset.symbol,
-            side=side,
-            size=position.size,
-            price=price,
-            fee=ZERO,
-            realized_pnl=pnl,
-            timestamp=from_milliseconds(at_ms),
+def _divide(world: World, session: SessionRecord, at_ms: int) -> None:
+    """Share out a session's budget among its positions."""
+    plan = session.plan
+    session.is_pending = False
+    share = accept(plan.budget / plan.positions)
+    for place in range(plan.positions):
+        reserve = share if place < plan.positions - 1 else session.reserve
+        session.reserve -= reserve
+        position = PositionRecord(
+            id=chance.identifier("pos", world.seed, session.number, place),
+            side=session.side,
+            leverage=plan.leverage,
+            reserve=reserve,
+            slices=slices(world.conditions, plan.asset, reserve * plan.leverage),
+            opened_ms=at_ms,
         )
+        session.positions.append(position)
+        world.positions[position.id] = (session, position)
+
+
+def _fill_opening(world: World, session: SessionRecord, position: PositionRecord, at_ms: int) -> Decimal:
+    share = position.reserve if position.slices == 1 else accept(position.reserve / position.slices)
+    position.reserve -= share
+    position.slices -= 1
+    is_long = position.side is PositionSide.LONG
+    margin = share / (1 + position.leverage * sum(world.conditions.fee_rates))
+    price = execution_price(
+        world.conditions,
+        session.asset,
+        world.price(session, at_ms),
+        margin * position.leverage,
+        buying=is_long,
     )
-    notional = realize(position.size * price)
-    account.volume += notional
-    if account.referrer is not None:
-        account.referrer.referral_rewards += realize(notional * _REFERRAL_SHARE)
+    size = size_for(margin, position.leverage, price)
+    position.bought(size, price)
+    fee = _pay_fees(world, session.account.margin, size * price)
+    position.margin += share - fee
+    position.paid += share - fee
+    _count(world, session, position, -fee)
+    _record(world, session, position, _Trade(is_long, size, price, fee, ZERO, at_ms))
+    session.log(
+        at_ms,
+        "Position opened" if position.opened == size else "Position opened further",
+        {
+            "positionId": position.id,
+            "side": position.side.value,
+            "size": size,
+            "price": price,
+            "leverage": position.leverage,
+            "margin": position.margin,
+            "fee": fee,
+        },
+    )
+    return -fee
 
 
-def _close_session(world: World, session: SessionRecord, close: _Close) -> Done[None]:
-    session.log(close.at_ms, close.message, {"reason": close.reason, "price": close.price})
-    held = session.open_positions
-    pnl = sum((_close(world, session, position, close.at_ms, close.price) for position in held), ZERO)
-    _end(session, close.at_ms, close.reason, "Session closed")
-    detail = {
+# Closing
+
+
+def _close_later(world: World, account: Account, order: Exit, at_ms: int) -> None:
+    if not _still_to_close(order) and not any(session.exit is order for session in order.sessions):
+        # Something else came first.
+        return
+
+    def apply() -> Done[None]:
+        done = _carry_out(world, account, order, at_ms)
+        return Done(
+            None,
+            {
+                "position_ids": _ids(done.positions),
+                "closed_positions": _ids(position for position in done.positions if not position.is_open),
+                "closed_sessions": [session.id for session in done.ended],
+                "realized_pnl": done.pnl,
+                "status": (SessionStatus.CLOSING if _still_to_close(order) else SessionStatus.CLOSED).value,
+            },
+        )
+
+    world.execute(apply, kind="positions_closed", account=account, at_ms=at_ms, cause=order.cause)
+
+
+def _fail(world: World, account: Account, order: Exit, at_ms: int) -> None:
+    failing = _still_to_close(order)
+    if not failing:
+        return
+
+    def apply() -> Done[None]:
+        for session, position in failing:
+            position.exit = None
+            session.log(at_ms, "Close failed on the exchange", {"positionId": position.id}, level="error")
+            _look_out(world, session, at_ms)
+        return Done(
+            None,
+            {
+                "position_ids": _ids(position for _, position in failing),
+                "trade_ids": list(dict.fromkeys(session.trade_id for session, _ in failing)),
+            },
+        )
+
+    world.execute(apply, kind="close_failed", account=account, at_ms=at_ms, cause=order.cause)
+
+
+def _close_by_itself(world: World, session: SessionRecord, reason: str, at_ms: int, mark: Decimal) -> None:
+    """Close a session whole because of its own limits; a close that was accepted and has no effect yet is too late."""
+    order = Exit(reason, world.ledger.next_number, [session], [])
+
+    def apply() -> Done[None]:
+        session.exit = order
+        for position in session.open_positions:
+            if position.shares is None:
+                position.exit = order
+        session.log(at_ms, _MESSAGES[reason], {"reason": reason, "price": mark})
+        done = _carry_out(world, session.account, order, at_ms, mark)
+        return Done(None, _end_detail(session, reason, done.positions, done.pnl))
+
+    world.execute(apply, kind="session_closed", account=session.account, at_ms=at_ms)
+
+
+def _end_detail(
+    session: SessionRecord, reason: str, positions: Iterable[PositionRecord], pnl: Decimal
+) -> dict[str, Any]:
+    return {
         "session_id": session.id,
         "trade_id": session.trade_id,
-        "reason": close.reason,
-        "position_ids": [position.id for position in held],
+        "reason": reason,
+        "position_ids": _ids(positions),
         "realized_pnl": pnl,
         "session_pnl": session.realized_pnl,
+        "status": session.status.value,
     }
-    return Done(None, detail)
 
 
-def _end(session: SessionRecord, at_ms: int, reason: str, message: str) -> None:
+def _still_to_close(order: Exit) -> list[tuple[SessionRecord, PositionRecord]]:
+    """What a close is still to close."""
+    whole = [(session, position) for session in order.sessions for position in session.positions]
+    return [
+        (session, position)
+        for session, position in [*order.pairs, *whole]
+        if position.exit is order and position.is_open
+    ]
+
+
+def _carry_out(world: World, account: Account, order: Exit, at_ms: int, mark: Decimal | None = None) -> _Filled:
+    """Close what an order names, or one more slice of it, at the market's price or at the one that set it off."""
+    done = _Filled()
+    begun = [session for session in order.sessions if session.exit is order]
+    for session in begun:
+        session.exit = None
+        _cancel_opening(world, session)
+        for position in _not_closing(session):
+            position.exit = order
+    held = _still_to_close(order)
+    for session, position in held:
+        price = world.price(session, at_ms) if mark is None else mark
+        done.pnl += _fill_closing(world, session, position, at_ms, price)
+        done.positions.append(position)
+    for session in dict.fromkeys([*begun, *(session for session, _ in held)]):
+        if session.is_pending or not session.open_positions:
+            _end(world, session, at_ms, order.reason)
+            done.ended.append(session)
+        else:
+            _look_out(world, session, at_ms)
+    if _still_to_close(order):
+        world.agenda.plan(at_ms + SLICE_MS, lambda now_ms: _close_later(world, account, order, now_ms))
+    return done
+
+
+def _cancel_opening(world: World, session: SessionRecord) -> None:
+    """Give back what is set aside for what a session has not opened yet."""
+    world.book.move(session.reserve, session.account.margin, session.account.purse)
+    session.reserve = ZERO
+    for position in session.positions:
+        _cancel_slices(world, session, position)
+
+
+def _cancel_slices(world: World, session: SessionRecord, position: PositionRecord) -> None:
+    world.book.move(position.reserve, session.account.margin, session.account.purse)
+    position.reserve = ZERO
+    position.slices = 0
+
+
+def _fill_closing(world: World, session: SessionRecord, position: PositionRecord, at_ms: int, mark: Decimal) -> Decimal:
+    account, book = session.account, world.book
+    _cancel_slices(world, session, position)
+    if position.shares is None:
+        position.shares = closing_shares(world.conditions, session.asset, position.size * mark)
+    share = position.shares.pop()
+    size = part_of(position.size, share) if position.shares else position.size
+    is_long = position.side is PositionSide.LONG
+    price = execution_price(world.conditions, session.asset, mark, size * mark, buying=not is_long)
+    freed = position.margin if size == position.size else accept(position.margin * size / position.size)
+    pnl = position.sold(size, price)
+    position.margin -= freed
+    book.move(freed, account.margin, account.purse)
+    # The margin is isolated: what is lost beyond it is the insurance's.
+    beyond = max(ZERO, sum(_fees(world, size * price), ZERO) - freed - pnl)
+    book.move(beyond, book.insurance, account.purse)
+    book.move(pnl, book.market, account.purse)
+    fee = _pay_fees(world, account.purse, size * price)
+    pnl += beyond
+    _count(world, session, position, pnl - fee)
+    _record(world, session, position, _Trade(not is_long, size, price, fee, pnl, at_ms))
+    if not position.size:
+        _closed(position, at_ms)
+    session.log(
+        at_ms,
+        "Position closed in part" if position.is_open else "Position closed",
+        {"positionId": position.id, "size": size, "price": price, "fee": fee, "realizedPnl": pnl - fee},
+    )
+    return pnl - fee
+
+
+def _closed(position: PositionRecord, at_ms: int) -> None:
+    position.closed_ms = at_ms
+    position.exit = position.shares = None
+
+
+def _end(world: World, session: SessionRecord, at_ms: int, reason: str) -> None:
+    account = session.account
     session.closed_ms = at_ms
     session.close_reason = reason
+    session.is_pending = False
+    session.exit = None
+    message = "Session closed by the user" if reason == "user" else "Session closed"
     session.log(at_ms, message, {"reason": reason, "realizedPnl": session.realized_pnl})
-    account = session.account
+    world.agenda.cancel(session.expiry)
+    world.watch.drop(session, at_ms)
     del account.active[session.asset.index]
     account.trades += 1
     account.wins += session.realized_pnl > 0
+    world.changed.add(account)
+    world.remember_closed(session)
 
 
-def _due(world: World, session: SessionRecord, until_ms: int) -> _Close | None:
-    """What closes a session after it was last settled, up to a moment."""
-    expires = session.expires_ms
-    horizon = until_ms if expires is None else min(until_ms, expires)
-    upper, lower = _bounds(session)
-    touch = world.market.first_touch(session.asset, session.settled_ms, horizon, upper[0], lower[0])
-    if touch is not None:
-        ticks, reason = upper if touch.upper else lower
-        opened = world.market.ticks(session.asset, touch.second * 1000)
-        # Rounding can put a bound behind the price after a close by hand: then it is the market's price.
-        ticks = max(ticks, opened) if touch.upper else min(ticks, opened)
-        return _Close((touch.second + 1) * 1000, session.asset.price(ticks), reason, _MESSAGES[reason])
-    if expires is not None and expires <= until_ms:
-        return _Close(expires, world.market.price(session.asset, expires), "duration", _MESSAGES["duration"])
-    return None
+# What the clock and the market bring about
 
 
-_MESSAGES = {
-    "profit_target": "Profit target reached",
-    "loss_threshold": "Loss threshold reached",
-    "liquidation": "Margin used up: positions liquidated",
-    "duration": "Strategy duration is over",
-}
+def _expire(world: World, session: SessionRecord, at_ms: int) -> None:
+    if all(position.shares is not None for position in session.open_positions) and not session.is_pending:
+        # The last slices of a close are on their way.
+        return
+    _close_by_itself(world, session, "duration", at_ms, world.price(session, at_ms))
 
 
-def _bounds(session: SessionRecord) -> tuple[tuple[int, str], tuple[int, str]]:
-    """The ticks above and below which a session closes, each with the reason.
+def _touch(world: World, session: SessionRecord, second: int) -> None:
+    """A session's price was reached within a second, at whose end it closes, or loses positions."""
+    bounds = world.watch.bounds(session)
+    assert bounds is not None
+    asset, at_ms = session.asset, (second + 1) * 1000
+    rises = world.watch.reaches(asset, second, upper=bounds.upper)
+    falls = world.watch.reaches(asset, second, lower=bounds.lower)
+    if rises and falls:
+        # Nobody knows which came first: the worse for the user did.
+        rises = session.side is PositionSide.SHORT
+    # After a gap, or for one that was passed already, it is the market's price.
+    opened = world.market.ticks(asset, second * 1000)
+    ticks, reason = (
+        (max(bounds.upper, opened), bounds.upper_reason) if rises else (min(bounds.lower, opened), bounds.lower_reason)
+    )
+    mark = asset.price(ticks)
+    if reason == "liquidation":
+        _liquidate(world, session, second, mark)
+    else:
+        _close_by_itself(world, session, reason, at_ms, mark)
 
-    All its positions were opened at the same price and are held the same way, so its profit or loss follows the price.
-    """
-    held = session.open_positions
-    first = held[0]
+
+def _liquidate(world: World, session: SessionRecord, second: int, mark: Decimal) -> None:
+    """Take the positions whose margin is used up within a second; what is left of it goes to the insurance."""
+    at_ms = (second + 1) * 1000
+    used_up = [position for position in session.open_positions if _is_used_up(world, session, position, second)]
+    ends = len(used_up) == len(session.open_positions)
+
+    def apply() -> Done[None]:
+        session.log(at_ms, _MESSAGES["liquidation"], {"reason": "liquidation", "price": mark}, level="error")
+        lost = sum((_fill_liquidation(world, session, position, at_ms, mark) for position in used_up), ZERO)
+        if ends:
+            _end(world, session, at_ms, "liquidation")
+        else:
+            _look_out(world, session, at_ms)
+        return Done(None, _end_detail(session, "liquidation", used_up, lost))
+
+    kind = "session_closed" if ends else "positions_liquidated"
+    world.execute(apply, kind=kind, account=session.account, at_ms=at_ms)
+
+
+def _is_used_up(world: World, session: SessionRecord, position: PositionRecord, second: int) -> bool:
+    ticks = _liquidation_ticks(session, position)
+    if position.side is PositionSide.LONG:
+        return world.watch.reaches(session.asset, second, lower=ticks)
+    return world.watch.reaches(session.asset, second, upper=ticks)
+
+
+def _fill_liquidation(
+    world: World, session: SessionRecord, position: PositionRecord, at_ms: int, mark: Decimal
+) -> Decimal:
+    account, book = session.account, world.book
+    _cancel_slices(world, session, position)
+    size, lost = position.size, position.margin
+    pnl = position.sold(size, mark)
+    position.margin = ZERO
+    # What comes in goes first, as the margin cannot owe.
+    for amount, purse in sorted([(-pnl, book.market), (lost + pnl, book.insurance)], key=lambda move: move[0]):
+        book.move(amount, account.margin, purse)
+    _count(world, session, position, -lost)
+    is_buy = position.side is PositionSide.SHORT
+    _record(world, session, position, _Trade(is_buy, size, mark, ZERO, -lost, at_ms))
+    _closed(position, at_ms)
+    session.log(
+        at_ms, "Position liquidated", {"positionId": position.id, "price": mark, "realizedPnl": -lost}, level="error"
+    )
+    return -lost
+
+
+def _look_out(world: World, session: SessionRecord, from_ms: int) -> None:
+    """Look out for the prices at which a session closes, as it is held now."""
+    held = [position for position in session.open_positions if position.size]
+    if not held:
+        world.watch.drop(session, from_ms)
+        return
+    is_long = session.side is PositionSide.LONG
+    losing = [(_liquidation_ticks(session, position), "liquidation") for position in held]
+    winning: list[tuple[int, str]] = []
+    # Of what is being closed in slices, only liquidation can still change the course.
+    if any(position.shares is None for position in held):
+        plan = session.plan
+        if plan.profit_target is not None:
+            winning.append((_limit_ticks(session, held, plan.profit_target, up=is_long), "profit_target"))
+        if plan.loss_threshold is not None:
+            # First, so that it goes before a liquidation at the same price.
+            losing.insert(0, (_limit_ticks(session, held, -plan.loss_threshold, up=not is_long), "loss_threshold"))
+    above, below = (winning, losing) if is_long else (losing, winning)
+    upper = min(above, key=lambda level: level[0], default=(NEVER_ABOVE, ""))
+    lower = max(below, key=lambda level: level[0], default=(NEVER_BELOW, ""))
+    world.watch.put(session, Bounds(*upper, *lower), from_ms)
+
+
+def _limit_ticks(session: SessionRecord, held: list[PositionRecord], percent: Decimal, *, up: bool) -> int:
+    """Where a session has gained so many percent of its budget. All its positions are held the same way."""
     size = sum((position.size for position in held), ZERO)
-    margin = sum((position.margin for position in held), ZERO)
-    gains: list[tuple[int, str]] = []
-    losses: list[tuple[int, str]] = []
+    cost = sum((position.cost for position in held), ZERO)
+    gain = session.plan.budget * percent / 100 - session.realized_pnl
+    return _ticks(session.asset, (cost + held[0].sign * gain) / size, up=up)
 
-    def bound(pnl: Decimal) -> int:
-        price = first.entry_price + first.sign * pnl / size
-        # Rounded away from the entry, so that the target is reached in full.
-        rounding = ROUND_CEILING if first.sign * pnl > 0 else ROUND_FLOOR
-        return int((price / session.asset.tick).to_integral_value(rounding))
 
-    if session.profit_target is not None:
-        gains.append((bound(session.budget * session.profit_target / 100 - session.realized_pnl), "profit_target"))
-    if session.loss_threshold is not None:
-        losses.append((bound(-session.budget * session.loss_threshold / 100 - session.realized_pnl), "loss_threshold"))
-    losses.append((bound(-margin), "liquidation"))
-    if first.sign > 0:
-        return min(gains, default=(_NEVER_ABOVE, "")), max(losses)
-    return min(losses), max(gains, default=(_NEVER_BELOW, ""))
+def _liquidation_ticks(session: SessionRecord, position: PositionRecord) -> int:
+    price = liquidation_price(session.asset, position.sign, position.size, position.cost, position.margin)
+    return _ticks(session.asset, price, up=position.side is PositionSide.SHORT)
+
+
+def _ticks(asset: Asset, price: Decimal, *, up: bool) -> int:
+    """A price as ticks, rounded away from where the market comes from, so that it is reached in full."""
+    ticks = int((price / asset.tick).to_integral_value(ROUND_CEILING if up else ROUND_FLOOR))
+    return max(NEVER_BELOW, min(ticks, NEVER_ABOVE))
+
+
+# What every fill leaves behind
+
+
+def _fees(world: World, worth: Decimal) -> tuple[Decimal, Decimal]:
+    taker, builder = world.conditions.fee_rates
+    return realize(worth * taker), realize(worth * builder)
+
+
+def _pay_fees(world: World, purse: Purse, worth: Decimal) -> Decimal:
+    """Take the fees of a fill; gives their sum."""
+    taker, builder = _fees(world, worth)
+    world.book.move(taker, purse, world.book.fees)
+    world.book.move(builder, purse, world.book.builder)
+    return taker + builder
+
+
+def _count(world: World, session: SessionRecord, position: PositionRecord, pnl: Decimal) -> None:
+    """Count by how much something changed the account's balance."""
+    position.realized_pnl += pnl
+    session.account.realized_pnl += pnl
+    world.activity_of(session).pnl += pnl
+    world.changed.add(session.account)
+
+
+def _record(world: World, session: SessionRecord, position: PositionRecord, trade: _Trade) -> None:
+    account = session.account
+    fill = Fill(
+        id=chance.identifier("fil", world.seed, account.id, account.filled),
+        position_id=position.id,
+        asset_index=session.asset.index,
+        symbol=session.asset.symbol,
+        side=FillSide.BUY if trade.is_buy else FillSide.SELL,
+        size=trade.size,
+        price=trade.price,
+        fee=trade.fee,
+        realized_pnl=trade.pnl,
+        timestamp=from_milliseconds(trade.at_ms),
+    )
+    world.remember_fill(account, fill)
+    worth = realize(trade.size * trade.price)
+    account.volume += worth
+    world.activity_of(session).volume += worth
+    if account.referrer is not None:
+        reward = realize(worth * _REFERRAL_SHARE)
+        world.book.move(reward, world.book.rewards, account.referrer.rewards)
+        account.referrer.referral_rewards += reward
+        account.referrer.referred_volume += worth

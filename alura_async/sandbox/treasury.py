@@ -11,7 +11,8 @@ from ..groups.referrals import Referral
 from ..groups.usdc_verification import Deposit
 from ..groups.user import RewardClaim, Transfer, TransferStatus
 from . import chance
-from .records import ZERO, Account, accept
+from .book import Purse
+from .records import Account, accept
 from .refusals import HttpError, bad_request, not_found
 from .state import Done, World
 
@@ -36,21 +37,19 @@ def require_funds(account: Account, amount: Decimal) -> Decimal:
 def send(world: World, account: Account, amount: Decimal, destination: str, at_ms: int) -> Done[Transfer]:
     """Take USDC from an account and give it to the destination's, if that is known here; else it leaves."""
     receiver = world.account(destination)
-    if receiver is not None:
-        receiver.available += amount
-    reply = _take(world, account, amount, destination, at_ms)
+    reply = _pay(world, account, amount, world.book.chain if receiver is None else receiver.purse, destination, at_ms)
     detail = {"id": reply.id, "amount": amount, "destination": destination, "credited": receiver is not None}
     return Done(reply, detail)
 
 
 def withdraw(world: World, account: Account, amount: Decimal, destination: str, at_ms: int) -> Done[Transfer]:
     """Take USDC out of an account, to the chain: no account here is credited."""
-    reply = _take(world, account, amount, destination, at_ms)
+    reply = _pay(world, account, amount, world.book.chain, destination, at_ms)
     return Done(reply, {"id": reply.id, "amount": amount, "destination": destination})
 
 
-def _take(world: World, account: Account, amount: Decimal, destination: str, at_ms: int) -> Transfer:
-    account.available -= amount
+def _pay(world: World, account: Account, amount: Decimal, receiver: Purse, destination: str, at_ms: int) -> Transfer:
+    world.book.move(amount, account.purse, receiver)
     account.transfers += 1
     name = chance.identifier("trf", world.seed, account.id, account.transfers)
     return Transfer(
@@ -66,9 +65,8 @@ def _take(world: World, account: Account, amount: Decimal, destination: str, at_
 def claim(world: World, account: Account) -> Done[RewardClaim]:
     """Pay out what can be claimed."""
     amount = account.claimable
-    account.welcome_reward = ZERO
     account.referral_rewards_claimed = account.referral_rewards
-    account.available += amount
+    world.book.move(amount, account.rewards, account.purse)
     account.transfers += 1
     tx_hash = "0x" + chance.digest("claim", world.seed, account.id, account.transfers).hex()
     reply = RewardClaim(amount=amount, status=TransferStatus.COMPLETED, tx_hash=tx_hash, message="Reward claimed")
@@ -100,9 +98,11 @@ def deposit(world: World, account: Account, tx_hash: str, at_ms: int) -> Done[De
         message="Transaction verified",
         created_at=from_milliseconds(at_ms),
     )
-    account.available += amount
+    world.book.move(amount, world.book.chain, account.purse)
     account.deposits[tx_hash.lower()] = found
-    world.deposits[tx_hash.lower()] = account
+    account.deposited += amount
+    account.deposits_made += 1
+    world.remember_deposit(tx_hash.lower(), account)
     return Done(found, {"tx_hash": tx_hash, "amount": amount})
 
 

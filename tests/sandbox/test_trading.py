@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from alura_async.sandbox import Sandbox
+from alura_async.sandbox import Conditions, Sandbox
 
 from .caller import Caller, advance, quick
 from .conftest import START
@@ -32,15 +33,21 @@ async def test_a_quick_trade_opens_its_positions_at_the_markets_price(caller: Ca
     (candle,) = await caller.get("/api/indicators/candles/BTC/1m?limit=1")
     assert len(trade["positions"]) == 3
     for position in trade["positions"]:
-        assert position["entryPrice"] == position["markPrice"] == candle["c"]
+        assert position["markPrice"] == candle["c"]
+        # It pays the spread, in whole ticks.
+        sign = 1 if position["side"] == "long" else -1
+        paid = sign * (Decimal(position["entryPrice"]) / Decimal(position["markPrice"]) - 1) * 10_000
+        assert 1 <= paid < Decimal("1.03")
         assert position["status"] == "active"
         assert position["leverage"] == "5"
         notional = Decimal(position["size"]) * Decimal(position["entryPrice"])
         assert notional == pytest.approx(Decimal(position["margin"]) * 5, rel=Decimal("0.00001"))
-    assert sum(Decimal(position["margin"]) for position in trade["positions"]) == 100
+    fees = -Decimal(trade["realizedPnl"])
+    assert fees == pytest.approx(Decimal("0.324"), abs=Decimal("0.001"))
+    assert sum(Decimal(position["margin"]) for position in trade["positions"]) + fees == 100
     assert len({position["side"] for position in trade["positions"]}) == 1
     assert await caller.available() == 9900
-    assert await caller.balance() == 10000
+    assert await caller.balance() == 10000 - fees + Decimal(trade["unrealizedPnl"])
 
 
 async def test_there_are_no_more_positions_than_the_budget_carries(caller: Caller) -> None:
@@ -63,12 +70,13 @@ async def test_positions_move_with_the_market(caller: Caller, sandbox: Sandbox) 
     total = sum(Decimal(position["unrealizedPnl"]) for position in trade["positions"])
     assert Decimal(trade["unrealizedPnl"]) == total
     assert Decimal((await caller.get("/trading-sessions/active"))[0]["unrealizedPnl"]) == total
-    assert await caller.balance() == 10000 + total
+    assert await caller.balance() == 10000 + total + Decimal(trade["realizedPnl"])
     assert await caller.available() == 9900
 
 
 @pytest.mark.parametrize("index", range(6))
 async def test_a_session_closes_at_its_target_or_its_threshold(caller: Caller, sandbox: Sandbox, index: int) -> None:
+    sandbox.conditions = Conditions.ideal()
     session = await caller.quick(assetIndex=index, profitTarget=8, lossThreshold=8)
     sandbox.advance(hours=23)
     await caller.sign_in()
@@ -123,7 +131,9 @@ async def test_a_session_without_a_threshold_ends_when_its_margin_is_used_up(cal
     closed = [entry for entry in sandbox.ledger if entry.kind == "session_closed"]
     liquidated = [entry for entry in closed if entry.detail["reason"] == "liquidation"]
     assert liquidated
-    assert all(entry.detail["realized_pnl"] == -100 for entry in liquidated)
+    # The whole budget: the margin, and the fees of the opening.
+    assert all(entry.detail["session_pnl"] == -100 for entry in liquidated)
+    assert sandbox.balances["insurance"] > 0
     await caller.sign_in()
     assert await caller.balance() >= 0
 
@@ -187,19 +197,19 @@ async def test_a_trade_closes_whole_and_once(caller: Caller) -> None:
     assert (again.status, again.data["message"]) == (400, "Trade is already closed")
 
 
-async def test_a_session_that_is_past_its_target_already_closes_at_the_markets_price(
+async def test_a_session_that_is_past_its_threshold_already_closes_at_the_markets_price(
     caller: Caller, sandbox: Sandbox
 ) -> None:
-    """Rounding after a close by hand can bring that about; here the target is moved."""
-    await caller.quick(budget=30, profitTarget=200, lossThreshold=None)
+    sandbox.conditions = Conditions(taker_fee=200, half_spread=0, impact=0)
+    await caller.quick(lossThreshold=3)
     trade = await caller.get("/trading-sessions/current-trade")
-    record = next(iter(sandbox._world.active_sessions()))
-    record.profit_target = Decimal(-50)
     sandbox.advance(seconds=2)
     entry = sandbox.ledger[-1]
-    assert (entry.kind, entry.detail["reason"]) == ("session_closed", "profit_target")
-    assert abs(entry.detail["realized_pnl"]) < 5
-    assert entry.detail["trade_id"] == trade["id"]
+    assert (entry.kind, entry.detail["reason"]) == ("session_closed", "loss_threshold")
+    assert (entry.detail["trade_id"], entry.time) == (trade["id"], START + timedelta(seconds=1))
+    entered = Decimal(trade["positions"][0]["entryPrice"])
+    left = (await caller.post("/user/fills/sync"))["fills"][-1]
+    assert Decimal(left["price"]) == pytest.approx(entered, rel=Decimal("0.001"))
 
 
 async def test_positions_close_by_asset_and_all_at_once(caller: Caller) -> None:

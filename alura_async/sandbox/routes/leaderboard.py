@@ -5,7 +5,6 @@ from __future__ import annotations
 from ...groups.health import ServiceHealth
 from ...groups.leaderboard import LeaderboardAnalytics, LeaderboardStats, Ranking
 from ...groups.pages import Page
-from .. import trading
 from ..paging import LIMIT, PAGE, page_of
 from ..refusals import not_found
 from ..routing import Call, serves
@@ -15,21 +14,18 @@ from .health import healthy
 @serves("GET", "/api/leaderboard/stats", LeaderboardStats)
 def stats(call: Call) -> LeaderboardStats:
     """Read the leaderboard in numbers."""
-    _settle(call)
     return call.services.leaderboard.stats(call.now_ms)
 
 
 @serves("GET", "/api/leaderboard/rankings", Page[Ranking], query=(PAGE, LIMIT))
 def rankings(call: Call) -> Page[Ranking]:
     """Read a page of the rankings, the best first."""
-    _settle(call)
     return page_of(call, call.services.leaderboard.rankings())
 
 
 @serves("GET", "/api/leaderboard/user/:userId", Ranking, bearer=True, errors=(404,))
 def user(call: Call) -> Ranking:
     """Read one user's ranking."""
-    _settle(call)
     place = call.services.leaderboard.place(call.path["userId"])
     if place is None:
         raise not_found("User not found")
@@ -39,7 +35,6 @@ def user(call: Call) -> Ranking:
 @serves("GET", "/api/leaderboard/analytics", LeaderboardAnalytics, bearer=True)
 def analytics(call: Call) -> LeaderboardAnalytics:
     """Read what is behind the leaderboard."""
-    _settle(call)
     return call.services.leaderboard.analytics(call.now_ms)
 
 
@@ -47,11 +42,6 @@ def analytics(call: Call) -> LeaderboardAnalytics:
 def health(call: Call) -> ServiceHealth:
     """Read the health of the leaderboard service."""
     return healthy(call, "leaderboard")
-
-
-def _settle(call: Call) -> None:
-    # Other accounts' sessions are settled when those accounts call; here they all count.
-    trading.settle(call.world, call.world.active_sessions(), call.now_ms)
 
 
 ROUTES = (stats, rankings, user, analytics, health)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ...groups.referrals import Referral, ReferralCheck, ReferralStats
 from .. import treasury
-from ..records import ZERO
 from ..refusals import bad_request
 from ..routing import Call, serves
 from ..validation import Text
@@ -24,9 +23,9 @@ def stats(call: Call) -> ReferralStats:
     account = treasury.require_user(call.world, call.path["userId"])
     return ReferralStats(
         user_id=account.id,
-        total_referrals=len(account.referred),
-        active_referrals=sum(bool(referred.sessions) for referred in account.referred),
-        total_volume=sum((referred.volume for referred in account.referred), ZERO),
+        total_referrals=account.referred,
+        active_referrals=account.referred_active,
+        total_volume=account.referred_volume,
         total_rewards=account.referral_rewards,
         claimable_rewards=account.referral_rewards - account.referral_rewards_claimed,
     )

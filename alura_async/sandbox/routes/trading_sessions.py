@@ -20,7 +20,7 @@ from ...secret import Secret
 from .. import signin, trading, wire
 from ..listing import LISTED, Asset
 from ..paging import LIMIT, PAGE, page_of
-from ..records import PositionRecord, SessionRecord, show_session, show_trade
+from ..records import Plan, PositionRecord, SessionRecord, show_session, show_trade
 from ..refusals import DUPLICATE_ASSET, HttpError, bad_request, not_found
 from ..routing import Call, serves
 from ..state import Done
@@ -43,7 +43,7 @@ ADVANCE = (
     Choice(
         name="executionStrategy",
         choices=tuple(strategy.value for strategy in ExecutionStrategy),
-        about="leverage 3, 10 or 20",
+        about="leverage 3, 10 or 20, or as much as the asset allows",
         example="Conservative",
     ),
     Choice(
@@ -68,7 +68,7 @@ def create(call: Call) -> TradingSession:
     asset = _free_asset(call)
     require_funds(call.user, call.body["budget"])
     plan = trading.quick_plan(call.body, asset)
-    return call.execute("session_created", lambda: trading.create(call.world, call.user, plan, call.now_ms))
+    return _create(call, plan)
 
 
 @serves("POST", "/trading-sessions/advance", TradingSession, bearer=True, body=ADVANCE)
@@ -80,7 +80,7 @@ def create_advance(call: Call) -> TradingSession:
     asset = _free_asset(call)
     require_funds(call.user, max(call.user.available, LEAST) if whole_wallet else call.body["amount"])
     plan = trading.advance_plan(call.body, asset, call.user.available)
-    return call.execute("session_created", lambda: trading.create(call.world, call.user, plan, call.now_ms))
+    return _create(call, plan)
 
 
 @serves("GET", "/trading-sessions/active", list[TradingSession], bearer=True)
@@ -103,7 +103,7 @@ def logs(call: Call) -> list[LogEntry]:
     session = call.user.sessions.get(call.path["sessionId"])
     if session is None:
         raise not_found("Session not found")
-    return session.logs
+    return list(session.logs)
 
 
 @serves(
@@ -116,17 +116,19 @@ def logs(call: Call) -> list[LogEntry]:
 )
 def trade_logs(call: Call) -> Page[LogEntry]:
     """Read a page of a trade's logs, oldest first."""
-    return page_of(call, _trade(call).logs)
+    return page_of(call, list(_trade(call).logs))
 
 
 @serves("POST", "/trading-sessions/positions/:positionId/close", Closing, bearer=True, errors=(404,))
 def close_position(call: Call) -> Closing:
     """Close one position."""
     session, position = _open_position(call)
+    if position.exit is not None:
+        raise bad_request("Position is already closing")
     named = Closing(position_id=position.id, trade_id=session.trade_id, message="Position closed")
     return call.execute(
         "position_closed",
-        lambda: trading.close_positions(call.world, [(session, position)], call.now_ms, named),
+        lambda: trading.close(call.world, call.user, call.now_ms, named, pairs=[(session, position)]),
     )
 
 
@@ -165,20 +167,21 @@ def close_trade(call: Call) -> Closing:
     session = _trade(call)
     if not session.is_open:
         raise bad_request("Trade is already closed")
-    pairs = [(session, position) for position in session.open_positions]
+    if session.is_closing:
+        raise bad_request("Trade is already closing")
     named = Closing(trade_id=session.trade_id, message="Trade closed")
-    return call.execute("trade_closed", lambda: trading.close_positions(call.world, pairs, call.now_ms, named))
+    return call.execute(
+        "trade_closed", lambda: trading.close(call.world, call.user, call.now_ms, named, sessions=[session])
+    )
 
 
 @serves("POST", "/trading-sessions/trigger-cron", CronRun, bearer=True)
 def trigger_cron(call: Call) -> CronRun:
     """Run the server's cron by hand: it looks at every active session and says so in its log."""
     world, now_ms = call.world, call.now_ms
-    sessions = list(world.active_sessions())
-    trading.settle(world, sessions, now_ms)
 
     def apply() -> Done[CronRun]:
-        checked = [session for session in sessions if session.is_open]
+        checked = world.active_sessions()
         for session in checked:
             price = world.price(session, now_ms)
             session.log(now_ms, "Session checked", {"price": price, "unrealizedPnl": session.unrealized_pnl(price)})
@@ -197,21 +200,24 @@ def _free_asset(call: Call) -> Asset:
     return LISTED[index]
 
 
+def _create(call: Call, plan: Plan) -> TradingSession:
+    return call.execute("session_created", lambda: trading.create(call.world, call.user, plan, call.now_ms))
+
+
 def _trade(call: Call) -> SessionRecord:
-    for session in call.user.sessions.values():
-        if session.trade_id == call.path["tradeId"]:
-            return session
-    raise not_found("Trade not found")
+    session = call.world.trades.get(call.path["tradeId"])
+    if session is None or session.account is not call.user:
+        raise not_found("Trade not found")
+    return session
 
 
 def _open_position(call: Call) -> tuple[SessionRecord, PositionRecord]:
-    for session in call.user.sessions.values():
-        for position in session.positions:
-            if position.id == call.path["positionId"]:
-                if not position.is_open:
-                    raise bad_request("Position is already closed")
-                return session, position
-    raise not_found("Position not found")
+    session, position = call.world.positions.get(call.path["positionId"], (None, None))
+    if session is None or position is None or session.account is not call.user:
+        raise not_found("Position not found")
+    if not position.is_open:
+        raise bad_request("Position is already closed")
+    return session, position
 
 
 ROUTES = (

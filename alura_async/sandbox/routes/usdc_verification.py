@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ...groups.usdc_verification import Deposit, TotalDeposited
 from .. import treasury
-from ..records import ZERO
 from ..routing import Call, serves
 from ..validation import Hex
 
@@ -35,8 +34,7 @@ def my_transactions(call: Call) -> list[Deposit]:
 @serves("GET", "/usdc-verification/total-deposited", TotalDeposited, bearer=True)
 def total_deposited(call: Call) -> TotalDeposited:
     """Read what the caller deposited in all."""
-    deposits = call.user.deposits.values()
-    return TotalDeposited(total=sum((deposit.amount or ZERO for deposit in deposits), ZERO), deposits=len(deposits))
+    return TotalDeposited(total=call.user.deposited, deposits=call.user.deposits_made)
 
 
 ROUTES = (verify, my_transactions, total_deposited)

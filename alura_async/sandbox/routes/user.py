@@ -23,9 +23,6 @@ WITHDRAW_TO = Hex(
     about="the address it goes to, by default the account's own",
 )
 
-# A sync shows the newest fills, the new ones and some that are known.
-SHOWN_FILLS = 500
-
 
 @serves("GET", "/user/profile", Profile, bearer=True)
 def profile(call: Call) -> Profile:
@@ -39,9 +36,9 @@ def sync_fills(call: Call) -> FillsSync:
     account = call.user
 
     def apply() -> Done[FillsSync]:
-        fresh = len(account.fills) - account.fills_synced
-        account.fills_synced = len(account.fills)
-        return Done(FillsSync(synced=fresh, fills=Present(account.fills[-SHOWN_FILLS:])), {"synced": fresh})
+        fresh = account.filled - account.fills_synced
+        account.fills_synced = account.filled
+        return Done(FillsSync(synced=fresh, fills=Present(account.fills)), {"synced": fresh})
 
     return call.execute("fills_synced", apply)
 
@@ -61,18 +58,24 @@ def close_position(call: Call) -> Closing:
     session = call.user.active.get(index)
     if session is None:
         raise not_found("No open position for this asset")
-    pairs = [(session, position) for position in session.open_positions]
+    if session.is_closing:
+        raise bad_request("Position is already closing")
     named = Closing(trade_id=session.trade_id, asset_index=index, message="Position closed")
-    return call.execute("asset_closed", lambda: trading.close_positions(call.world, pairs, call.now_ms, named))
+    return call.execute(
+        "asset_closed", lambda: trading.close(call.world, call.user, call.now_ms, named, sessions=[session])
+    )
 
 
 @serves("POST", "/user/close-all-positions", Closing, bearer=True)
 def close_all_positions(call: Call) -> Closing:
-    """Close every position; none is fine too."""
-    sessions = sorted(call.user.active.values(), key=lambda session: session.number)
-    pairs = [(session, position) for session in sessions for position in session.open_positions]
-    named = Closing(message=f"{len(pairs)} position{'' if len(pairs) == 1 else 's'} closed")
-    return call.execute("all_closed", lambda: trading.close_positions(call.world, pairs, call.now_ms, named))
+    """Close every position that is not closing yet; none is fine too."""
+    active = sorted(call.user.active.values(), key=lambda session: session.number)
+    sessions = [session for session in active if not session.is_closing]
+    count = sum(position.exit is None for session in sessions for position in session.open_positions)
+    named = Closing(message=f"{count} position{'' if count == 1 else 's'} closed")
+    return call.execute(
+        "all_closed", lambda: trading.close(call.world, call.user, call.now_ms, named, sessions=sessions)
+    )
 
 
 @serves("POST", "/user/send-usdc", Transfer, bearer=True, body=(AMOUNT, DESTINATION))
