@@ -290,7 +290,7 @@ def _set_conditions(sandbox: Sandbox, asked: _Asked) -> object:
 
 def _shapes(sandbox: Sandbox, asked: _Asked) -> object:
     del asked
-    return {"shapes": sandbox.shapes, "choices": PERSONALITIES}
+    return {"shapes": sandbox.shapes, "choices": dict(PERSONALITIES)}
 
 
 def _set_shapes(sandbox: Sandbox, asked: _Asked) -> object:
