@@ -71,7 +71,7 @@ def test_the_bot_opens_a_session_and_follows_it_to_its_end() -> None:
 
 
 def test_the_script_reads_its_sessions_and_closes_a_losing_one() -> None:
-    with Sandbox.threaded(seed=1, limit=None) as sandbox:
+    with Sandbox.threaded(seed=1, start=datetime(2026, 3, 1, tzinfo=UTC), speed=0, limit=None) as sandbox:
         output = run(
             "from alura_async import Alura\n"
             "with Alura.from_env() as alura:\n"

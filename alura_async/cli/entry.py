@@ -68,6 +68,7 @@ def run(args: Sequence[str] | None = None) -> int:
         click.echo("alura: interrupted", err=True)
         return INTERRUPTED
     except AluraError as error:
-        click.echo(f"alura: {printable(str(error))}", err=True)
+        # Some point at the place of a mistake, in lines of their own.
+        click.echo("alura: " + "\n".join(map(printable, str(error).split("\n"))), err=True)
         return 1
     return code if isinstance(code, int) else 0

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import inspect
 import os
 import shlex
 import signal
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,17 @@ if TYPE_CHECKING:
 
 _LONGEST_TARGET = 200
 _IS_WINDOWS = os.name == "nt"
+
+
+def _moment(_context: click.Context, _option: click.Parameter, text: str | None) -> datetime | None:
+    """A point in time in ISO 8601; without a zone it is UTC."""
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise click.BadParameter(f"{printable(text)!r} is no time: write it like 2026-03-02T09:00Z.") from None
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 @click.command("sandbox")
@@ -40,29 +53,74 @@ _IS_WINDOWS = os.name == "nt"
     show_default=True,
     help="Where it listens; 0 takes a free one.",
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address it listens at.")
-@click.option("--allow-remote", is_flag=True, help="Allow a host that other machines can reach.")
-def command(seed: int, speed: float, port: int, host: str, allow_remote: bool) -> None:
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="The address it listens at. One that other machines can reach is taken with a warning.",
+)
+@click.option(
+    "--start",
+    callback=_moment,
+    metavar="TIME",
+    help="Where its clock starts, such as 2026-03-02T09:00Z; by default this machine's time.",
+)
+@click.option(
+    "--shapes",
+    metavar="NAME",
+    default="canonical",
+    show_default=True,
+    help="How it answers; `--shapes help` lists the names.",
+)
+@click.option(
+    "--faults",
+    metavar="RULES",
+    multiple=True,
+    help="What goes wrong, such as '503 x2 on POST /trading-sessions' or '429|reset|hang 5%'; `--faults help` "
+    "explains it.",
+)
+@click.option(
+    "--lag", metavar="TIME", default="0s", show_default=True, help="From accepting a create or close to its effect."
+)
+def command(
+    seed: int,
+    speed: float,
+    port: int,
+    host: str,
+    start: datetime | None,
+    shapes: str,
+    faults: Sequence[str],
+    lag: str,
+) -> None:
     """Run an Alura server in memory, for trying things out.
 
-    It prints its address, a wallet to sign in with and a line for every request. Nothing is kept: a stopped sandbox
-    is gone.
+    It prints its address, a funded wallet to sign in with and a line for every request. While it runs it can be
+    steered at /_sandbox: faults, clock, crashes of its market, the ledger of what it did. Nothing is kept: a stopped
+    sandbox is gone.
 
     Ctrl-C or SIGTERM stops it, with exit code 0.
     """
-    if not is_loopback(host):
-        if not allow_remote:
-            raise click.UsageError(
-                f"--host {printable(host)} can be reached by other machines, and so could the sandbox: "
-                "add --allow-remote if that is meant"
-            )
-        click.secho("Warning: whoever can reach this machine can use this sandbox.", fg="yellow", err=True)
-    from ..sandbox import Sandbox
+    from ..sandbox import Conditions, Sandbox
 
+    if shapes == "help" or "help" in faults:
+        click.echo(_what_can_be_chosen(shapes, faults))
+        return
     answered: asyncio.Queue[ReceivedRequest | None] = asyncio.Queue()
     sandbox = Sandbox(
-        seed=seed, speed=speed, port=port, host=host, allow_remote=allow_remote, on_request=answered.put_nowait
+        seed=seed,
+        speed=speed,
+        start=start,
+        port=port,
+        host=host,
+        # Who names such a host means it.
+        allow_remote=True,
+        shapes=shapes,
+        faults=faults,
+        conditions=Conditions(lag=lag),
+        on_request=answered.put_nowait,
     )
+    if not is_loopback(host):
+        click.secho("Warning: whoever can reach this machine can use this sandbox.", fg="yellow", err=True)
     try:
         asyncio.run(_serve(sandbox, host, answered))
     except ImportError as error:
@@ -86,6 +144,20 @@ async def _serve(sandbox: Sandbox, host: str, answered: asyncio.Queue[ReceivedRe
         while not answered.empty():
             if (request := answered.get_nowait()) is not None:
                 click.echo(_line(request))
+
+
+def _what_can_be_chosen(shapes: str, faults: Sequence[str]) -> str:
+    """The names of shapes, or the words of faults, whichever was asked for."""
+    from ..sandbox import PERSONALITIES, rules
+    from ..sandbox import faults as words
+
+    parts: list[str] = []
+    if shapes == "help":
+        widest = max(map(len, PERSONALITIES))
+        parts.append("\n".join(f"{name:<{widest}}  {about}" for name, about in PERSONALITIES.items()))
+    if "help" in faults:
+        parts += [inspect.getdoc(rules) or "", inspect.getdoc(words) or ""]
+    return "\n\n".join(parts)
 
 
 @contextmanager
@@ -119,6 +191,10 @@ Ask it:
 
 curl "{url}/api/indicators/candles/BTC/1h?limit=3"
 
+Steer it (faults, clock, market, ledger; what there is: {url}/_sandbox):
+
+curl -H "Content-Type: application/json" -d "{{\\"by\\": \\"1h\\"}}" {url}/_sandbox/clock/advance
+
 Sign in, with a wallet that is funded here. Its key is worthless: anyone can compute it.
 For programs that read the environment, by `from_env({plain_http.removeprefix(", ")})`:
 
@@ -144,21 +220,23 @@ def _as_environment(url: str, key: str) -> str:
 
 
 def _line(request: ReceivedRequest) -> str:
-    """When it arrived, what was answered, how long that took, and what was asked."""
-    status, took = request.status or 0, request.duration_ms or 0.0
+    """When it arrived, what was answered, how long that took, what was asked, and what was made to go wrong."""
+    status, took = request.status, request.duration_ms or 0.0
     target = request.path
     if request.query:
         target += "?" + "&".join(f"{name}={value}" for name, value in request.query.items())
-    colour = "green" if status < 400 else "yellow" if status < 500 else "red"
-    return "  ".join(
-        (
-            click.style(f"{request.received_at.astimezone():%H:%M:%S}", dim=True),
-            click.style(f"{status}", fg=colour),
-            click.style(f"{took:6.1f} ms", dim=True),
-            f"{printable(request.method):<4}",
-            clip(printable(redact(target)), _LONGEST_TARGET),
-        )
-    )
+    colour = "red" if status is None or status >= 500 else "green" if status < 400 else "yellow"
+    columns = [
+        click.style(f"{request.received_at.astimezone():%H:%M:%S}", dim=True),
+        click.style("---" if status is None else f"{status}", fg=colour),
+        click.style(f"{took:6.1f} ms", dim=True),
+        f"{printable(request.method):<4}",
+        clip(printable(redact(target)), _LONGEST_TARGET),
+    ]
+    if request.fault is not None:
+        done = "executed" if request.executed else "not executed"
+        columns.append(click.style(f"fault: {printable(request.fault)} ({done})", fg="magenta"))
+    return "  ".join(columns)
 
 
 def _why_not(error: OSError, host: str, port: int) -> str:

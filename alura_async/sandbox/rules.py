@@ -440,7 +440,7 @@ def _known(word: str) -> str:
     if bare in WORDS or bare.isdecimal():
         return ""
     close = get_close_matches(bare, WORDS, n=1)
-    near = f"; is it {close[0]!r}?" if close else ""
+    near = f"; is it {close[0]!r}?" if close else "."
     return f"{near} There are: any status such as 503, {', '.join(WORDS[1:])}; an ending, such as -after, says when"
 
 

@@ -19,6 +19,8 @@ import pytest
 from alura_async import Alura
 from alura_async.cli.entry import run
 from alura_async.cli.sandbox import _as_environment
+from alura_async.sandbox import PERSONALITIES
+from alura_async.sandbox.faults import KINDS
 
 from .process import COMMAND, ROOT, environment, python
 
@@ -158,14 +160,9 @@ def test_a_signal_stops_it_with_exit_code_0(number: signal.Signals) -> None:
         assert not any("Traceback" in line for line in sandbox.lines)
 
 
-def test_a_host_that_others_can_reach_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["sandbox", "--host", "0.0.0.0", "--port", "0"]) == 2
-    assert "add --allow-remote if that is meant" in capsys.readouterr().err
-
-
 @needs_signals
-def test_with_permission_it_warns_and_prints_an_address_that_this_machine_can_call() -> None:
-    with running("--host", "0.0.0.0", "--allow-remote") as sandbox:
+def test_of_a_host_that_others_can_reach_it_warns_and_prints_an_address_that_this_machine_can_call() -> None:
+    with running("--host", "0.0.0.0") as sandbox:
         sandbox.find("^Warning: whoever can reach this machine")
         sandbox.find("and at every address of this machine")
         url = sandbox.find('^base_url = "(http://127.0.0.1:.*)"')[1]
@@ -175,7 +172,7 @@ def test_with_permission_it_warns_and_prints_an_address_that_this_machine_can_ca
 
 def test_an_address_of_another_machine_is_one_clear_line(capsys: pytest.CaptureFixture[str]) -> None:
     # From a block that is set aside for documentation, so no machine has it.
-    assert run(["sandbox", "--host", "192.0.2.1", "--port", "8787", "--allow-remote"]) == 1
+    assert run(["sandbox", "--host", "192.0.2.1", "--port", "8787"]) == 1
     assert "Error: cannot listen at port 8787 of 192.0.2.1" in capsys.readouterr().err
 
 
@@ -184,3 +181,57 @@ def test_windows_gets_the_line_of_its_own_shell(monkeypatch: pytest.MonkeyPatch)
     assert _as_environment("http://127.0.0.1:1", "0x1") == (
         '$env:ALURA_BASE_URL = "http://127.0.0.1:1"; $env:ALURA_PRIVATE_KEY = "0x1"'
     )
+
+
+def test_the_line_that_steers_it_moves_its_clock() -> None:
+    with running("--start", "2024-05-01T00:00", "--speed", "0") as sandbox:
+        command = shlex.split(sandbox.find(r"^curl -H ").string)
+        assert command[:2] == ["curl", "-H"]
+        name, _, value = command[2].partition(": ")
+        asked = urllib.request.Request(command[5], command[4].encode(), {name: value})
+        with urllib.request.urlopen(asked, timeout=10) as reply:
+            assert reply.read() == b'{"now":"2024-05-01T01:00:00Z"}'
+
+
+def test_shapes_faults_and_lag_are_those_of_the_options_and_a_fault_is_in_the_log() -> None:
+    with running(
+        "--shapes", "mongo", "--faults", "503 x1 on GET /health", "--faults", "delay=1ms", "--lag", "2s"
+    ) as it:
+        url = it.find('^base_url = "(.*)"')[1]
+        with pytest.raises(urllib.error.HTTPError, match="503"):
+            urllib.request.urlopen(f"{url}/health", timeout=10)
+        with urllib.request.urlopen(f"{url}/health", timeout=10) as reply:
+            assert b'"__v":0' in reply.read()
+        it.find(r"  503  +\d+\.\d ms  GET   /health  fault: 503 \(not executed\)$")
+        it.find(r"  200  +\d+\.\d ms  GET   /health  fault: delay=1ms \(executed\)$")
+        with urllib.request.urlopen(f"{url}/_sandbox/conditions", timeout=10) as reply:
+            assert b'"lag":"2s"' in reply.read()
+
+
+def test_help_on_shapes_and_faults_names_all_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["sandbox", "--shapes", "help", "--faults", "help"]) == 0
+    shown = capsys.readouterr().out
+    for name in (*PERSONALITIES, *(kind for kind in KINDS if kind != "status")):
+        assert name in shown
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--faults", "503; ham x2"), "alura: 'ham' is no fault."),
+        (("--faults", "503 on POST /user/withdrow"), "the nearest are: POST /user/withdraw"),
+        (("--shapes", "round"), "choose one of canonical"),
+        (("--lag", "soon"), "lag='soon'"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_in_words(
+    options: tuple[str, ...], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["sandbox", *options]) == 1
+    assert words in capsys.readouterr().err
+
+
+def test_a_mistake_in_faults_is_pointed_at(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["sandbox", "--faults", "503; ham x2"]) == 1
+    *_, line, pointer = capsys.readouterr().err.splitlines()
+    assert line[pointer.index("^") : pointer.rindex("^") + 1] == "ham"
