@@ -46,8 +46,9 @@ def run(text: str, **environment: str) -> str:
 
 
 def test_every_program_of_the_readme_is_one_that_is_run_here() -> None:
-    assert sum(map(len, SECTIONS.values())) == 5
-    assert README.count("```python") == 5
+    # That of "Test your bot" is run by the plugin's tests, under each plugin that runs loops.
+    assert sum(map(len, SECTIONS.values())) == 6
+    assert README.count("```python") == 6
 
 
 def test_the_bot_opens_a_session_and_follows_it_to_its_end() -> None:
@@ -89,7 +90,12 @@ def test_the_script_reads_its_sessions_and_closes_a_losing_one() -> None:
 
 
 def test_the_sandbox_program_runs() -> None:
-    assert "session_created" in run(SANDBOX)
+    first, *ledger = run(SANDBOX).splitlines()
+    created, closed, fees = first.split()
+    assert (created, closed) == ("pending", "closed")
+    assert float(fees) > 0
+    kinds = [line.split()[2] for line in ledger]
+    assert kinds == ["account_opened", "signed_in", "session_created", "positions_opened", "session_closed"]
 
 
 def test_the_endpoint_example_is_an_endpoint_on_both_surfaces() -> None:

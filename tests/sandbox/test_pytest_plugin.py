@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
@@ -19,36 +20,11 @@ from alura_async.sandbox.fixtures import START, blocking_client, fitting, histor
 
 pytest_plugins = ["pytester"]
 
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 # What a user copies. Under pytest-asyncio the marker is `asyncio`, or none.
-BOT_TEST = '''\
-from decimal import Decimal
-
-import pytest
-
-from alura_async import AsyncAlura
-from alura_async.sandbox import Sandbox
-
-
-async def buy_the_dip(alura: AsyncAlura, asset: str) -> bool:
-    """Open a session when an asset is 5 % below the highest price of its last 24 hours."""
-    day = await alura.indicators.candles(asset, "1h", limit=24)
-    if day[-1].close > max(candle.high for candle in day) * Decimal("0.95"):
-        return False
-    await alura.trading_sessions.create(budget=100, profit_target=5, asset=asset, loss_threshold=5)
-    return True
-
-
-@pytest.mark.anyio
-@pytest.mark.alura(seed=7, funds=1000)
-async def test_it_buys_one_dip_and_is_out_in_the_end(alura: AsyncAlura, alura_sandbox: Sandbox) -> None:
-    while not await buy_the_dip(alura, "ETH"):
-        alura_sandbox.advance(hours=1)
-    assert len(await alura.trading_sessions.active()) == 1
-    alura_sandbox.advance(days=30)
-    assert await alura.trading_sessions.active() == []
-    kinds = [entry.kind for entry in alura_sandbox.ledger]
-    assert (kinds.count("session_created"), kinds.count("session_closed")) == (1, 1)
-'''
+(BOT_TEST,) = re.findall(
+    r"```python\n(.*?)```", README.partition("## Test your bot")[2].partition("\n## ")[0], re.DOTALL
+)
 
 BLOCKING_BOT_TEST = """\
 from alura_async import Alura
@@ -356,6 +332,10 @@ def test_a_setting_of_another_type_is_refused_with_what_it_may_be(value: object,
 def test_the_nearest_marker_decides_setting_by_setting() -> None:
     chosen = settings([{"funds": 3}, {"funds": 2, "limit": 5}, {"speed": 2.0, "limit": None}], seed=9)
     assert chosen == {"seed": 9, "start": START, "speed": 2.0, "limit": 5, "funds": 3}
+
+
+def test_the_readmes_bot_test_is_short() -> None:
+    assert len([line for line in BOT_TEST.splitlines() if line.strip()]) <= 20
 
 
 def test_the_plugin_costs_a_run_without_alura_no_more_than_the_bare_package() -> None:
