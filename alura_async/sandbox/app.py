@@ -87,7 +87,7 @@ class Sandbox:
         faults: what goes wrong from the beginning: rules as text, separated by `;`, or several texts and faults. See
             the property.
         kept: how many entries of the ledger are remembered, however long it runs. Of all accounts together, so many
-            fills and deposits are too, and a tenth as many closed sessions; of an account never more than its newest
+            fills are too, and a tenth as many closed sessions and deposits; of an account never more than its newest
             500 fills, of a session the newest 1,000 lines of its log. What is forgotten is unknown: a session answers
             404, and a deposit would be credited again.
 

@@ -133,6 +133,11 @@ class Market:
         """A script of an asset that has a second in common with a span of time, in epoch seconds."""
         return self._tapes[asset.index].overlapping(start, end)
 
+    def resumes_ms(self, asset: Asset, at_ms: int) -> int | None:
+        """When trading goes on, if an asset's is halted at a moment."""
+        script = self.scripted(asset, at_ms // 1000, at_ms // 1000 + 1)
+        return script.end * 1000 if isinstance(script, Halt) else None
+
     def record_nothing(self, gap: Gap) -> None:
         """Let the indicator service be down for a while."""
         self._recorder.add(gap)

@@ -67,15 +67,14 @@ class World:
         activity: what was traded, by the assets' indices.
         changed: the accounts whose results changed since the leaderboard last looked.
         settled_s: the second of the clock up to which prices were looked at.
-        creates: how many creates came that could be carried out.
 
     Args:
         seed: what makes one world different from another.
         clock: its time.
         funds: USDC that an account begins with.
         conditions: how unkind its exchange is.
-        kept: how many entries of the ledger are remembered, and of all accounts together as many fills and deposits,
-            and a tenth as many closed sessions.
+        kept: how many entries of the ledger are remembered, and of all accounts together as many fills, and a tenth as
+            many closed sessions and deposits.
     """
 
     def __init__(self, seed: int, clock: Clock, funds: Decimal, conditions: Conditions, kept: int) -> None:
@@ -99,6 +98,7 @@ class World:
         self.changed: set[Account] = set()
         self.settled_s = -1
         self._kept = kept
+        self._few = max(1, kept // 10)
         self._closed: deque[SessionRecord] = deque()
         self._fills: deque[tuple[Account, int]] = deque()
         self._sessions = 0
@@ -164,7 +164,7 @@ class World:
     def remember_closed(self, session: SessionRecord) -> None:
         """Keep a closed session for those who ask for it, and forget the one closed longest ago if there are many."""
         self._closed.append(session)
-        if len(self._closed) <= max(1, self._kept // 10):
+        if len(self._closed) <= self._few:
             return
         oldest = self._closed.popleft()
         del oldest.account.sessions[oldest.id]
@@ -186,7 +186,7 @@ class World:
     def remember_deposit(self, tx_hash: str, account: Account) -> None:
         """Keep in mind whose deposit it is, and forget the oldest if there are many."""
         self.deposits[tx_hash] = account
-        if len(self.deposits) > self._kept:
+        if len(self.deposits) > self._few:
             oldest = next(iter(self.deposits))
             del self.deposits.pop(oldest).deposits[oldest]
 

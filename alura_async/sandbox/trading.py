@@ -4,6 +4,8 @@ A session's profit and loss is by how much it changed the account's balance, all
 threshold compare that, with what is open valued at the market's price, to the budget; what the closing itself costs
 comes on top. A second in which the price reaches both counts for the threshold, the worse of the two.
 
+While an asset's trading is halted, nothing of it is filled: what is accepted takes effect when trading goes on.
+
 What happens at the end of a second because of a price comes before what was planned for the same moment, and that
 before any call. So the ledger does not depend on when somebody looks.
 """
@@ -150,10 +152,11 @@ def create(world: World, account: Account, plan: Plan, at_ms: int) -> Done[Tradi
     world.book.move(plan.budget, account.purse, account.margin)
     _register(world, session)
     session.log(at_ms, "Session created", {"kind": plan.kind, "symbol": plan.asset.symbol, "budget": plan.budget})
-    lag_ms = _lag_ms(world)
-    if lag_ms:
-        world.agenda.plan(at_ms + lag_ms, lambda now_ms: _open_later(world, session, now_ms))
-    pnl = ZERO if lag_ms else _open(world, session, at_ms)
+    effect_ms = world.market.resumes_ms(session.asset, at_ms) or at_ms
+    effect_ms = max(effect_ms, at_ms + _lag_ms(world))
+    if effect_ms > at_ms:
+        world.agenda.plan(effect_ms, lambda now_ms: _open_later(world, session, now_ms))
+    pnl = _open(world, session, at_ms) if effect_ms == at_ms else ZERO
     detail = {
         "session_id": session.id,
         "trade_id": session.trade_id,
@@ -284,6 +287,10 @@ def _ids(positions: Iterable[PositionRecord]) -> list[str]:
 def _open_later(world: World, session: SessionRecord, at_ms: int) -> None:
     if not session.is_open or not (session.is_pending or any(position.slices for position in session.positions)):
         return
+    resumes_ms = world.market.resumes_ms(session.asset, at_ms)
+    if resumes_ms is not None:
+        world.agenda.plan(resumes_ms, lambda now_ms: _open_later(world, session, now_ms))
+        return
 
     def apply() -> Done[None]:
         pnl = _open(world, session, at_ms)
@@ -373,8 +380,12 @@ def _fill_opening(world: World, session: SessionRecord, position: PositionRecord
 
 
 def _close_later(world: World, account: Account, order: Exit, at_ms: int) -> None:
-    if not _still_to_close(order) and not any(session.exit is order for session in order.sessions):
+    left = _sessions_of(order)
+    if not left:
         # Something else came first.
+        return
+    if all(_waits(world, session, at_ms) for session in left):
+        _go_on(world, account, order, at_ms)
         return
 
     def apply() -> Done[None]:
@@ -454,16 +465,35 @@ def _still_to_close(order: Exit) -> list[tuple[SessionRecord, PositionRecord]]:
     ]
 
 
+def _sessions_of(order: Exit) -> list[SessionRecord]:
+    """The sessions in which a close is still to do something."""
+    whole = [session for session in order.sessions if session.exit is order]
+    return list(dict.fromkeys([*whole, *(session for session, _ in _still_to_close(order))]))
+
+
+def _waits(world: World, session: SessionRecord, at_ms: int) -> bool:
+    """Whether a session's positions cannot be closed because their asset is halted. What is not open can be."""
+    return bool(session.open_positions) and world.market.resumes_ms(session.asset, at_ms) is not None
+
+
+def _go_on(world: World, account: Account, order: Exit, at_ms: int) -> None:
+    """Plan the next step of a close, if there is one to come."""
+    steps = [world.market.resumes_ms(session.asset, at_ms) or at_ms + SLICE_MS for session in _sessions_of(order)]
+    if steps:
+        world.agenda.plan(min(steps), lambda now_ms: _close_later(world, account, order, now_ms))
+
+
 def _carry_out(world: World, account: Account, order: Exit, at_ms: int, mark: Decimal | None = None) -> _Filled:
     """Close what an order names, or one more slice of it, at the market's price or at the one that set it off."""
     done = _Filled()
-    begun = [session for session in order.sessions if session.exit is order]
+    ready = [session for session in _sessions_of(order) if mark is not None or not _waits(world, session, at_ms)]
+    begun = [session for session in ready if session.exit is order]
     for session in begun:
         session.exit = None
         _cancel_opening(world, session)
         for position in _not_closing(session):
             position.exit = order
-    held = _still_to_close(order)
+    held = [(session, position) for session, position in _still_to_close(order) if session in ready]
     for session, position in held:
         price = world.price(session, at_ms) if mark is None else mark
         done.pnl += _fill_closing(world, session, position, at_ms, price)
@@ -474,8 +504,7 @@ def _carry_out(world: World, account: Account, order: Exit, at_ms: int, mark: De
             done.ended.append(session)
         else:
             _look_out(world, session, at_ms)
-    if _still_to_close(order):
-        world.agenda.plan(at_ms + SLICE_MS, lambda now_ms: _close_later(world, account, order, now_ms))
+    _go_on(world, account, order, at_ms)
     return done
 
 
@@ -552,6 +581,10 @@ def _end(world: World, session: SessionRecord, at_ms: int, reason: str) -> None:
 def _expire(world: World, session: SessionRecord, at_ms: int) -> None:
     if all(position.shares is not None for position in session.open_positions) and not session.is_pending:
         # The last slices of a close are on their way.
+        return
+    if _waits(world, session, at_ms):
+        resumes_ms = world.market.resumes_ms(session.asset, at_ms) or at_ms
+        session.expiry = world.agenda.plan(resumes_ms, lambda now_ms: _expire(world, session, now_ms))
         return
     _close_by_itself(world, session, "duration", at_ms, world.price(session, at_ms))
 

@@ -1,8 +1,9 @@
-"""Histories of calls, clock moves and conditions, and a caller that takes them without a socket."""
+"""Histories of calls, clock moves, conditions and scripts of the market, and a caller that needs no socket."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from decimal import Decimal
 from functools import cache
 from itertools import pairwise
@@ -13,7 +14,9 @@ from eth_account import Account
 from eth_account.messages import encode_defunct
 from hypothesis import strategies as st
 
+from alura_async.errors import ConfigurationError
 from alura_async.sandbox import Conditions, LedgerEntry, Sandbox, trading, wire
+from alura_async.sandbox.listing import LISTED
 from alura_async.sandbox.refusals import HttpError
 from alura_async.sandbox.routes import ROUTES
 from alura_async.sandbox.routing import Call, Table
@@ -70,8 +73,15 @@ _rest = st.one_of(
     st.tuples(st.sampled_from(["claim", "sync", "cron", "code"]), _users),
     st.tuples(st.just("deposit"), _users, st.integers(1, DEPOSITS)),
 )
+_scripts = st.one_of(
+    st.tuples(st.just("crash"), _assets, st.sampled_from([0.3, 7, 60, 99.9]), st.sampled_from([0.2, 5, 3600])),
+    st.tuples(st.just("rally"), _assets, st.sampled_from([0.3, 7, 300]), st.sampled_from([0.2, 5, 3600])),
+    st.tuples(st.just("halt"), _assets, st.sampled_from([0.2, 5, 90, 7200])),
+)
 _conditions = st.tuples(st.just("conditions"), st.integers(0, len(CONDITIONS) - 1))
-_trading = st.one_of(_creates, _creates, _closes, _closes, _closes, _moves, _moves, _moves, _conditions, _rest)
+_trading = st.one_of(
+    _creates, _creates, _closes, _closes, _closes, _moves, _moves, _moves, _conditions, _scripts, _rest
+)
 HISTORIES = st.builds(
     lambda first, opened, then: [first, *opened, *then],
     _conditions,
@@ -129,9 +139,9 @@ class History:
             except HttpError as refusal:
                 status, data = refusal.status, refusal.body.message
             written = self.world.ledger.next_number - before
-        # One entry for what was carried out, none for what was not; of a failing create nobody can tell.
+        # One entry for what was carried out, none for what was not.
         assert written <= (1 if path != "/auth/evm/verify" else 2)
-        if status == 400 and "Builder fee" not in data:
+        if status == 400:
             assert written == 0
         elif path.startswith(("/trading-sessions", "/user")) and status == 201:
             assert written == 1
@@ -207,6 +217,20 @@ class History:
 
     def _conditions(self, number: int) -> None:
         self.sandbox.conditions = CONDITIONS[number]
+
+    def _crash(self, asset: int, percent: float, seconds: float) -> None:
+        self._script("crash", asset, percent=percent, over=seconds)
+
+    def _rally(self, asset: int, percent: float, seconds: float) -> None:
+        self._script("rally", asset, percent=percent, over=seconds)
+
+    def _halt(self, asset: int, seconds: float) -> None:
+        self._script("halt", asset, over=seconds)
+
+    def _script(self, kind: str, asset: int, **how: float) -> None:
+        # One may be on already.
+        with suppress(ConfigurationError):
+            getattr(self.sandbox.market, kind)(LISTED[asset].symbol, **how)
 
     def _advance_clock(self, seconds: float) -> None:
         milliseconds = round(seconds * 1000)

@@ -417,3 +417,46 @@ def test_as_much_must_be_kept_as_one_entry() -> None:
     for kept in (0, -1, 1.5, True):
         with pytest.raises(ConfigurationError, match="kept="):
             Sandbox(kept=kept)  # type: ignore[arg-type]
+
+
+async def test_while_trading_is_halted_nothing_is_filled_and_then_all_that_was_accepted(
+    caller: Caller, sandbox: Sandbox
+) -> None:
+    held = await caller.quick(assetIndex=0, lossThreshold=None, profitTarget=500)
+    sandbox.market.halt("BTC", over="10m")
+    sandbox.advance(minutes=1)
+    closing = await caller.post(f"/trading-sessions/trades/{held['tradeId']}/close")
+    assert (closing["status"], closing["closedPositions"]) == ("closing", 0)
+    sandbox.market.halt("ETH", over="4m")
+    sandbox.advance(seconds=1)
+    opening = await caller.quick(assetIndex=1)
+    assert opening["status"] == "pending"
+    before = len(sandbox.ledger)
+    sandbox.advance(minutes=3, seconds=58)
+    assert [entry.kind for entry in sandbox.ledger[before:]] == []
+    sandbox.advance(minutes=20)
+    effects = [(entry.kind, entry.time - START) for entry in sandbox.ledger[before : before + 2]]
+    assert effects == [("positions_opened", timedelta(minutes=5)), ("positions_closed", timedelta(minutes=10))]
+
+
+async def test_a_session_that_expires_in_a_halt_ends_after_it(caller: Caller, sandbox: Sandbox) -> None:
+    sandbox.conditions = Conditions.ideal()
+    body = advance(assetIndex=0, strategyDuration="1D", executionStrategy="Conservative")
+    await caller.post("/trading-sessions/advance", body)
+    sandbox.market.halt("BTC", over="2h", at=START + timedelta(hours=23))
+    sandbox.advance(days=2)
+    (ended,) = entries(sandbox, "session_closed")
+    assert (ended.detail["reason"], ended.time - START) == ("duration", timedelta(hours=25))
+
+
+async def test_close_all_closes_what_is_traded_and_waits_for_what_is_halted(caller: Caller, sandbox: Sandbox) -> None:
+    for index in (0, 1):
+        await caller.quick(assetIndex=index, lossThreshold=None, profitTarget=500, maxPositions=1)
+    sandbox.market.halt("BTC", over="10m")
+    sandbox.advance(seconds=1)
+    closing = await caller.post("/user/close-all-positions")
+    assert (closing["status"], closing["closedPositions"]) == ("closing", 1)
+    (left,) = await caller.get("/trading-sessions/active")
+    assert (left["symbol"], left["status"]) == ("BTC", "closing")
+    sandbox.advance(minutes=10)
+    assert await caller.get("/trading-sessions/active") == []

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy
 import pytest
+import talib
 
 from alura_async.sandbox import Sandbox
 from alura_async.sandbox.bars import Bar
@@ -21,9 +23,6 @@ from alura_async.sandbox.signals import (
 )
 
 from .caller import Caller
-
-talib = pytest.importorskip("talib", reason="TA-Lib has no wheel for this Python")
-numpy = pytest.importorskip("numpy")
 
 NOW = 1_714_566_615_250  # 2024-05-01T12:30:15.250Z
 MINUTE = 60_000
