@@ -498,8 +498,8 @@ class TradingSessions(Group[Mode]):
 
         The API has no call that reads one session, so this reads `active()`. A session counts as closed when it reads
         as closed, or when it is missing from three reads in a row and for `patience` seconds; it is then yielded once
-        more as it was last read, with the status set to `closed` [inferred]. For a session that was never listed,
-        `logs()` tells a closed one from one that does not exist.
+        more as it was last read, with that read's age and with the status set to `closed` [inferred]. For a session
+        that was never listed, `logs()` tells a closed one from one that does not exist.
 
         The last item is the closed session, so look at `update.value.is_closed` before you act on its figures.
 
@@ -512,6 +512,7 @@ class TradingSessions(Group[Mode]):
             NotFoundError: there is no such session.
         """
         last: TradingSession | None = None
+        listed: Observed[list[TradingSession]] | None = None
         absences = 0
         missing_since = time.monotonic()
         interval = self._client.poll_interval if interval is None else interval
@@ -530,9 +531,9 @@ class TradingSessions(Group[Mode]):
                     else:
                         found = msgspec.structs.replace(last, status=SessionStatus.CLOSED)
                 else:
-                    absences = 0
+                    absences, listed = 0, seen
                 if found != last:
-                    yield [seen.replace(found)]
+                    yield [(listed or seen).replace(found)]
                     last = found
                 if found.is_closed:
                     return

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from threading import Thread
 from types import TracebackType
@@ -259,7 +259,7 @@ class Sandbox:
             ConfigurationError: a step backwards.
         """
         with self._server.exclusive():
-            self._world.clock.advance(timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds))
+            self._world.clock.advance(days=days, hours=hours, minutes=minutes, seconds=seconds)
             trading.settle(self._world, self._world.clock.now_ms())
 
     def expire_tokens(self) -> None:

@@ -10,6 +10,7 @@ import urllib.request
 from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from decimal import Context, localcontext
+from typing import Any
 
 import aiohttp
 import msgspec
@@ -66,12 +67,28 @@ async def test_the_clock_runs_at_its_speed_and_jumps(http: aiohttp.ClientSession
     assert still.now - START == timedelta(days=1, hours=2, minutes=3, seconds=4.5)
     with pytest.raises(ConfigurationError, match="forward"):
         still.advance(seconds=-1)
+    for _ in range(1000):
+        still.advance(seconds=0.0004)
+    assert still.now - START == timedelta(days=1, hours=2, minutes=3, seconds=4.9)
     assert abs(Sandbox().now - datetime.now(UTC)) < timedelta(seconds=3)
+
+
+@pytest.mark.parametrize(
+    "step", [{"days": 3_000_000}, {"days": 10**10}, {"seconds": float("nan")}, {"hours": float("inf")}, {"days": "1"}]
+)
+def test_a_step_that_the_clock_cannot_take_is_refused_and_it_goes_on(step: dict[str, Any]) -> None:
+    sandbox = Sandbox(start=START, speed=0)
+    with pytest.raises(ConfigurationError, match="advance"):
+        sandbox.advance(**step)
+    sandbox.advance(days=365 * 1000)
+    assert sandbox.now - START == timedelta(days=365 * 1000)
+    assert Sandbox(start=START, speed=1e300).now.year == 9000
 
 
 @pytest.mark.parametrize(
     "settings",
     [
+        {"start": datetime(9999, 12, 31, tzinfo=UTC)},
         {"start": datetime(2024, 5, 1)},
         {"start": datetime(2019, 5, 1, tzinfo=UTC)},
         {"speed": -1},
