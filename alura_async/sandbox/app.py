@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Coroutine, Generator, Iterable
 from concurrent.futures import Future
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from decimal import Decimal
-from threading import Thread
+from threading import Lock, Thread
 from types import TracebackType
 from typing import Any, Self, TypedDict, Unpack
 
@@ -139,6 +139,10 @@ class Sandbox:
         self._host = host
         self._port = port
         self._runner: web.ServerRunner | None = None
+        # The loop that serves, or served last, and whose turn it is to start or stop there.
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._turn: asyncio.Lock
+        self._choosing_loop = Lock()
         self._wallets = 0
 
     @property
@@ -270,31 +274,87 @@ class Sandbox:
     async def start(self) -> None:
         """Begin to listen. A sandbox that was stopped goes on where it was, at the same port.
 
+        It serves in this event loop; one that served in another loop before, which still runs, does so there again.
+
         Raises:
             UsageError: it is running.
             ImportError: PyJWT is not installed.
             OSError: the port is taken.
         """
-        if self._runner is not None:
-            raise UsageError("the sandbox is running already")
-        await asyncio.to_thread(signin.require_libraries)
-        runner = web.ServerRunner(self._server.listen(), shutdown_timeout=1.0)
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, self._host, self._port).start()
-        except BaseException:
-            await runner.cleanup()
-            raise
-        self._port = runner.addresses[0][1]
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        self._server.authority = f"{host}:{self._port}"
-        self._runner = runner
+        await self._where_it_serves(self._begin)
 
     async def stop(self) -> None:
-        """Stop listening. The state remains. Stopping twice is harmless."""
-        runner, self._runner = self._runner, None
-        if runner is not None:
-            await runner.cleanup()
+        """Stop listening, and end all connections. The state remains. Stopping twice is harmless.
+
+        Raises:
+            UsageError: it serves in another event loop, which is neither closed nor running.
+        """
+        await self._where_it_serves(self._end)
+
+    @contextmanager
+    def down(self) -> Generator[None]:
+        """An outage for code that blocks: stopped in this block, then at the same port again.
+
+            with sandbox.down(), pytest.raises(NotSentError):
+                alura.user.profile()
+
+        Raises:
+            UsageError: it does not run, or it serves in this thread, where `await stop()` and `await start()` do this.
+        """
+        self._wait_for(self._end)
+        try:
+            yield
+        finally:
+            self._wait_for(self._begin)
+
+    async def _begin(self) -> None:
+        async with self._turn:
+            if self._runner is not None:
+                raise UsageError("the sandbox is running already")
+            await asyncio.to_thread(signin.require_libraries)
+            runner = web.ServerRunner(self._server.listen(), shutdown_timeout=1.0)
+            try:
+                await runner.setup()
+                await web.TCPSite(runner, self._host, self._port).start()
+            except BaseException:
+                await runner.cleanup()
+                raise
+            self._port = runner.addresses[0][1]
+            host = f"[{self._host}]" if ":" in self._host else self._host
+            self._server.authority = f"{host}:{self._port}"
+            self._runner = runner
+
+    async def _end(self) -> None:
+        async with self._turn:
+            runner, self._runner = self._runner, None
+            if runner is not None:
+                await runner.cleanup()
+
+    async def _where_it_serves(self, change: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Start or stop in the loop that serves, whichever loop this is called in."""
+        here = asyncio.get_running_loop()
+        with self._choosing_loop:
+            loop = self._loop
+            if loop is None or loop.is_closed() or (self._runner is None and not loop.is_running()):
+                # What a loop served ended with it.
+                self._runner = None
+                self._turn = asyncio.Lock()
+                self._loop = loop = here
+        if loop is here:
+            await change()
+        elif loop.is_running():
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(change(), loop))
+        else:
+            raise UsageError("the event loop that the sandbox serves in does not run now: start and stop it there")
+
+    def _wait_for(self, change: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Start or stop in the loop that serves, from a thread that blocks meanwhile."""
+        loop = self._loop
+        if loop is None or not loop.is_running():
+            raise UsageError("the sandbox is not running: for code that blocks, Sandbox.threaded(…) makes one")
+        if loop is asyncio._get_running_loop():
+            raise UsageError("the sandbox serves in this thread, which must not block: await stop() and start()")
+        asyncio.run_coroutine_threadsafe(change(), loop).result()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -314,7 +374,7 @@ class Sandbox:
     @classmethod
     @contextmanager
     def threaded(cls, **settings: Unpack[Settings]) -> Generator[Self]:
-        """A sandbox that runs in a thread of its own, for code that blocks.
+        """A sandbox that runs in a thread of its own, for code that blocks, or in whatever event loop.
 
             with Sandbox.threaded(seed=7) as sandbox:
                 with Alura(base_url=sandbox.url, wallet=sandbox.wallet()) as alura: ...

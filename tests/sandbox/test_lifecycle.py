@@ -121,6 +121,60 @@ def test_a_threaded_sandbox_that_is_interrupted_while_it_starts_is_not_left_runn
     assert "alura-sandbox" not in [thread.name for thread in threading.enumerate()]
 
 
+async def test_a_threaded_sandbox_is_stopped_and_started_from_another_loop_at_the_same_port(
+    http: aiohttp.ClientSession,
+) -> None:
+    with Sandbox.threaded(seed=7) as sandbox:
+        url = sandbox.url
+        somebody = await Caller(sandbox, http).sign_in()
+        port = int(url.rsplit(":", 1)[1])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+        await sandbox.stop()
+        # A kept connection ends too.
+        assert (await asyncio.wait_for(reader.read(), 5)).endswith(b"}")
+        writer.close()
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", port)
+        await sandbox.start()
+        assert sandbox.url == url
+        assert await somebody.available() == 10000
+        await sandbox.stop()
+    assert "alura-sandbox" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_a_test_that_blocks_has_an_outage_for_a_block() -> None:
+    with Sandbox.threaded(seed=7) as sandbox:
+        url = sandbox.url
+        with sandbox.down(), pytest.raises(OSError, match="refused"):
+            urllib.request.urlopen(url + "/health")
+        with urllib.request.urlopen(url + "/health") as response:
+            assert response.status == 200
+    with pytest.raises(UsageError, match="not running"), sandbox.down():
+        pass
+
+
+async def test_an_outage_that_would_block_who_serves_is_refused(sandbox: Sandbox, stranger: Caller) -> None:
+    with pytest.raises(UsageError, match=r"await stop\(\)"), sandbox.down():
+        pass
+    assert (await stranger.call("GET", "/health")).status == 200
+
+
+async def test_of_two_starts_at_once_one_is_refused_and_a_stop_waits_for_a_start() -> None:
+    sandbox = Sandbox()
+    first, second = await asyncio.gather(sandbox.start(), sandbox.start(), return_exceptions=True)
+    assert first is None
+    assert isinstance(second, UsageError)
+    port = int(sandbox.url.rsplit(":", 1)[1])
+    await sandbox.stop()
+    await asyncio.gather(sandbox.start(), sandbox.stop())
+    with pytest.raises(UsageError, match="not running"):
+        _ = sandbox.url
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.1", port)
+
+
 async def test_many_threads_may_advance_while_it_serves(caller: Caller, sandbox: Sandbox) -> None:
     for index in range(5):
         await caller.quick(assetIndex=index)
