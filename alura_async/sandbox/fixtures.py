@@ -22,6 +22,7 @@ POLL_INTERVAL = 0.01
 
 _SHOWN = 10
 _LONGEST_LINE = 160
+_LONGEST_FAULT = 80
 
 
 def settings(markers: Iterable[Mapping[str, Any]], seed: int) -> Settings:
@@ -126,7 +127,12 @@ def history(sandbox: Sandbox) -> str:
     for request in requests[-_SHOWN:]:
         query = "&".join(f"{name}={value}" for name, value in request.query.items())
         target = f"{request.path}?{query}" if query else request.path
-        lines.append(_line(f"{request.status or '...'}  {request.method:<4} {target}"))
+        text = f"{request.status or '...'}  {request.method:<4} {target}"
+        if request.fault is not None:
+            # Both must be seen, however long the rest is.
+            done = "executed" if request.executed else "not executed"
+            text = f"{shown(text, _LONGEST_LINE)}  fault: {request.fault} ({done})"
+        lines.append(_line(text, _LONGEST_LINE + _LONGEST_FAULT))
     lines.append(_title("ledger entries", len(ledger)))
     for entry in ledger[-_SHOWN:]:
         facts = " ".join(f"{name}={value}" for name, value in entry.detail.items())
@@ -139,5 +145,5 @@ def _title(what: str, count: int) -> str:
     return f"No {what}." if not count else f"Last {min(count, _SHOWN)} of {count} {what}:"
 
 
-def _line(text: str) -> str:
-    return "  " + shown(text, _LONGEST_LINE)
+def _line(text: str, longest: int = _LONGEST_LINE) -> str:
+    return "  " + shown(text, longest)
