@@ -79,8 +79,8 @@ class Sandbox:
         limit: calls of one endpoint by one client in a window, or None for no limit.
         window: seconds of such a window, in real time.
         allow_remote: whether `host` may be one that others can reach.
-        on_request: called with each request when its answer is ready, in the thread that serves, so it must not
-            block. What it raises is logged.
+        on_request: called with each request when its answer is ready, or when its caller has gone before that, in the
+            thread that serves, so it must not block. What it raises is logged.
         conditions: what trading costs, and what goes wrong there; by default fees and slippage.
         shapes: the personality that it answers with, one of `PERSONALITIES`.
         quirks: how it goes its own ways with ranges of candles.

@@ -317,9 +317,7 @@ async def test_each_state_that_a_session_goes_through_is_as_described(http: aioh
         assert (status, positions) == ("active", {"active"})
         current = await caller.get("/trading-sessions/current-trade")
         closing = f"/trading-sessions/positions/{current['positions'][0]['id']}/close"
-        conformance.check(
-            "POST /trading-sessions/positions/{positionId}/close", await caller.call("POST", closing)
-        )
+        conformance.check("POST /trading-sessions/positions/{positionId}/close", await caller.call("POST", closing))
         await look()
         sandbox.advance(seconds=11)
         assert (await look())[1] == {"active", "closed"}
