@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from concurrent.futures import Future
@@ -11,7 +12,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from threading import Lock, Thread
 from types import TracebackType
-from typing import Any, Self, TypedDict, Unpack
+from typing import Any, Self, Unpack
 
 from aiohttp import web
 
@@ -32,30 +33,13 @@ from .routing import Services
 from .rules import Faults
 from .scenario import Scenario
 from .serving import Server
+from .settings import Settings, moment, require_types
 from .shapes import CANONICAL, answers_of
 from .signin import Challenges, Tokens
 from .state import MOST_FUNDS, World
 from .throttle import Throttle
 
-
-class Settings(TypedDict, total=False):
-    """The settings of a `Sandbox`, for those who pass them on."""
-
-    seed: int
-    host: str
-    port: int
-    speed: float
-    start: datetime | None
-    funds: Decimal | int
-    limit: int | None
-    window: float
-    allow_remote: bool
-    on_request: Callable[[ReceivedRequest], object] | None
-    conditions: Conditions
-    shapes: str
-    quirks: Quirks
-    faults: str | Fault | Iterable[str | Fault]
-    kept: int
+_LAST_PORT = 65535
 
 
 class Sandbox:
@@ -74,7 +58,8 @@ class Sandbox:
         port: at which port; 0 takes a free one.
         speed: how many seconds pass on its clock in a real one. Challenges (5 minutes) and tokens (a day) expire by
             this clock too, but never faster than in real time: `advance` alone makes them old at once.
-        start: where its clock starts, an aware datetime from 2020-01-08 on; by default this machine's time.
+        start: where its clock starts, an aware datetime from 2020-01-08 on, or ISO text with a zone such as
+            `2026-01-05T12:00Z`; by default this machine's time.
         funds: USDC that every account begins with.
         limit: calls of one endpoint by one client in a window, or None for no limit.
         window: seconds of such a window, in real time.
@@ -102,7 +87,7 @@ class Sandbox:
         host: str = "127.0.0.1",
         port: int = 0,
         speed: float = 1.0,
-        start: datetime | None = None,
+        start: datetime | str | None = None,
         funds: Decimal | int = 10_000,
         limit: int | None = 100,
         window: float = 10.0,
@@ -114,14 +99,38 @@ class Sandbox:
         faults: str | Fault | Iterable[str | Fault] = (),
         kept: int = 20_000,
     ) -> None:
+        require_types(
+            Settings(
+                seed=seed,
+                host=host,
+                port=port,
+                speed=speed,
+                start=start,
+                funds=funds,
+                limit=limit,
+                window=window,
+                allow_remote=allow_remote,
+                on_request=on_request,
+                conditions=conditions,
+                shapes=shapes,
+                quirks=quirks,
+                faults=faults,
+                kept=kept,
+            )
+        )
+        # To a socket, no name is every address.
+        if not host:
+            raise ConfigurationError("host='': name an address, such as '127.0.0.1'")
         if not allow_remote and not is_loopback(host):
             raise ConfigurationError(
                 f"host={host!r} is not loopback: anybody who reaches it could use this sandbox; "
                 "say allow_remote=True if that is meant"
             )
-        if isinstance(kept, bool) or not isinstance(kept, int) or kept < 1:
-            raise ConfigurationError(f"kept={kept!r}: give a whole number from 1 on")
-        world = World(seed, Clock(start, speed), _funds(funds), _conditions(conditions), kept)
+        if not 0 <= port <= _LAST_PORT:
+            raise ConfigurationError(f"port={port}: give 0 to {_LAST_PORT}")
+        if kept < 1:
+            raise ConfigurationError(f"kept={kept}: give a whole number from 1 on")
+        world = World(seed, Clock(moment(start), speed), _funds(funds), conditions, kept)
         self._world = world
         self._tokens = Tokens(world.by_id.get, seed)
         services = Services(world, Challenges(seed), self._tokens, Leaderboard(world), self._describe)
@@ -212,11 +221,18 @@ class Sandbox:
 
     @property
     def token_lifetime(self) -> float:
-        """Seconds that a token is valid from its issue; set it for those issued later. See `speed`."""
+        """Seconds that a token is valid from its issue; set it for those issued later. See `speed`.
+
+        Raises:
+            ConfigurationError: it is set to something else than a number from 0 on.
+        """
         return self._tokens.lifetime
 
     @token_lifetime.setter
     def token_lifetime(self, seconds: float) -> None:
+        is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+        if not is_number or not 0 <= seconds < math.inf:
+            raise ConfigurationError(f"token_lifetime={seconds!r}: give a number of seconds from 0 on")
         self._tokens.lifetime = seconds
 
     @property

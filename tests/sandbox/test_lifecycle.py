@@ -10,13 +10,14 @@ import urllib.request
 from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from decimal import Context, localcontext
+from typing import Any
 
 import aiohttp
 import msgspec
 import pytest
 
 from alura_async.errors import ConfigurationError, UsageError
-from alura_async.sandbox import ReceivedRequest, Sandbox
+from alura_async.sandbox import Fault, ReceivedRequest, Sandbox
 
 from .caller import Caller
 from .conftest import START
@@ -81,6 +82,64 @@ async def test_the_clock_runs_at_its_speed_and_jumps(http: aiohttp.ClientSession
 def test_a_clock_that_makes_no_sense_is_refused(settings: dict[str, object]) -> None:
     with pytest.raises(ConfigurationError):
         Sandbox(**settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"seed": "3"}, "give int"),
+        ({"seed": None}, "give int"),
+        ({"seed": 1.5}, "give int"),
+        ({"seed": True}, "give int"),
+        ({"host": ""}, "name an address"),
+        ({"host": "", "allow_remote": True}, "name an address"),
+        ({"host": None}, "give str"),
+        ({"port": "80"}, "give int"),
+        ({"port": 70000}, "give 0 to 65535"),
+        ({"port": -1}, "give 0 to 65535"),
+        ({"speed": "1"}, "give float"),
+        ({"start": "2026-01-05"}, "with its zone"),
+        ({"start": "noon"}, "with its zone"),
+        ({"start": 5}, "give datetime or str or None"),
+        ({"funds": "abc"}, "give Decimal or int"),
+        ({"funds": None}, "give Decimal or int"),
+        ({"funds": 0.5}, "give Decimal or int"),
+        ({"limit": 1.5}, "give int or None"),
+        ({"limit": True}, "give int or None"),
+        ({"limit": 0}, "give 1 or more"),
+        ({"window": "1"}, "give float"),
+        ({"window": float("inf")}, "seconds above 0"),
+        ({"allow_remote": "no"}, "give bool"),
+        ({"on_request": 5}, "give Callable or None"),
+        ({"conditions": None}, "give Conditions"),
+        ({"shapes": None}, "give str"),
+        ({"quirks": None}, "give Quirks"),
+        ({"faults": None}, "give str or Fault or Iterable"),
+        ({"faults": [3]}, "give faults"),
+        ({"kept": 0}, "from 1 on"),
+        ({"kept": "1"}, "give int"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_refused_in_words(settings: dict[str, object], words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words) as caught:
+        Sandbox(**settings)  # type: ignore[arg-type]
+    name = next(iter(settings))
+    assert str(caught.value).startswith(f"{name}=") or name == "faults"
+
+
+def test_a_start_may_be_iso_text_and_faults_may_come_in_several_ways() -> None:
+    assert Sandbox(start="2026-01-05T12:00Z", speed=0).now == datetime(2026, 1, 5, 12, tzinfo=UTC)
+    ways: list[str | list[str | Fault]] = ["hang; reset", ["hang", Fault.reset()], ["hang; reset"]]
+    for faults in ways:
+        assert [str(rule) for rule in Sandbox(faults=faults).faults.rules] == ["hang", "reset"]
+    assert [str(rule) for rule in Sandbox(faults=Fault.hang()).faults.rules] == ["hang"]
+
+
+@pytest.mark.parametrize("lifetime", ["x", None, True, float("inf"), float("nan"), -5])
+def test_a_lifetime_of_tokens_that_makes_no_sense_is_refused(lifetime: Any) -> None:
+    sandbox = Sandbox()
+    with pytest.raises(ConfigurationError, match="number of seconds"):
+        sandbox.token_lifetime = lifetime
 
 
 def test_a_threaded_sandbox_serves_code_that_blocks() -> None:

@@ -5,18 +5,14 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
-from datetime import datetime
-from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
 
 import pytest
 
 import alura_async
-from alura_async.errors import AluraError, ConfigurationError
+from alura_async.errors import AluraError
 from alura_async.sandbox import Sandbox
-from alura_async.sandbox.fixtures import START, blocking_client, fitting, history, settings
+from alura_async.sandbox.fixtures import START, blocking_client, history, settings
 
 pytest_plugins = ["pytester"]
 
@@ -354,8 +350,8 @@ def test_markers_reports_and_what_goes_wrong_in_words(pytester: pytest.Pytester)
     result.stdout.fnmatch_lines(["alura: --alura-seed 5"])
     output = result.stdout.str()
     for words in (
-        "alura(sead=…): there is no such setting; there are seed, host,",
-        "alura(seed='3'): give int",
+        "sead: there is no such setting; there are seed, host,",
+        "marker says: seed='3': give int",
         "speed=-1.0: give 0 or more",
         "takes settings by name, such as @pytest.mark.alura(seed=7)",
         "alura is awaited, and this test blocks: ask for alura_sync",
@@ -400,43 +396,6 @@ def test_the_history_shows_no_secret_and_what_was_not_answered() -> None:
     assert "limit=21  fault: headers=A:b (executed)" in text
     assert "limit=22  fault: html=200 (not executed)" in text
     assert "  ...  GET  /api/indicators/candles/BTC/1h?limit=20" in text
-
-
-@pytest.mark.parametrize(
-    ("value", "kind", "is_taken_as"),
-    [
-        (3, int, 3),
-        (3, float, 3),
-        (None, int | None, None),
-        (Decimal(3), Decimal | int, Decimal(3)),
-        ("2026-01-05T12:00Z", datetime | None, START),
-        ("hang", Iterable[str], ("hang",)),
-        (["hang", "reset"], Iterable[str], ["hang", "reset"]),
-        ("hang", str | Iterable[str], "hang"),
-        ("nested", Literal["flat", "nested"], "nested"),
-        (print, Callable[[Any], object] | None, print),
-    ],
-)
-def test_a_setting_is_taken_as_its_type_has_it(value: object, kind: Any, is_taken_as: object) -> None:
-    assert fitting("it", value, kind) == is_taken_as
-
-
-@pytest.mark.parametrize(
-    ("value", "kind", "words"),
-    [
-        ("3", int, "give int"),
-        (True, int, "give int"),
-        (1, bool, "give bool"),
-        ("3", Decimal | int, "give Decimal or int"),
-        ("2026-01-05", datetime | None, "with its zone"),
-        ("noon", datetime | None, "with its zone"),
-        ("round", Literal["flat", "nested"], "give 'flat' or 'nested'"),
-        (3, Callable[[Any], object] | None, "give Callable"),
-    ],
-)
-def test_a_setting_of_another_type_is_refused_with_what_it_may_be(value: object, kind: Any, words: str) -> None:
-    with pytest.raises(ConfigurationError, match=words):
-        fitting("it", value, kind)
 
 
 def test_the_nearest_marker_decides_setting_by_setting() -> None:
