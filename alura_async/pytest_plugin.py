@@ -64,6 +64,9 @@ def alura_sandbox(request: pytest.FixtureRequest) -> Generator[Sandbox]:
     `@pytest.mark.alura(seed=…, start=…, …)` changes any setting. It runs in a thread of its own, so it serves tests
     that block and tests that await.
 
+    For an outage, `await alura_sandbox.stop()` and later `await alura_sandbox.start()`; in a test that blocks,
+    `with alura_sandbox.down(): …`.
+
     For one that several tests share, write a fixture around `Sandbox.threaded(…)` with the scope that you need.
     """
     markers = list(request.node.iter_markers("alura"))

@@ -278,7 +278,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def malformed(cls, variety: str, *, when: When = "after") -> Fault:
         """A reply that breaks HTTP in one of the ways of `MALFORMED`."""
-        if variety not in MALFORMED:
+        if variety not in tuple(MALFORMED):
             raise ConfigurationError(f"malformed={variety!r}: give {_or(MALFORMED)}")
         return cls(kind="malformed", when=when, variety=variety)
 
@@ -359,6 +359,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             ConfigurationError: it says none.
         """
+        if not isinstance(text, str):
+            raise ConfigurationError(f"{text!r} is no text of a fault, such as '503'")
         if not CLOSED.fullmatch(text):
             raise ConfigurationError(f"{text}: a quotation mark is open")
         head, equals, rest = text.partition("=")
@@ -648,9 +650,8 @@ def _encoded(text: str) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError as error:
-        raise ConfigurationError(
-            f"{text[error.start]!a} is no character: it is half of one, or a byte of a name"
-        ) from None
+        wrong = text[error.start]
+        raise ConfigurationError(f"{wrong!a} is half of a character, or a byte that is not UTF-8") from None
 
 
 def _read_bytes(text: str) -> bytes:

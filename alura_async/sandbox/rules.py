@@ -370,6 +370,8 @@ def _nearest(asked: str, method: str, path: str, served: Sequence[ServerRoute]) 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
     """The rules of a text, and where each begins."""
+    if not isinstance(text, str):
+        raise ConfigurationError(f"{text!r} is no text of rules, such as '503 x2; hang 5%'")
     if len(text) > _LONGEST_TEXT:
         raise ConfigurationError(f"a text of {len(text)} characters is too long for rules")
     if not CLOSED.fullmatch(text):

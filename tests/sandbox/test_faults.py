@@ -803,6 +803,9 @@ def test_an_argument_that_makes_no_sense_is_refused() -> None:
         lambda: faults.add("503 on /health", on="*"),
         lambda: faults.add("503", probability=True),
         lambda: faults.add(3),  # type: ignore[arg-type]
+        lambda: faults.add_all(None),  # type: ignore[arg-type]
+        lambda: Fault.read(None),  # type: ignore[arg-type]
+        lambda: Fault.malformed([]),  # type: ignore[arg-type]
         lambda: Fault.status(503, headers={"body": "x"}),
         lambda: Fault.status(503, headers=5),  # type: ignore[arg-type]
         lambda: Fault.status(503, body=5),  # type: ignore[arg-type]
