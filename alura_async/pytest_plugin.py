@@ -64,6 +64,9 @@ def alura_sandbox(request: pytest.FixtureRequest) -> Generator[Sandbox]:
     `@pytest.mark.alura(seed=…, start=…, …)` changes any setting. It runs in a thread of its own, so it serves tests
     that block and tests that await.
 
+    For an outage, `await alura_sandbox.stop()` and later `await alura_sandbox.start()`; in a test that blocks,
+    `with alura_sandbox.down(): …`.
+
     For one that several tests share, write a fixture around `Sandbox.threaded(…)` with the scope that you need.
     """
     markers = list(request.node.iter_markers("alura"))
@@ -93,7 +96,7 @@ def alura(request: pytest.FixtureRequest, alura_sandbox: Sandbox) -> Generator[A
     For tests that await, under anyio's plugin (on asyncio), pytest-asyncio, or what else runs tests in asyncio's event
     loop, and for fixtures that await. Use it in one loop: that of the test. It polls every 10 ms.
     """
-    if _is_asked_for(request) and not _awaits(request):
+    if _is_asked_for(request) and _awaits(request) is False:
         _refuse("alura is awaited, and this test blocks: ask for alura_sync, or make it `async def`")
     if "anyio_backend" in request.fixturenames and request.getfixturevalue("anyio_backend_name") != "asyncio":
         _refuse(
@@ -133,7 +136,11 @@ def pytest_runtest_makereport(
     if report.failed and (call.when != "setup" or sandbox.requests):
         from .sandbox.fixtures import history
 
-        report.sections.append(("Alura sandbox", history(sandbox)))
+        try:
+            told = history(sandbox)
+        except Exception as error:  # noqa: BLE001 - the report of the test itself must not be lost
+            told = f"What happened cannot be told: {type(error).__name__}: {error}"
+        report.sections.append(("Alura sandbox", told))
     if call.when == "teardown":
         # Tests live as long as the run, and would keep all that their sandboxes hold.
         del item.stash[_SANDBOX]
@@ -151,12 +158,17 @@ def _is_asked_for(request: pytest.FixtureRequest) -> bool:
     return function is not None and request.fixturename in inspect.signature(function).parameters
 
 
-def _awaits(request: pytest.FixtureRequest) -> bool:
+def _awaits(request: pytest.FixtureRequest) -> bool | None:
+    """Whether a test is a coroutine; None where that cannot be told."""
     function = request.node.function
-    if hasattr(function, "hypothesis"):
+    is_of_hypothesis = hasattr(function, "hypothesis")
+    if is_of_hypothesis:
         function = function.hypothesis.inner_test
     # Also behind a decorator that runs it by itself.
-    return inspect.iscoroutinefunction(inspect.unwrap(function))
+    if inspect.iscoroutinefunction(inspect.unwrap(function)):
+        return True
+    # What runs coroutines for hypothesis puts a function that blocks in their place, for all runs that follow.
+    return None if is_of_hypothesis else False
 
 
 def _refuse(message: str) -> NoReturn:

@@ -8,6 +8,8 @@ import inspect
 import os
 import shlex
 import signal
+import threading
+from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
     from ..sandbox import ReceivedRequest, Sandbox
 
 _LONGEST_TARGET = 200
+_MOST_WAITING = 1000
+# How long whoever reads what it writes is waited for at the end.
+_PATIENCE_S = 2.0
 _IS_WINDOWS = os.name == "nt"
 
 
@@ -105,7 +110,7 @@ def command(
     if shapes == "help" or "help" in faults:
         click.echo(_what_can_be_chosen(shapes, faults))
         return
-    answered: asyncio.Queue[ReceivedRequest | None] = asyncio.Queue()
+    lines = _Lines()
     sandbox = Sandbox(
         seed=seed,
         speed=speed,
@@ -117,33 +122,91 @@ def command(
         shapes=shapes,
         faults=faults,
         conditions=Conditions(lag=lag),
-        on_request=answered.put_nowait,
+        on_request=lambda request: lines.write(_line(request)),
     )
     if not is_loopback(host):
         click.secho("Warning: whoever can reach this machine can use this sandbox.", fg="yellow", err=True)
     try:
-        asyncio.run(_serve(sandbox, host, answered))
+        asyncio.run(_serve(sandbox, host, lines))
     except ImportError as error:
         raise click.ClickException(printable(str(error))) from error
     except OSError as error:
-        if error.errno == errno.EPIPE:
-            raise
         raise click.ClickException(_why_not(error, host, port)) from error
-    click.echo("stopped")
+    lines.write("stopped")
+    if not lines.finish():
+        # Nobody reads, and Python would wait for that at its end.
+        os._exit(0)
 
 
-async def _serve(sandbox: Sandbox, host: str, answered: asyncio.Queue[ReceivedRequest | None]) -> None:
-    """Serve and write a line for every request that was answered, until a signal puts None among them."""
-    loop = asyncio.get_running_loop()
-    with _on_stop_signals(lambda: loop.call_soon_threadsafe(answered.put_nowait, None)):
+async def _serve(sandbox: Sandbox, host: str, lines: _Lines) -> None:
+    """Serve until a signal comes, or nobody can read what is written any more."""
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+
+    def heard() -> None:
+        loop.call_soon_threadsafe(stop.set)
+
+    with _on_stop_signals(heard):
         async with sandbox:
-            click.echo(_introduction(sandbox, host))
-            while (request := await answered.get()) is not None:
-                click.echo(_line(request))
-        # Answered while it stopped.
-        while not answered.empty():
-            if (request := answered.get_nowait()) is not None:
-                click.echo(_line(request))
+            lines.write(_introduction(sandbox, host))
+            lines.start(heard)
+            await stop.wait()
+
+
+class _Lines:
+    """What is written, by a thread of its own: serving must not wait for whoever reads, or does not."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[str] = deque()
+        self._missed = 0
+        self._is_over = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="alura-sandbox-lines", daemon=True)
+        self._failure: OSError | None = None
+        self._when_broken: Callable[[], object]
+
+    def start(self, when_broken: Callable[[], object]) -> None:
+        """Begin to write; when that fails, call something."""
+        self._when_broken = when_broken
+        self._thread.start()
+
+    def write(self, text: str) -> None:
+        """Write some text in its turn. Too much at once is only counted."""
+        with self._changed:
+            if len(self._waiting) < _MOST_WAITING:
+                self._waiting.append(text)
+            else:
+                self._missed += 1
+            self._changed.notify()
+
+    def finish(self) -> bool:
+        """Write what waits; whether that came to an end in time.
+
+        Raises:
+            OSError: writing failed.
+        """
+        with self._changed:
+            self._is_over = True
+            self._changed.notify()
+        self._thread.join(_PATIENCE_S)
+        if self._failure is not None:
+            raise self._failure
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            while (text := self._next()) is not None:
+                click.echo(text)
+        except OSError as error:
+            self._failure = error
+            self._when_broken()
+
+    def _next(self) -> str | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._missed or self._is_over)
+            if self._waiting:
+                return self._waiting.popleft()
+            missed, self._missed = self._missed, 0
+            return f"({missed} lines are missing here: nobody read in time)" if missed else None
 
 
 def _what_can_be_chosen(shapes: str, faults: Sequence[str]) -> str:

@@ -160,6 +160,9 @@ class Road:
         loop = asyncio.get_running_loop()
         if loop is self._loop:
             return
+        if self._loop is not None and self.ends_with_loop and self._loop.is_closed():
+            # A test that is run several times is run in as many loops.
+            self.restart()
         if self._loop is not None:
             raise UsageError(
                 "this client was first used on another event loop, and its connections belong to that one: make a "
@@ -202,6 +205,6 @@ class Road:
             loop.run_until_complete(self.close())
 
     def restart(self) -> None:
-        """Begin anew in a child process: nothing of the parent's connections and tasks, but its token."""
+        """Begin anew, in a child process or another loop: nothing of the old connections and tasks, but the token."""
         self.tokens = self.tokens.anew()
         self._loop = None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from .app import Sandbox, Settings
+from .app import Sandbox
 from .conditions import Conditions
 from .faults import Fault
 from .ledger import LedgerEntry, ReceivedRequest
 from .quirks import Quirks
 from .rules import Faults, Rule
 from .scenario import Scenario
+from .settings import Settings
 from .shapes import PERSONALITIES
 
 __all__ = [

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Coroutine, Generator, Iterable
 from concurrent.futures import Future
 from contextlib import contextmanager
 from datetime import datetime
 from decimal import Decimal
-from threading import Thread
+from threading import Lock, Thread
 from types import TracebackType
-from typing import Any, Self, TypedDict, Unpack
+from typing import Any, Self, Unpack
 
 from aiohttp import web
 
@@ -32,30 +33,13 @@ from .routing import Services
 from .rules import Faults
 from .scenario import Scenario
 from .serving import Server
+from .settings import Settings, moment, require_types
 from .shapes import CANONICAL, answers_of
 from .signin import Challenges, Tokens
 from .state import MOST_FUNDS, World
 from .throttle import Throttle
 
-
-class Settings(TypedDict, total=False):
-    """The settings of a `Sandbox`, for those who pass them on."""
-
-    seed: int
-    host: str
-    port: int
-    speed: float
-    start: datetime | None
-    funds: Decimal | int
-    limit: int | None
-    window: float
-    allow_remote: bool
-    on_request: Callable[[ReceivedRequest], object] | None
-    conditions: Conditions
-    shapes: str
-    quirks: Quirks
-    faults: str | Fault | Iterable[str | Fault]
-    kept: int
+_LAST_PORT = 65535
 
 
 class Sandbox:
@@ -74,13 +58,14 @@ class Sandbox:
         port: at which port; 0 takes a free one.
         speed: how many seconds pass on its clock in a real one. Challenges (5 minutes) and tokens (a day) expire by
             this clock too, but never faster than in real time: `advance` alone makes them old at once.
-        start: where its clock starts, an aware datetime from 2020-01-08 on; by default this machine's time.
+        start: where its clock starts, an aware datetime from 2020-01-08 on, or ISO text with a zone such as
+            `2026-01-05T12:00Z`; by default this machine's time.
         funds: USDC that every account begins with.
         limit: calls of one endpoint by one client in a window, or None for no limit.
         window: seconds of such a window, in real time.
         allow_remote: whether `host` may be one that others can reach.
-        on_request: called with each request when its answer is ready, in the thread that serves, so it must not
-            block. What it raises is logged.
+        on_request: called with each request when its answer is ready, or when its caller has gone before that, in the
+            thread that serves, so it must not block. What it raises is logged.
         conditions: what trading costs, and what goes wrong there; by default fees and slippage.
         shapes: the personality that it answers with, one of `PERSONALITIES`.
         quirks: how it goes its own ways with ranges of candles.
@@ -102,7 +87,7 @@ class Sandbox:
         host: str = "127.0.0.1",
         port: int = 0,
         speed: float = 1.0,
-        start: datetime | None = None,
+        start: datetime | str | None = None,
         funds: Decimal | int = 10_000,
         limit: int | None = 100,
         window: float = 10.0,
@@ -114,14 +99,38 @@ class Sandbox:
         faults: str | Fault | Iterable[str | Fault] = (),
         kept: int = 20_000,
     ) -> None:
+        require_types(
+            Settings(
+                seed=seed,
+                host=host,
+                port=port,
+                speed=speed,
+                start=start,
+                funds=funds,
+                limit=limit,
+                window=window,
+                allow_remote=allow_remote,
+                on_request=on_request,
+                conditions=conditions,
+                shapes=shapes,
+                quirks=quirks,
+                faults=faults,
+                kept=kept,
+            )
+        )
+        # To a socket, no name is every address.
+        if not host:
+            raise ConfigurationError("host='': name an address, such as '127.0.0.1'")
         if not allow_remote and not is_loopback(host):
             raise ConfigurationError(
                 f"host={host!r} is not loopback: anybody who reaches it could use this sandbox; "
                 "say allow_remote=True if that is meant"
             )
-        if isinstance(kept, bool) or not isinstance(kept, int) or kept < 1:
-            raise ConfigurationError(f"kept={kept!r}: give a whole number from 1 on")
-        world = World(seed, Clock(start, speed), _funds(funds), _conditions(conditions), kept)
+        if not 0 <= port <= _LAST_PORT:
+            raise ConfigurationError(f"port={port}: give 0 to {_LAST_PORT}")
+        if kept < 1:
+            raise ConfigurationError(f"kept={kept}: give a whole number from 1 on")
+        world = World(seed, Clock(moment(start), speed), _funds(funds), conditions, kept)
         self._world = world
         self._tokens = Tokens(world.by_id.get, seed)
         services = Services(world, Challenges(seed), self._tokens, Leaderboard(world), self._describe)
@@ -139,6 +148,10 @@ class Sandbox:
         self._host = host
         self._port = port
         self._runner: web.ServerRunner | None = None
+        # The loop that serves, or served last, and whose turn it is to start or stop there.
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._turn: asyncio.Lock
+        self._choosing_loop = Lock()
         self._wallets = 0
 
     @property
@@ -208,11 +221,18 @@ class Sandbox:
 
     @property
     def token_lifetime(self) -> float:
-        """Seconds that a token is valid from its issue; set it for those issued later. See `speed`."""
+        """Seconds that a token is valid from its issue; set it for those issued later. See `speed`.
+
+        Raises:
+            ConfigurationError: it is set to something else than a number from 0 on.
+        """
         return self._tokens.lifetime
 
     @token_lifetime.setter
     def token_lifetime(self, seconds: float) -> None:
+        is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+        if not is_number or not 0 <= seconds < math.inf:
+            raise ConfigurationError(f"token_lifetime={seconds!r}: give a number of seconds from 0 on")
         self._tokens.lifetime = seconds
 
     @property
@@ -270,31 +290,87 @@ class Sandbox:
     async def start(self) -> None:
         """Begin to listen. A sandbox that was stopped goes on where it was, at the same port.
 
+        It serves in this event loop; one that served in another loop before, which still runs, does so there again.
+
         Raises:
             UsageError: it is running.
             ImportError: PyJWT is not installed.
             OSError: the port is taken.
         """
-        if self._runner is not None:
-            raise UsageError("the sandbox is running already")
-        await asyncio.to_thread(signin.require_libraries)
-        runner = web.ServerRunner(self._server.listen(), shutdown_timeout=1.0)
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, self._host, self._port).start()
-        except BaseException:
-            await runner.cleanup()
-            raise
-        self._port = runner.addresses[0][1]
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        self._server.authority = f"{host}:{self._port}"
-        self._runner = runner
+        await self._where_it_serves(self._begin)
 
     async def stop(self) -> None:
-        """Stop listening. The state remains. Stopping twice is harmless."""
-        runner, self._runner = self._runner, None
-        if runner is not None:
-            await runner.cleanup()
+        """Stop listening, and end all connections. The state remains. Stopping twice is harmless.
+
+        Raises:
+            UsageError: it serves in another event loop, which is neither closed nor running.
+        """
+        await self._where_it_serves(self._end)
+
+    @contextmanager
+    def down(self) -> Generator[None]:
+        """An outage for code that blocks: stopped in this block, then at the same port again.
+
+            with sandbox.down(), pytest.raises(NotSentError):
+                alura.user.profile()
+
+        Raises:
+            UsageError: it does not run, or it serves in this thread, where `await stop()` and `await start()` do this.
+        """
+        self._wait_for(self._end)
+        try:
+            yield
+        finally:
+            self._wait_for(self._begin)
+
+    async def _begin(self) -> None:
+        async with self._turn:
+            if self._runner is not None:
+                raise UsageError("the sandbox is running already")
+            await asyncio.to_thread(signin.require_libraries)
+            runner = web.ServerRunner(self._server.listen(), shutdown_timeout=1.0)
+            try:
+                await runner.setup()
+                await web.TCPSite(runner, self._host, self._port).start()
+            except BaseException:
+                await runner.cleanup()
+                raise
+            self._port = runner.addresses[0][1]
+            host = f"[{self._host}]" if ":" in self._host else self._host
+            self._server.authority = f"{host}:{self._port}"
+            self._runner = runner
+
+    async def _end(self) -> None:
+        async with self._turn:
+            runner, self._runner = self._runner, None
+            if runner is not None:
+                await runner.cleanup()
+
+    async def _where_it_serves(self, change: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Start or stop in the loop that serves, whichever loop this is called in."""
+        here = asyncio.get_running_loop()
+        with self._choosing_loop:
+            loop = self._loop
+            if loop is None or loop.is_closed() or (self._runner is None and not loop.is_running()):
+                # What a loop served ended with it.
+                self._runner = None
+                self._turn = asyncio.Lock()
+                self._loop = loop = here
+        if loop is here:
+            await change()
+        elif loop.is_running():
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(change(), loop))
+        else:
+            raise UsageError("the event loop that the sandbox serves in does not run now: start and stop it there")
+
+    def _wait_for(self, change: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Start or stop in the loop that serves, from a thread that blocks meanwhile."""
+        loop = self._loop
+        if loop is None or not loop.is_running():
+            raise UsageError("the sandbox is not running: for code that blocks, Sandbox.threaded(…) makes one")
+        if loop is asyncio._get_running_loop():
+            raise UsageError("the sandbox serves in this thread, which must not block: await stop() and start()")
+        asyncio.run_coroutine_threadsafe(change(), loop).result()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -314,7 +390,7 @@ class Sandbox:
     @classmethod
     @contextmanager
     def threaded(cls, **settings: Unpack[Settings]) -> Generator[Self]:
-        """A sandbox that runs in a thread of its own, for code that blocks.
+        """A sandbox that runs in a thread of its own, for code that blocks, or in whatever event loop.
 
             with Sandbox.threaded(seed=7) as sandbox:
                 with Alura(base_url=sandbox.url, wallet=sandbox.wallet()) as alura: ...

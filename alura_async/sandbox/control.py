@@ -1,8 +1,9 @@
 """The control endpoint: what `Sandbox` does from Python, for other programs on this machine, over HTTP.
 
 Everything under `/_sandbox` is for loopback callers only, wherever the sandbox listens; to others it is not there. It
-is not throttled, meets no faults, is not on the record of requests and no part of the API's description. Pages of other
-origins are refused, so that no web site can reach it through a browser.
+is not throttled, meets no faults, is not on the record of requests and no part of the API's description. What comes by
+way of a proxy counts as from others. Pages that did not come from this machine are refused, so that no web site can
+reach it through a browser.
 """
 
 from __future__ import annotations
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
 
 PREFIX = "/_sandbox"
 
+# A proxy on this machine would make callers from anywhere look like its own.
+_PROXIED = ("Forwarded", "X-Forwarded-For", "Via")
+
 _log = logging.getLogger("alura_async.sandbox")
 
 _Values = dict[str, Any]
@@ -74,6 +78,11 @@ class _Command(msgspec.Struct, frozen=True):
     fields: tuple[str, ...] | None = ()
     parameters: tuple[str, ...] = ()
 
+    @property
+    def place(self) -> str:
+        """The whole path, as people write it."""
+        return PREFIX + (f"{self.path}:name" if self.path.endswith("/") else self.path)
+
 
 class Control:
     """Answers what is asked of a sandbox itself.
@@ -88,7 +97,9 @@ class Control:
     def serves(self, request: web.BaseRequest) -> bool:
         """Whether a request is for the control endpoint, and its caller on this machine."""
         rest = request.rel_url.raw_path.removeprefix(PREFIX)
-        return (rest == "" or rest.startswith("/")) and is_loopback(request.remote or "")
+        if rest and not rest.startswith("/"):
+            return False
+        return is_loopback(request.remote or "") and not any(name in request.headers for name in _PROXIED)
 
     async def respond(self, request: web.BaseRequest) -> web.Response:
         """Carry out one command."""
@@ -97,6 +108,8 @@ class Control:
             status, content = 200, await self._carry_out(request)
         except HttpError as refusal:
             status, content = refusal.status, wire.encode(refusal.body)
+        except web.RequestPayloadError:
+            status, content = 400, wire.encode(HttpError(400, "request entity cannot be read").body)
         except web.HTTPRequestEntityTooLarge:
             status, content = 413, wire.encode(HttpError(413, "request entity too large").body)
         except ConnectionError:
@@ -153,7 +166,7 @@ def _find(method: str, path: str) -> tuple[_Command, str]:
     else:
         name = ""
     if method not in found:
-        places = ", ".join(f"{command.method} {PREFIX}{command.path}" for command in COMMANDS)
+        places = ", ".join(f"{command.method} {command.place}" for command in COMMANDS)
         raise HttpError(405 if found else 404, f"There is no {method} {PREFIX}{path}; there are: {places}")
     return found[method], unquote(name)
 
@@ -178,7 +191,7 @@ def _index(sandbox: Sandbox, asked: _Asked) -> object:
         "commands": [
             {
                 "method": command.method,
-                "path": PREFIX + (f"{command.path}:name" if command.path.endswith("/") else command.path),
+                "path": command.place,
                 "about": command.about,
                 "example": command.example,
             }
@@ -328,7 +341,7 @@ def _arguments(target: Callable[..., object], given: _Values) -> _Values:
     try:
         signature.bind(**given)
     except TypeError as error:
-        raise HttpError(400, f"{error}; it takes {', '.join(map(str, signature.parameters.values()))}") from None
+        raise HttpError(400, f"{error}; there are: {', '.join(signature.parameters)}") from None
     owner = target if inspect.isclass(target) else inspect.unwrap(target)
     hints = typing.get_type_hints(owner)
     return {name: _argument(name, value, hints.get(name, Any)) for name, value in given.items()}

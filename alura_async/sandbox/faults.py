@@ -10,7 +10,7 @@ r"""What may go wrong with a reply: faults as values, and the words they are wri
 | `hang` | no answer |
 | `reset` `close` | the connection is reset, or closed, without an answer |
 | `truncate=50%` `truncate=11` `truncate=headers,reset` `truncate=11,unannounced` | the reply is cut |
-| `garbage` `garbage="\u0000\u0001"` | bytes that are not HTTP |
+| `garbage` `garbage="\u0000\u0001"` `garbage=hex:00ff` | bytes that are not HTTP |
 | `malformed=two-lengths` | a reply that breaks HTTP: see `MALFORMED` |
 | `length=-6` `length=20` | a body longer, or shorter, than announced |
 | `unfinished` | a chunked body without its last chunk |
@@ -21,7 +21,8 @@ r"""What may go wrong with a reply: faults as values, and the words they are wri
 | `idle-close=50ms` | the normal reply, then the connection is closed |
 
 A word may end in `-early` (the body of the request was not read), `-before` (nothing was executed) or `-after` (it
-was): `reset-after`, `503-after=later`. What contains space or one of `,;|"` stands in quotes, with JSON's escapes.
+was): `reset-after`, `503-after=later`. What contains space or one of `,;|"` stands in quotes, with JSON's escapes. Text
+becomes bytes in UTF-8; `hex:` gives other bytes.
 """
 
 from __future__ import annotations
@@ -106,15 +107,17 @@ WORDS = ("429", *(kind for kind in KINDS if kind != "status"))
 """The kinds as they are written; any status is one."""
 
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~\-]{1,100}", re.ASCII)
-_VALUE = re.compile(r"[\t\x20-\x7e\u0080-\uffff]{0,4000}")
+# A lone surrogate is no character: it has no bytes in UTF-8.
+_VALUE = re.compile(r"[\t\x20-\x7e\u0080-\ud7ff\ue000-\uffff]{0,4000}")
+_HEX = "hex:"
 _SIZE = re.compile(r"([0-9]{1,10})(KiB|MiB|GiB)?", re.ASCII)
 _UNITS = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 CLOSED = re.compile(r'(?:[^"]|"(?:[^"\\]|\\.)*")*', re.DOTALL)
 """A text all of whose quotation marks are closed."""
 
 _PLAIN = re.compile(r"[^\s\",;|\x00-\x1f\x7f]+")
-# A colon that begins an address's `//` belongs to no header.
-_NAMED = re.compile(r"([A-Za-z0-9!#$&'*+.^_`~\-]+):(?!//)(.*)", re.ASCII | re.DOTALL)
+# A name with `|` stands in quotes. A colon that begins an address's `//` belongs to no header.
+_NAMED = re.compile(rf'({_TOKEN.pattern}|"{_TOKEN.pattern}"):(?!//)(.*)', re.ASCII | re.DOTALL)
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
@@ -275,7 +278,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def malformed(cls, variety: str, *, when: When = "after") -> Fault:
         """A reply that breaks HTTP in one of the ways of `MALFORMED`."""
-        if variety not in MALFORMED:
+        if variety not in tuple(MALFORMED):
             raise ConfigurationError(f"malformed={variety!r}: give {_or(MALFORMED)}")
         return cls(kind="malformed", when=when, variety=variety)
 
@@ -356,6 +359,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             ConfigurationError: it says none.
         """
+        if not isinstance(text, str):
+            raise ConfigurationError(f"{text!r} is no text of a fault, such as '503'")
         if not CLOSED.fullmatch(text):
             raise ConfigurationError(f"{text}: a quotation mark is open")
         head, equals, rest = text.partition("=")
@@ -388,9 +393,9 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
             case "status" | "headers":
                 if self.message:
                     yield _quoted(self.message)
-                yield from (f"{name}:{_quoted(value)}" for name, value in self.headers)
+                yield from (f"{_name(name)}:{_quoted(value)}" for name, value in self.headers)
                 if self.body is not None:
-                    yield f"body:{_quoted(self.body.decode('latin-1'))}"
+                    yield f"body:{_written(self.body)}"
             case "redirect":
                 yield _quoted(self.target)
                 if self.code != 302:
@@ -403,7 +408,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
                 yield self._cut()
                 yield from ["reset"] * self.resets + ["unannounced"] * (not self.announced)
             case "garbage":
-                yield from () if self.body is None else (_quoted(self.body.decode("latin-1")),)
+                yield from () if self.body is None else (_written(self.body),)
             case "malformed":
                 yield self.variety
             case "length":
@@ -414,7 +419,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
                 yield from (str(self.size), duration_text(self.wait))
             case "stray":
                 yield duration_text(self.wait)
-                yield from () if self.body is None else (_quoted(self.body.decode("latin-1")),)
+                yield from () if self.body is None else (_written(self.body),)
             case _:
                 pass
 
@@ -435,10 +440,11 @@ class _Arguments:
             named = _NAMED.fullmatch(piece) if word.isdecimal() or word == "headers" else None
             if named is None:
                 self._values.append(_unquoted(piece))
-            elif named[1] in self.named:
-                raise ConfigurationError(f"{word}: {named[1]} is said twice")
             else:
-                self.named[named[1]] = _unquoted(named[2])
+                name = named[1].strip('"')
+                if name in self.named:
+                    raise ConfigurationError(f"{word}: {name} is said twice")
+                self.named[name] = _unquoted(named[2])
 
     def next(self) -> str | None:
         """The next value, or None when there is no more."""
@@ -487,7 +493,7 @@ def _read_status(given: _Arguments, options: dict[str, Any]) -> Fault:
     message = given.next() or ""
     body = given.named.pop("body", None)
     return Fault.status(
-        int(given.word[:9]), message, headers=given.named, body=None if body is None else _narrow(body), **options
+        int(given.word[:9]), message, headers=given.named, body=None if body is None else _read_bytes(body), **options
     )
 
 
@@ -544,7 +550,7 @@ def _read_truncate(given: _Arguments, options: dict[str, Any]) -> Fault:
 
 def _read_garbage(given: _Arguments, options: dict[str, Any]) -> Fault:
     data = given.next()
-    return Fault.garbage(None if data is None else _narrow(data), **options)
+    return Fault.garbage(None if data is None else _read_bytes(data), **options)
 
 
 def _read_malformed(given: _Arguments, options: dict[str, Any]) -> Fault:
@@ -570,7 +576,7 @@ def _read_drip(given: _Arguments, options: dict[str, Any]) -> Fault:
 def _read_stray(given: _Arguments, options: dict[str, Any]) -> Fault:
     del options
     delay, data = given.next(), given.next()
-    return Fault.stray(delay or 0, None if data is None else _narrow(data))
+    return Fault.stray(delay or 0, None if data is None else _read_bytes(data))
 
 
 def _read_idle_close(given: _Arguments, options: dict[str, Any]) -> Fault:
@@ -627,30 +633,56 @@ def _wait(value: Duration, name: str, *, nothing: bool = True) -> timedelta:
 def _text(value: str, name: str) -> str:
     if not isinstance(value, str) or len(value) > 10_000:
         raise ConfigurationError(f"{name}: give text of at most 10,000 characters")
+    _encoded(value)
     return value
 
 
 def _bytes(data: str | bytes) -> bytes:
-    raw = data.encode() if isinstance(data, str) else bytes(data)
+    if not isinstance(data, str | bytes | bytearray | memoryview):
+        raise ConfigurationError(f"{data!r}: give text or bytes")
+    raw = _encoded(data) if isinstance(data, str) else bytes(data)
     if len(raw) > 1 << 20:
         raise ConfigurationError(f"{len(raw)} bytes are too many: give at most 1 MiB")
     return raw
 
 
-def _narrow(text: str) -> bytes:
-    """Bytes from text: what has no character beyond U+00FF is taken byte by byte, so that any bytes can be written."""
+def _encoded(text: str) -> bytes:
     try:
-        return text.encode("latin-1")
-    except UnicodeEncodeError:
         return text.encode()
+    except UnicodeEncodeError as error:
+        wrong = text[error.start]
+        raise ConfigurationError(f"{wrong!a} is half of a character, or a byte that is not UTF-8") from None
+
+
+def _read_bytes(text: str) -> bytes:
+    """Bytes as `_written` writes them."""
+    if not text.startswith(_HEX):
+        return _encoded(text)
+    try:
+        return bytes.fromhex(text.removeprefix(_HEX))
+    except ValueError:
+        raise ConfigurationError(f"{text}: give two hexadecimal digits for each byte, such as hex:00ff") from None
+
+
+def _written(data: bytes) -> str:
+    """Bytes as text that reads back the same."""
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        text = _HEX
+    return _HEX + data.hex() if text.startswith(_HEX) else _quoted(text)
 
 
 def _headers(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    if not isinstance(headers, Mapping):
+        raise ConfigurationError(f"headers={headers!r}: give names and values")
     for name in headers:
         if not isinstance(name, str) or not _TOKEN.fullmatch(name):
             raise ConfigurationError(f"{name!r} is no name of a header")
         if name.lower() in ("content-length", "transfer-encoding"):
             raise ConfigurationError(f"{name} is not for headers to change: use length, unfinished or malformed")
+        if name.lower() == "body":
+            raise ConfigurationError(f"{name} is no header here: it gives the whole body of a status")
     return tuple((name, _header(name, value)) for name, value in headers.items())
 
 
@@ -660,8 +692,12 @@ def _header(name: str, value: str) -> str:
     return value
 
 
+def _name(name: str) -> str:
+    return f'"{name}"' if "|" in name else name
+
+
 def _quoted(text: str) -> str:
-    if _PLAIN.fullmatch(text) and not _NAMED.fullmatch(text):
+    if _PLAIN.fullmatch(text) and not _NAMED.fullmatch(text) and not text.startswith("//"):
         return text
     return msgspec.json.encode(text).decode()
 

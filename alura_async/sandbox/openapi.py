@@ -20,14 +20,24 @@ from .validation import LARGEST_INTEGER, Choice, Field, Text
 
 _ABOUT = """
 An Alura server in memory. Methods, paths, purposes, the sign-in and the bodies of the two creates are documented by
-Alura; each operation says what is assumed. In the descriptions of replies, `[doc]` marks what Alura documents,
-`[conv]` what is usual for a server of its kind, `[guess]` what is neither.
+Alura; each operation says what is assumed. {bodies}
+
+A token is had by signing in: `POST /auth/evm/challenge`, `personal_sign` of its message, `POST /auth/evm/verify`.
+Where a token is optional, it decides only whose calls are counted, and an invalid one counts as none. Every refusal
+has the same form. HEAD is answered like GET; other methods of these paths are 404.
+"""
+
+_CANONICAL_BODIES = """\
+In the descriptions of replies, `[doc]` marks what Alura documents, `[conv]` what is usual for a server of its kind,
+`[guess]` what is neither.
 
 Amounts are decimal text, in USDC unless it says otherwise; times are ISO 8601 in UTC. A field without a value is left
-out of a reply, never null. A token is had by signing in: `POST /auth/evm/challenge`, `personal_sign` of its message,
-`POST /auth/evm/verify`. Where a token is optional, it decides only whose calls are counted, and an invalid one counts
-as none. Every refusal has the same form. HEAD is answered like GET; other methods of these paths are 404.
-"""
+out of a reply, never null."""
+
+_OTHER_BODIES = """\
+This server answers in another shape than Alura's clients know, to see how they cope: of replies, only those of the
+sign-in are described here. Names, numbers, times, lists and refusals in all others may have any form, and a refusal's
+body has a `message`. What requests hold is not changed by that: amounts in USDC, times in epoch milliseconds."""
 
 _TAGS = {
     "auth": "Signing in with an EVM wallet, and the trading agent's key.",
@@ -89,7 +99,7 @@ _AT_TIMES: dict[str, set[str]] = {
         *("closeReason", "closedAt"),
     },
     "Trade": {"closedAt"},
-    "Position": {"markPrice", "exitPrice", "closedAt"},
+    "Position": {"liquidationPrice", "markPrice", "exitPrice", "closedAt"},
     "Closing": {"positionId", "tradeId", "assetIndex"},
     "Profile": {"referralCode"},
     "Referral": {"code", "referredBy", "createdAt"},
@@ -150,9 +160,10 @@ _HEADERS = {
 _REFERENCE = "#/components/schemas/{name}"
 
 
-@functools.cache
+@functools.lru_cache(maxsize=16)
 def document(routes: tuple[ServerRoute, ...], refusals: Any = ErrorBody) -> dict[str, Any]:
     """Describe routes, and refusals of a type. The result is shared: do not change it."""
+    about = _ABOUT.strip().format(bodies=_CANONICAL_BODIES if refusals is ErrorBody else _OTHER_BODIES)
     types = list(dict.fromkeys([*(route.returns for route in routes), refusals]))
     schemas, components = msgspec.json.schema_components(types, schema_hook=_secret, ref_template=_REFERENCE)
     shapes = {repr(kind): _plain(schema) for kind, schema in zip(types, schemas, strict=True)}
@@ -164,7 +175,7 @@ def document(routes: tuple[ServerRoute, ...], refusals: Any = ErrorBody) -> dict
     statuses = sorted({status for route in routes for status in _refused(route)})
     return {
         "openapi": "3.0.3",
-        "info": {"title": "Alura API (sandbox)", "version": __version__, "description": _ABOUT.strip()},
+        "info": {"title": "Alura API (sandbox)", "version": __version__, "description": about},
         "servers": [{"url": "/", "description": "The server that this document came from."}],
         "tags": [{"name": name, "description": about} for name, about in _TAGS.items()],
         "paths": paths,
@@ -420,7 +431,7 @@ def _plain(schema: Any) -> Any:
 
 
 def _choice(rest: dict[str, Any], choices: list[Any]) -> Any:
-    """One of several schemas; null, which 3.0 has no type for, is said by `nullable`."""
+    """One of several schemas; null, which 3.0 has no type for, is said by `nullable`, which counts beside a type."""
     real = [_plain(choice) for choice in choices if choice != {"type": "null"}]
     has_null = len(real) < len(choices)
     # A field that may be null in the SDK is one that the server leaves out; only a bare null is really sent.
@@ -429,5 +440,5 @@ def _choice(rest: dict[str, Any], choices: list[Any]) -> Any:
     if len(real) == 1 and (is_field or not has_null):
         return {**rest, **real[0]}
     if has_null and not is_field:
-        return {**rest, "nullable": True, "allOf" if len(real) == 1 else "anyOf": real}
+        return {**rest, "anyOf": [*real, {"type": "object", "nullable": True, "enum": [None]}]}
     return {**rest, "anyOf": real}

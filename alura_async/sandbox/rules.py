@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from functools import lru_cache
 from types import TracebackType
@@ -148,10 +148,10 @@ class Faults:
         self,
         fault: str | Fault | Sequence[Fault],
         *,
-        on: str = "*",
+        on: str | None = None,
         times: int | None = None,
-        probability: float = 1.0,
-        skip: int = 0,
+        probability: float | None = None,
+        skip: int | None = None,
     ) -> Rule:
         """Let something go wrong from now on.
 
@@ -159,33 +159,36 @@ class Faults:
             with sandbox.faults.add(Fault.reset(when="after"), on="POST /*", probability=0.05): ...
 
         Args:
-            fault: what, or several of which one is drawn each time; or the text of one rule.
+            fault: what, or several of which one is drawn each time; or the text of one rule, which may say all else.
             on: for which calls: `POST /trading-sessions`, a template or a path, with `*` for any characters; without a
-                method, any. `*` is every endpoint of the API. The description under `/api/docs` is hit only when it
-                is named.
-            times: how often it fires before it rests.
-            probability: how likely it is to fire, 0 to 1. The draws depend on the sandbox's seed, so that the same
-                calls meet the same faults.
-            skip: how many matching calls it lets by first.
+                method, any. `*`, as by default, is every endpoint of the API. The description under `/api/docs` is hit
+                only when it is named.
+            times: how often it fires before it rests; by default it never does.
+            probability: how likely it is to fire, 0 to 1; by default it always does. The draws depend on the sandbox's
+                seed, on the rule's number and on how many calls matched it before, so that the same calls meet the
+                same faults: a rule that is added earlier than another time has another number, and other draws.
+            skip: how many matching calls it lets by first; by default none.
 
         Raises:
-            ConfigurationError: it cannot be read, or no call can match it.
+            ConfigurationError: it cannot be read, no call can match it, or the text says what is said here too.
         """
-        said: dict[str, str | int | float | None] = {"on": on, "times": times, "probability": probability, "skip": skip}
+        given = {"on": on, "times": times, "probability": probability, "skip": skip}
+        said: dict[str, object] = {name: value for name, value in given.items() if value is not None}
         if isinstance(fault, str):
             lines = list(_lines(fault))
             if len(lines) != 1:
                 raise ConfigurationError(f"{fault!r}: give one rule here; add_all takes several")
             spec = _read(fault, *lines[0])
-            for name, usual in _USUAL.items():
-                if said[name] == usual:
-                    said[name] = getattr(spec, name)
-                elif getattr(spec, name) != usual:
-                    raise ConfigurationError(f"{name}={said[name]!r}, but the text says it too: {fault!r}")
-            faults = spec.faults
+            twice = spec.said & said.keys()
+            if twice:
+                name = min(twice)
+                raise ConfigurationError(f"{name}={said[name]!r}, but the text says it too: {fault!r}")
         else:
-            faults = (fault,) if isinstance(fault, Fault) else tuple(fault)
-        return self._put([_Spec(faults, said["on"], said["times"], said["probability"], said["skip"])])[0]
+            # Of what is neither, the check says what it should be.
+            spec = _Spec(tuple(fault) if isinstance(fault, Iterable) else (fault,))
+        for name, value in said.items():
+            setattr(spec, name, value)
+        return self._put([spec])[0]
 
     def add_all(self, text: str) -> list[Rule]:
         """Add rules from text, separated by `;`: all of them, or none if one is wrong.
@@ -237,25 +240,17 @@ class Faults:
         return f"<Faults {'; '.join(map(str, self._rules)) or 'none'}>"
 
 
-_USUAL: dict[str, str | int | float | None] = {"on": "*", "times": None, "probability": 1.0, "skip": 0}
-
-
 class _Spec:
     """A rule as it was asked for, whether it makes sense or not."""
 
-    def __init__(
-        self,
-        faults: tuple[Fault, ...],
-        on: object = "*",
-        times: object = None,
-        probability: object = 1.0,
-        skip: object = 0,
-    ) -> None:
+    def __init__(self, faults: tuple[Fault, ...]) -> None:
         self.faults = faults
-        self.on = on
-        self.times = times
-        self.probability = probability
-        self.skip = skip
+        self.on: object = "*"
+        self.times: object = None
+        self.probability: object = 1.0
+        self.skip: object = 0
+        # What a text says besides the faults.
+        self.said: set[str] = set()
         # In a text, where it says `on`: the text, the place, the length.
         self.place: tuple[str, int, int] | None = None
 
@@ -291,8 +286,7 @@ class _Calls:
         method, path = found[1] or "*", found[2]
         self.pattern = found[0]
         template = _PARAMETER.sub(_SEGMENT, path)
-        self._path = _compiled(template, "[^/]+")
-        named = _compiled(template, _SEGMENT)
+        self._template = template
         # The description of the API is hit only by who names it.
         served = (*routes, *others) if any(path.startswith(other.template) for other in others) else routes
         self._whole: set[str] = set()
@@ -300,7 +294,7 @@ class _Calls:
         for route in served:
             if method in ("*", route.method):
                 shown = _PARAMETER.sub(_SEGMENT, route.template)
-                if named.fullmatch(shown):
+                if _fits(template, shown):
                     self._whole.add(route.name)
                 elif _SEGMENT not in template and _meet(template, shown):
                     self._partly.add(route.name)
@@ -310,12 +304,24 @@ class _Calls:
     def meet(self, route: ServerRoute, path: str) -> bool:
         """Whether a call is one of them."""
         name = route.name
-        return name in self._whole or (name in self._partly and self._path.fullmatch(path) is not None)
+        return name in self._whole or (name in self._partly and _fits(self._template, path))
 
 
-def _compiled(template: str, segment: str) -> re.Pattern[str]:
-    special = {"*": ".*", _SEGMENT: segment}
-    return re.compile("".join(special.get(character) or re.escape(character) for character in template))
+def _fits(pattern: str, text: str) -> bool:
+    """Whether a text fits a pattern with `*`. Each piece is sought once: no pattern takes long."""
+    first, *pieces = pattern.split("*")
+    if not pieces:
+        return text == pattern
+    last = pieces.pop()
+    place, end = len(first), len(text) - len(last)
+    if not text.startswith(first) or not text.endswith(last):
+        return False
+    for piece in pieces:
+        found = text.find(piece, place)
+        if found < 0:
+            return False
+        place = found + len(piece)
+    return place <= end
 
 
 @lru_cache(maxsize=4096)
@@ -364,6 +370,8 @@ def _nearest(asked: str, method: str, path: str, served: Sequence[ServerRoute]) 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
     """The rules of a text, and where each begins."""
+    if not isinstance(text, str):
+        raise ConfigurationError(f"{text!r} is no text of rules, such as '503 x2; hang 5%'")
     if len(text) > _LONGEST_TEXT:
         raise ConfigurationError(f"a text of {len(text)} characters is too long for rules")
     if not CLOSED.fullmatch(text):
@@ -384,7 +392,6 @@ def _read(text: str, start: int, line: str) -> _Spec:
         except ConfigurationError as error:
             raise _wrong(text, where + place, len(word), str(error) + _known(word)) from None
     spec = _Spec(tuple(faults))
-    said: set[str] = set()
     while words:
         where, word = words.popleft()
         call = words[0] if words else (where, word)
@@ -392,12 +399,12 @@ def _read(text: str, start: int, line: str) -> _Spec:
             name = _take(spec, word, words)
         except ConfigurationError as error:
             raise _wrong(text, where, len(word), str(error)) from None
-        if name in said:
+        if name in spec.said:
             raise _wrong(text, where, len(word), f"{name} is said twice")
         if name == "on":
             end = words[0][0] if words else start + len(line)
             spec.place = (text, call[0], len(text[call[0] : end].rstrip()))
-        said.add(name)
+        spec.said.add(name)
     return spec
 
 

@@ -106,18 +106,21 @@ class Server:
         self.services.world.ledger.requests.append(received)
         found = self._table.find(received.method, path)
         fault = self.faults.draw(found[0], path) if self.faults.rules and found is not None else None
+        response: web.StreamResponse
         try:
             reply = await self._process(request, received, found, fault)
             if fault is not None and (fault.kind, fault.when) == ("delay", "after"):
                 await self._listener.pause(request, fault.wait.total_seconds())
+            if fault is None:
+                response, received.status = reply.response(), reply.status
+            else:
+                response, received.status = spoil(fault, reply, request, self._listener, self._encode_refusal)
         except ConnectionError:
             # The caller hung up in the middle of its body, or of a fault: nobody hears this answer.
-            return web.Response(status=400)
-        response: web.StreamResponse
-        if fault is None:
-            response, received.status = reply.response(), reply.status
-        else:
-            response, received.status = spoil(fault, reply, request, self._listener)
+            response = web.Response(status=400)
+        except Exception:  # noqa: BLE001 - a reply that cannot be spoiled must not be none
+            received.status, content = self._failed(received)
+            response = web.Response(status=received.status, body=content, headers={"Content-Type": JSON})
         received.duration_ms = (time.perf_counter() - started) * 1000
         if self._on_request is not None:
             self._tell(self._on_request, received)
@@ -161,11 +164,15 @@ class Server:
         except ConnectionError:
             raise
         except Exception:  # noqa: BLE001 - the server goes on, whatever a handler did
-            _log.exception("%s %s failed in the sandbox itself", received.method, received.path)
-            status, content = 500, self._encode_refusal(HttpError(500, "Internal server error", plain=True).body)
+            status, content = self._failed(received)
         headers["Content-Type"] = media
         headers["Date"] = self._date()
-        return Reply(status, headers, content)
+        return Reply(status, headers, content, head_only=received.method == "HEAD")
+
+    def _failed(self, received: ReceivedRequest) -> tuple[int, bytes]:
+        """What is answered where the sandbox itself fails."""
+        _log.exception("%s %s failed in the sandbox itself", received.method, received.path)
+        return 500, self._encode_refusal(HttpError(500, "Internal server error", plain=True).body)
 
     async def _goes_on(self, request: web.BaseRequest, received: ReceivedRequest, fault: Fault) -> bool:
         """Whether a call that a fault hits is processed; a delay before is spent here."""

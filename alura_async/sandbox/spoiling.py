@@ -27,11 +27,19 @@ _MEBIBYTE = 1 << 20
 
 
 class Reply(msgspec.Struct):
-    """A reply that is ready to go out."""
+    """A reply that is ready to go out.
+
+    Attributes:
+        status: its status.
+        headers: its headers.
+        content: its body.
+        head_only: whether it answers a HEAD, so that its body is only announced.
+    """
 
     status: int
     headers: dict[str, str]
     content: bytes
+    head_only: bool = False
 
     def head(self, **replaced: str | None) -> bytes:
         """Status line and headers as bytes.
@@ -44,6 +52,15 @@ class Reply(msgspec.Struct):
         lines = [f"HTTP/1.1 {self.status} {phrase(self.status)}"]
         lines += [f"{name}: {value}" for name, value in headers.items() if value is not None]
         return "\r\n".join([*lines, "", ""]).encode("latin-1", "replace")
+
+    def data(self, **replaced: str | None) -> bytes:
+        """All of it as bytes; see `head`."""
+        return self.head(**replaced) + (b"" if self.head_only else self.content)
+
+    def packed(self, content: bytes) -> Reply:
+        """The same with another body, which is announced as gzip."""
+        headers = {**self.headers, "Content-Encoding": "gzip"}
+        return Reply(self.status, headers, content, self.head_only)
 
     def response(self) -> web.Response:
         """As aiohttp sends it."""
@@ -211,23 +228,35 @@ class Spoiled(web.StreamResponse):
 
 
 def spoil(
-    fault: Fault, reply: Reply, request: web.BaseRequest, listener: Listener
+    fault: Fault,
+    reply: Reply,
+    request: web.BaseRequest,
+    listener: Listener,
+    encode_refusal: Callable[[ErrorBody], bytes],
 ) -> tuple[web.StreamResponse, int | None]:
-    """What goes out instead of a reply, and the status that the caller sees, or None if it sees none."""
-    changed = _changed(fault, reply)
+    """What goes out instead of a reply, and the status that the caller sees, or None if it sees none.
+
+    Args:
+        fault: what goes wrong.
+        reply: the reply.
+        request: what it answers.
+        listener: has the connection.
+        encode_refusal: writes the body of an error.
+    """
+    changed = _changed(fault, reply, encode_refusal)
     if changed is not None:
         return changed.response(), changed.status
     script, status, stays = _script(fault, reply)
     return Spoiled(script, Wire(request, listener), stays=stays and request.keep_alive), status
 
 
-def _changed(fault: Fault, reply: Reply) -> Reply | None:
+def _changed(fault: Fault, reply: Reply, encode_refusal: Callable[[ErrorBody], bytes]) -> Reply | None:
     """The reply of a fault that is sound HTTP, or None."""
     match fault.kind:
         case "status" if fault.code >= 200:
-            return _error(reply, fault)
+            return _error(reply, fault, encode_refusal)
         case "builder-fee":
-            return _answer(reply, fault.code, _error_body(fault.code, BUILDER_FEE), JSON)
+            return _answer(reply, fault.code, encode_refusal(_error_body(fault.code, BUILDER_FEE)), JSON)
         case "redirect":
             return _answer(reply, fault.code, b"", JSON, ("Location", fault.target))
         case "headers":
@@ -252,22 +281,22 @@ def _answer(reply: Reply, status: int, content: bytes, media: str, *headers: tup
     for name, value in headers:
         kept = {other: text for other, text in kept.items() if other.lower() != name.lower()}
         kept[name] = value
-    return Reply(status, kept, content)
+    return Reply(status, kept, content, reply.head_only)
 
 
-def _error(reply: Reply, fault: Fault) -> Reply:
+def _error(reply: Reply, fault: Fault, encode_refusal: Callable[[ErrorBody], bytes]) -> Reply:
     if fault.body is not None:
         content = fault.body
     elif fault.code in (204, 304):
         content = b""
     else:
-        content = _error_body(fault.code, fault.message or default_message(fault.code))
+        content = encode_refusal(_error_body(fault.code, fault.message or default_message(fault.code)))
     return _answer(reply, fault.code, content, JSON, *fault.headers)
 
 
-def _error_body(code: int, message: str) -> bytes:
+def _error_body(code: int, message: str) -> ErrorBody:
     error = phrase(code)
-    return msgspec.json.encode(ErrorBody(code, message, None if message in (error, default_message(code)) else error))
+    return ErrorBody(code, message, None if message in (error, default_message(code)) else error)
 
 
 def _script(fault: Fault, reply: Reply) -> tuple[Script, int | None, bool]:
@@ -294,21 +323,19 @@ def _script(fault: Fault, reply: Reply) -> tuple[Script, int | None, bool]:
         case "length":
             difference = fault.size or 0
             announced = str(max(0, len(reply.content) + difference))
-            return partial(_send, reply.head(Content_Length=announced) + reply.content), status, difference < 0
+            return partial(_send, reply.data(Content_Length=announced)), status, difference < 0
         case "unfinished":
             head = reply.head(Content_Length=None, Transfer_Encoding="chunked")
             return partial(_send, head + b"%x\r\n%b\r\n" % (len(reply.content), reply.content)), status, False
         case "bad-gzip":
-            packed = Reply(status, {**reply.headers, "Content-Encoding": "gzip"}, b"no gzip at all: " + reply.content)
-            return partial(_send, packed.head() + packed.content), status, True
+            return partial(_send, reply.packed(b"no gzip at all: " + reply.content).data()), status, True
         case "short-gzip":
             whole = gzip.compress(reply.content, mtime=0)
-            packed = Reply(status, {**reply.headers, "Content-Encoding": "gzip"}, whole[: len(whole) // 2])
-            return partial(_send, packed.head() + packed.content), status, True
+            return partial(_send, reply.packed(whole[: len(whole) // 2]).data()), status, True
         case "bomb":
             return partial(_send_bomb, reply, (fault.size or 0) // _MEBIBYTE), status, True
         case "drip":
-            return partial(_drip, reply.head() + reply.content, fault), status, True
+            return partial(_drip, reply.data(), fault), status, True
         case "stray":
             stray = STRAY if fault.body is None else fault.body
             return partial(_send_and, reply, fault, lambda transport: transport.write(stray)), status, True
@@ -328,7 +355,7 @@ async def _send_and_reset(data: bytes, wire: Wire) -> None:
 
 
 async def _send_and(reply: Reply, fault: Fault, act: Callable[[asyncio.Transport], object], wire: Wire) -> None:
-    wire.send(reply.head() + reply.content)
+    wire.send(reply.data())
     wire.later(fault.wait.total_seconds(), act)
 
 
@@ -346,8 +373,7 @@ async def _drip(data: bytes, fault: Fault, wire: Wire) -> None:
 
 async def _send_bomb(reply: Reply, mebibytes: int, wire: Wire) -> None:
     content = await asyncio.to_thread(_bomb, reply.content, mebibytes)
-    packed = Reply(reply.status, {**reply.headers, "Content-Encoding": "gzip"}, content)
-    wire.send(packed.head() + content)
+    wire.send(reply.packed(content).data())
 
 
 def _bomb(content: bytes, mebibytes: int) -> bytes:

@@ -20,13 +20,13 @@ class Throttle:
         window: seconds of a window; it begins with the first call that falls into none.
 
     Raises:
-        ConfigurationError: a limit below 1, or a window that is not above 0.
+        ConfigurationError: a limit below 1, or a window that is not above 0 or endless.
     """
 
     def __init__(self, limit: int | None, window: float) -> None:
         if limit is not None and limit < 1:
             raise ConfigurationError(f"limit={limit}: give 1 or more, or None")
-        if not window > 0:
+        if not 0 < window < math.inf:
             raise ConfigurationError(f"window={window}: give a number of seconds above 0")
         self.limit = limit
         self.window = window

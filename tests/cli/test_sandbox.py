@@ -12,13 +12,13 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
 from alura_async import Alura
 from alura_async.cli.entry import run
-from alura_async.cli.sandbox import _as_environment
+from alura_async.cli.sandbox import _as_environment, _Lines
 from alura_async.sandbox import PERSONALITIES
 from alura_async.sandbox.faults import KINDS
 
@@ -161,6 +161,59 @@ def test_a_signal_stops_it_with_exit_code_0(number: signal.Signals) -> None:
 
 
 @needs_signals
+@needs_signals
+def test_who_does_not_read_what_it_writes_holds_up_neither_a_reply_nor_the_stop() -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "sandbox", "--port", "0"], cwd=ROOT, env=environment(), stdout=subprocess.PIPE, encoding="utf-8"
+    )
+    try:
+        assert process.stdout is not None
+        url = process.stdout.readline().split()[-1]
+        # A pipe holds 64 KiB.
+        for _ in range(600):
+            # After a hundred it is 429, which is an answer too.
+            with suppress(urllib.error.HTTPError):
+                urllib.request.urlopen(f"{url}/health?x={'zq' * 80}", timeout=5).close()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=10) == 0
+    finally:
+        process.kill()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def test_lines_that_nobody_reads_in_time_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = _Lines()
+    for number in range(1005):
+        lines.write(f"{number}")
+    lines.start(lambda: None)
+    assert lines.finish()
+    written = capsys.readouterr().out.splitlines()
+    assert written == [*map(str, range(1000)), "(5 lines are missing here: nobody read in time)"]
+
+
+@needs_signals
+def test_it_ends_when_its_reader_has_gone() -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "sandbox", "--port", "0"],
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    with process.stdout, process.stderr:
+        url = process.stdout.readline().split()[-1]
+        process.stdout.close()
+        with urllib.request.urlopen(f"{url}/health", timeout=5) as reply:
+            assert reply.status == 200
+        assert process.wait(timeout=10) == 1
+        assert "Traceback" not in process.stderr.read()
+
+
 def test_of_a_host_that_others_can_reach_it_warns_and_prints_an_address_that_this_machine_can_call() -> None:
     with running("--host", "0.0.0.0") as sandbox:
         sandbox.find("^Warning: whoever can reach this machine")

@@ -248,6 +248,30 @@ async def test_a_body_that_is_no_object_is_refused(sandbox: Sandbox, http: aioht
         assert reply.status == 400
 
 
+async def test_a_body_that_cannot_be_unpacked_is_refused(sandbox: Sandbox, http: aiohttp.ClientSession) -> None:
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    async with http.post(f"{sandbox.url}/_sandbox/faults", data=b"no gzip", headers=headers) as reply:
+        assert (reply.status, (await reply.json())["message"]) == (400, "request entity cannot be read")
+
+
+@pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded", "Via"])
+async def test_what_comes_by_way_of_a_proxy_finds_nothing_there(
+    sandbox: Sandbox, http: aiohttp.ClientSession, header: str
+) -> None:
+    status, reply = await control(sandbox, http, "GET", "", **{header: "127.0.0.1"})
+    assert (status, reply["message"]) == (404, "Cannot GET /_sandbox")
+
+
+async def test_a_mistaken_name_is_answered_with_the_right_ones(sandbox: Sandbox, http: aiohttp.ClientSession) -> None:
+    _, reply = await control(sandbox, http, "PUT", "/conditions", {"fees": 1})
+    assert "'fees'" in reply["message"]
+    assert "taker_fee, " in reply["message"]
+    assert "Decimal" not in reply["message"]
+    _, reply = await control(sandbox, http, "GET", "/nope")
+    assert "DELETE /_sandbox/faults/:name" in reply["message"]
+    assert "POST /_sandbox/market/:name" in reply["message"]
+
+
 async def test_a_caller_from_elsewhere_finds_nothing_there(
     http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,8 +21,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alura_async.errors import ConfigurationError
-from alura_async.sandbox import Fault, Rule, Sandbox
+from alura_async.sandbox import PERSONALITIES, Fault, ReceivedRequest, Rule, Sandbox
 from alura_async.sandbox.faults import KINDS, MALFORMED, STRAY
+from alura_async.sandbox.refusals import BUILDER_FEE
+from alura_async.sandbox.routes import ROUTES
 
 from .caller import Caller
 from .conftest import START
@@ -151,7 +153,7 @@ async def test_a_cut_reply_need_not_have_announced_its_length(sandbox: Sandbox, 
 async def test_garbage_is_what_one_says_or_something_that_is_not_http(
     sandbox: Sandbox, caller: Caller, when: Literal["before", "after"]
 ) -> None:
-    data, end = await withdrawal(sandbox, caller, f'garbage-{when}="\\u0000\\u00ff no HTTP"')
+    data, end = await withdrawal(sandbox, caller, f"garbage-{when}=hex:00ff206e6f2048545450")
     assert (data, end) == (b"\x00\xff no HTTP", "FIN")
     data, end = await withdrawal(sandbox, caller, Fault.garbage(when=when))
     assert data
@@ -681,7 +683,9 @@ def test_words_come_in_any_order_and_rules_in_one_line() -> None:
 
 RULES = Sandbox().faults
 TEXT = st.text(st.characters(min_codepoint=1, max_codepoint=0x2FFF), max_size=20)
-HEADERS = st.dictionaries(st.from_regex(r"[A-Za-z][A-Za-z-]{0,8}", fullmatch=True), st.text('a:b,;|"\\ é=', max_size=9))
+NAMES = st.text("bodyXhe1!#$%&'*+-.^_`|~", min_size=1, max_size=9).filter(lambda name: name.lower() != "body")
+HEADERS = st.dictionaries(NAMES, st.text('a:b/,;|"\\ é=', max_size=9))
+BODIES = st.none() | st.binary(max_size=20) | st.text(max_size=9) | st.sampled_from(["hex:", "hex:ff", "body:é"])
 WAITS = st.timedeltas(timedelta(0), timedelta(days=1))
 WHEN = st.sampled_from(["before", "after"])
 FAULTS = st.one_of(
@@ -690,12 +694,13 @@ FAULTS = st.one_of(
         st.integers(100, 599),
         TEXT,
         headers=HEADERS,
-        body=st.none() | st.binary(max_size=20),
+        body=BODIES,
         when=st.sampled_from(["early", "before", "after"]),
     ),
     st.builds(Fault.delay, WAITS, when=WHEN),
-    st.builds(Fault.garbage, st.none() | st.binary(max_size=20), when=WHEN),
-    st.builds(Fault.stray, WAITS, st.none() | st.binary(max_size=20)),
+    st.builds(Fault.with_headers, HEADERS.filter(bool)),
+    st.builds(Fault.garbage, BODIES, when=WHEN),
+    st.builds(Fault.stray, WAITS, BODIES),
     st.builds(
         Fault.truncate,
         st.floats(0, 1),
@@ -793,6 +798,25 @@ def test_an_argument_that_makes_no_sense_is_refused() -> None:
         lambda: Fault.status(503, headers={"a b": "c"}),
         lambda: Fault.truncate(1.5),
         lambda: Fault(kind="nothing", when="before"),
+        lambda: faults.add("503 5%", probability=1.0),
+        lambda: faults.add("503 skip 2", skip=0),
+        lambda: faults.add("503 on /health", on="*"),
+        lambda: faults.add("503", probability=True),
+        lambda: faults.add(3),  # type: ignore[arg-type]
+        lambda: faults.add_all(None),  # type: ignore[arg-type]
+        lambda: Fault.read(None),  # type: ignore[arg-type]
+        lambda: Fault.malformed([]),  # type: ignore[arg-type]
+        lambda: Fault.status(503, headers={"body": "x"}),
+        lambda: Fault.status(503, headers=5),  # type: ignore[arg-type]
+        lambda: Fault.status(503, body=5),  # type: ignore[arg-type]
+        # Halves of characters, as a command line has them where it is not UTF-8.
+        lambda: Fault.status(503, "\udcff"),
+        lambda: Fault.status(503, body="\ud800"),
+        lambda: Fault.status(503, headers={"A": "\udcff"}),
+        lambda: Fault.garbage("\ud800"),
+        lambda: Fault.redirect("/\udcff"),
+        lambda: faults.add("503=\udcff"),
+        lambda: faults.add("garbage=hex:f"),
         lambda: Fault(kind="drip", when="before"),
         lambda: Fault.drip(1, 0),
     ):
@@ -800,6 +824,86 @@ def test_an_argument_that_makes_no_sense_is_refused() -> None:
             wrong()
     with pytest.raises(ConfigurationError, match="1000 rules"):
         faults.add_all("503;" * 1001)
+
+
+def test_text_is_utf_8_however_it_comes() -> None:
+    for text in ("é", "é€"):
+        for fault in (Fault.status(503, body=text), Fault.read(f"503=body:{text}"), Fault.read(f'503=body:"{text}"')):
+            assert fault.body == text.encode()
+    assert Fault.read("503=body:hex:00ff").body == b"\x00\xff"
+
+
+def test_a_pattern_with_many_stars_takes_no_time_and_means_what_it_says() -> None:
+    (route,) = [route for route in ROUTES if route.name == "GET /api/indicators/candles/:symbol/:interval"]
+    faults = Sandbox().faults
+    rule = faults.add("503 on GET /api/indicators/candles/" + "*a" * 25 + "*/1h")
+    started = time.monotonic()
+    place = "/api/indicators/candles/{}/1{}".format
+    assert faults.draw(route, place("a" * 60, "d")) is None
+    assert faults.draw(route, place("a" * 24, "h")) is None
+    assert faults.draw(route, place("ba" * 25, "h")) is not None
+    assert time.monotonic() - started < 1
+    assert (rule.matched, rule.hits) == (1, 1)
+    rule.remove()
+    faults.add("503 on GET /api/indicators/candles/B*BTC/1h")
+    # The two ends of a pattern share no character.
+    assert faults.draw(route, place("BTC", "h")) is None
+    assert faults.draw(route, place("BBTC", "h")) is not None
+
+
+@pytest.mark.parametrize("shapes", PERSONALITIES)
+async def test_an_error_is_written_as_the_servers_own_are(http: aiohttp.ClientSession, shapes: str) -> None:
+    async with Sandbox(start=START, speed=0, limit=1, window=600, shapes=shapes) as sandbox:
+        stranger = Caller(sandbox, http)
+        await stranger.call("GET", "/health")
+        own = await stranger.call("GET", "/health")
+        sandbox.faults.add_all("429 x1; builder-fee=502 x1")
+        made = await stranger.call("GET", "/health")
+        assert (made.status, made.body) == (429, own.body)
+        fee = await stranger.call("GET", "/health")
+        assert BUILDER_FEE in fee.body.decode()
+
+
+@pytest.mark.parametrize(
+    "rule",
+    ["drip=50,1ms", "stray=1h", "idle-close=1h", "bad-gzip", "short-gzip", "bomb=1MiB", "length=-6", "headers=A:b"],
+)
+async def test_head_gets_no_body_whatever_goes_wrong(sandbox: Sandbox, rule: str) -> None:
+    sandbox.faults.add(f"{rule} x1")
+    async with connected(sandbox) as line:
+        line.ask("HEAD", "/health")
+        head = await asyncio.wait_for(line.reader.readuntil(b"\r\n\r\n"), 5)
+        assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert b"Content-Length: 0\r\n" not in head
+        line.ask("GET", "/health")
+        head, body = await line.reply()
+        assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert msgspec.json.decode(body)["status"] == "ok"
+
+
+async def test_a_listener_is_told_of_a_call_whose_caller_did_not_wait(http: aiohttp.ClientSession) -> None:
+    told: list[ReceivedRequest] = []
+    async with Sandbox(start=START, speed=0, limit=None, on_request=told.append) as sandbox:
+        caller = await Caller(sandbox, http).sign_in()
+        told.clear()
+        sandbox.faults.add("delay-after=1h")
+        async with connected(sandbox) as line:
+            line.ask("POST", PATH, caller.token, WITHDRAW)
+            await _until(lambda: sandbox.requests[-1].executed)
+        await _until(lambda: told)
+        (request,) = told
+    assert (request.status, request.executed, request.fault) == (None, True, "delay-after=1h")
+    assert request.duration_ms is not None
+
+
+async def test_a_fault_that_cannot_be_written_is_logged_and_a_500(
+    sandbox: Sandbox, stranger: Caller, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Past the constructors, which refuse such text.
+    sandbox.faults.add(Fault(kind="status", when="before", code=503, message="\udcff"))
+    assert (await stranger.call("GET", "/health")).status == 500
+    assert "GET /health failed in the sandbox itself" in caplog.text
+    assert sandbox.requests[-1].status == 500
 
 
 def test_every_kind_can_be_made_at_each_time_that_it_has() -> None:

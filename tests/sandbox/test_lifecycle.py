@@ -17,7 +17,7 @@ import msgspec
 import pytest
 
 from alura_async.errors import ConfigurationError, UsageError
-from alura_async.sandbox import ReceivedRequest, Sandbox
+from alura_async.sandbox import Fault, ReceivedRequest, Sandbox
 
 from .caller import Caller
 from .conftest import START
@@ -100,6 +100,64 @@ def test_a_clock_that_makes_no_sense_is_refused(settings: dict[str, object]) -> 
         Sandbox(**settings)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"seed": "3"}, "give int"),
+        ({"seed": None}, "give int"),
+        ({"seed": 1.5}, "give int"),
+        ({"seed": True}, "give int"),
+        ({"host": ""}, "name an address"),
+        ({"host": "", "allow_remote": True}, "name an address"),
+        ({"host": None}, "give str"),
+        ({"port": "80"}, "give int"),
+        ({"port": 70000}, "give 0 to 65535"),
+        ({"port": -1}, "give 0 to 65535"),
+        ({"speed": "1"}, "give float"),
+        ({"start": "2026-01-05"}, "with its zone"),
+        ({"start": "noon"}, "with its zone"),
+        ({"start": 5}, "give datetime or str or None"),
+        ({"funds": "abc"}, "give Decimal or int"),
+        ({"funds": None}, "give Decimal or int"),
+        ({"funds": 0.5}, "give Decimal or int"),
+        ({"limit": 1.5}, "give int or None"),
+        ({"limit": True}, "give int or None"),
+        ({"limit": 0}, "give 1 or more"),
+        ({"window": "1"}, "give float"),
+        ({"window": float("inf")}, "seconds above 0"),
+        ({"allow_remote": "no"}, "give bool"),
+        ({"on_request": 5}, "give Callable or None"),
+        ({"conditions": None}, "give Conditions"),
+        ({"shapes": None}, "give str"),
+        ({"quirks": None}, "give Quirks"),
+        ({"faults": None}, "give str or Fault or Iterable"),
+        ({"faults": [3]}, "give faults"),
+        ({"kept": 0}, "from 1 on"),
+        ({"kept": "1"}, "give int"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_refused_in_words(settings: dict[str, object], words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words) as caught:
+        Sandbox(**settings)  # type: ignore[arg-type]
+    name = next(iter(settings))
+    assert str(caught.value).startswith(f"{name}=") or name == "faults"
+
+
+def test_a_start_may_be_iso_text_and_faults_may_come_in_several_ways() -> None:
+    assert Sandbox(start="2026-01-05T12:00Z", speed=0).now == datetime(2026, 1, 5, 12, tzinfo=UTC)
+    ways: list[str | list[str | Fault]] = ["hang; reset", ["hang", Fault.reset()], ["hang; reset"]]
+    for faults in ways:
+        assert [str(rule) for rule in Sandbox(faults=faults).faults.rules] == ["hang", "reset"]
+    assert [str(rule) for rule in Sandbox(faults=Fault.hang()).faults.rules] == ["hang"]
+
+
+@pytest.mark.parametrize("lifetime", ["x", None, True, float("inf"), float("nan"), -5])
+def test_a_lifetime_of_tokens_that_makes_no_sense_is_refused(lifetime: Any) -> None:
+    sandbox = Sandbox()
+    with pytest.raises(ConfigurationError, match="number of seconds"):
+        sandbox.token_lifetime = lifetime
+
+
 def test_a_threaded_sandbox_serves_code_that_blocks() -> None:
     with Sandbox.threaded(seed=7, start=START, speed=0) as sandbox:
         url = sandbox.url
@@ -136,6 +194,60 @@ def test_a_threaded_sandbox_that_is_interrupted_while_it_starts_is_not_left_runn
         pass
     monkeypatch.undo()
     assert "alura-sandbox" not in [thread.name for thread in threading.enumerate()]
+
+
+async def test_a_threaded_sandbox_is_stopped_and_started_from_another_loop_at_the_same_port(
+    http: aiohttp.ClientSession,
+) -> None:
+    with Sandbox.threaded(seed=7) as sandbox:
+        url = sandbox.url
+        somebody = await Caller(sandbox, http).sign_in()
+        port = int(url.rsplit(":", 1)[1])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+        await sandbox.stop()
+        # A kept connection ends too.
+        assert (await asyncio.wait_for(reader.read(), 5)).endswith(b"}")
+        writer.close()
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", port)
+        await sandbox.start()
+        assert sandbox.url == url
+        assert await somebody.available() == 10000
+        await sandbox.stop()
+    assert "alura-sandbox" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_a_test_that_blocks_has_an_outage_for_a_block() -> None:
+    with Sandbox.threaded(seed=7) as sandbox:
+        url = sandbox.url
+        with sandbox.down(), pytest.raises(OSError, match="refused"):
+            urllib.request.urlopen(url + "/health")
+        with urllib.request.urlopen(url + "/health") as response:
+            assert response.status == 200
+    with pytest.raises(UsageError, match="not running"), sandbox.down():
+        pass
+
+
+async def test_an_outage_that_would_block_who_serves_is_refused(sandbox: Sandbox, stranger: Caller) -> None:
+    with pytest.raises(UsageError, match=r"await stop\(\)"), sandbox.down():
+        pass
+    assert (await stranger.call("GET", "/health")).status == 200
+
+
+async def test_of_two_starts_at_once_one_is_refused_and_a_stop_waits_for_a_start() -> None:
+    sandbox = Sandbox()
+    first, second = await asyncio.gather(sandbox.start(), sandbox.start(), return_exceptions=True)
+    assert first is None
+    assert isinstance(second, UsageError)
+    port = int(sandbox.url.rsplit(":", 1)[1])
+    await sandbox.stop()
+    await asyncio.gather(sandbox.start(), sandbox.stop())
+    with pytest.raises(UsageError, match="not running"):
+        _ = sandbox.url
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.1", port)
 
 
 async def test_many_threads_may_advance_while_it_serves(caller: Caller, sandbox: Sandbox) -> None:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from openapi_schema_validator import OAS30Validator, oas30_format_checker
+from openapi_schema_validator import OAS30StrictValidator, OAS30Validator, oas30_format_checker
 from openapi_spec_validator import OpenAPIV30SpecValidator, validate
 
 from alura_async.core.request import Access
-from alura_async.sandbox import Sandbox
+from alura_async.sandbox import Conditions, Sandbox
 
 from .caller import Caller, Reply, advance, quick
 from .conftest import START
@@ -220,7 +220,9 @@ async def test_it_says_what_is_documented_of_the_creates_and_which_form_replies_
     assert session["properties"]["budget"]["format"] == "decimal"
     assert session["properties"]["createdAt"]["format"] == "date-time"
     current = document["paths"]["/trading-sessions/current-trade"]["get"]["responses"]["200"]
-    assert current["content"]["application/json"]["schema"]["nullable"] is True
+    assert current["content"]["application/json"]["schema"] == {
+        "anyOf": [{"$ref": "#/components/schemas/Trade"}, {"type": "object", "nullable": True, "enum": [None]}]
+    }
     key = document["components"]["schemas"]["TradingKey"]["properties"]["privateKey"]
     assert key["format"] == "password"
     retry_after = resolved(document, document["components"]["responses"]["TooManyRequests"]["headers"]["Retry-After"])
@@ -284,6 +286,68 @@ async def test_a_closed_and_an_expired_session_are_as_described_too(caller: Call
         conformance.check(f"GET {path}", await caller.call("GET", path))
     for path in ("/referrals/{userId}", "/api/leaderboard/user/{userId}"):
         conformance.check(f"GET {path}", await caller.call("GET", path.format(userId=caller.user_id)))
+
+
+async def test_each_state_that_a_session_goes_through_is_as_described(http: aiohttp.ClientSession) -> None:
+    conditions = Conditions(lag="10s")
+    async with Sandbox(seed=7, start=START, speed=0, limit=None, conditions=conditions) as sandbox:
+        caller = await Caller(sandbox, http).sign_in()
+        conformance = Conformance(await caller.get("/api/docs-json"))
+
+        async def look() -> tuple[str | None, set[str]]:
+            """The state of the current trade, and of its positions."""
+            for path in ("/trading-sessions/active", "/user/profile", f"/trading-sessions/{session}/logs"):
+                conformance.check(f"GET {path.replace(session, '{sessionId}')}", await caller.call("GET", path))
+            reply = await caller.call("GET", "/trading-sessions/current-trade")
+            conformance.check("GET /trading-sessions/current-trade", reply)
+            if reply.data is None:
+                return None, set()
+            return reply.data["status"], {position["status"] for position in reply.data["positions"]}
+
+        session = "nope"
+        conformance.check(
+            "GET /trading-sessions/current-trade", await caller.call("GET", "/trading-sessions/current-trade")
+        )
+        created = await caller.call("POST", "/trading-sessions", quick())
+        conformance.check("POST /trading-sessions", created)
+        session, trade = created.data["id"], created.data["tradeId"]
+        assert (await look())[0] == "pending"
+        sandbox.advance(seconds=11)
+        status, positions = await look()
+        assert (status, positions) == ("active", {"active"})
+        current = await caller.get("/trading-sessions/current-trade")
+        closing = f"/trading-sessions/positions/{current['positions'][0]['id']}/close"
+        conformance.check("POST /trading-sessions/positions/{positionId}/close", await caller.call("POST", closing))
+        await look()
+        sandbox.advance(seconds=11)
+        assert (await look())[1] == {"active", "closed"}
+        conformance.check(
+            "POST /trading-sessions/trades/{tradeId}/close",
+            await caller.call("POST", f"/trading-sessions/trades/{trade}/close"),
+        )
+        assert (await look())[0] == "closing"
+        sandbox.advance(seconds=11)
+        await look()
+
+
+def test_null_is_valid_only_where_it_is_described() -> None:
+    # Of a schema without a type, `nullable` says nothing; lenient validators take it all the same.
+    schema = Sandbox()._describe()["paths"]["/trading-sessions/current-trade"]["get"]["responses"]["200"]["content"]
+    nothing = schema["application/json"]["schema"]["anyOf"][1]
+    for validator in (OAS30Validator(nothing), OAS30StrictValidator(nothing)):
+        assert validator.is_valid(None)
+        assert not validator.is_valid({})
+
+
+async def test_under_another_shape_it_describes_no_bodies_that_are_not_sent(http: aiohttp.ClientSession) -> None:
+    async with Sandbox(start=START, speed=0, limit=None, shapes="mongo") as sandbox:
+        document = await Caller(sandbox, http).get("/api/docs-json")
+        await asyncio.to_thread(validate, document, cls=OpenAPIV30SpecValidator)
+        about = document["info"]["description"]
+        assert "another shape" in about
+        assert "decimal text" not in about
+        sandbox.shapes = "canonical"
+        assert "decimal text" in (await Caller(sandbox, http).get("/api/docs-json"))["info"]["description"]
 
 
 async def test_a_body_is_refused_for_its_form_exactly_where_the_document_says_so(caller: Caller, document: Any) -> None:

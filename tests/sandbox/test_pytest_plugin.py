@@ -5,18 +5,14 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
-from datetime import datetime
-from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
 
 import pytest
 
 import alura_async
-from alura_async.errors import ConfigurationError
+from alura_async.errors import AluraError
 from alura_async.sandbox import Sandbox
-from alura_async.sandbox.fixtures import START, blocking_client, fitting, history, settings
+from alura_async.sandbox.fixtures import START, blocking_client, history, settings
 
 pytest_plugins = ["pytester"]
 
@@ -184,6 +180,109 @@ def test_under_pytest_asyncio_where_nothing_is_said(pytester: pytest.Pytester) -
     result.assert_outcomes(passed=5, failed=3)
 
 
+HYPOTHESIS = """\
+import asyncio
+import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
+
+MARKER
+calm = settings(
+    max_examples=3,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
+)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+@calm
+@given(x=st.integers())
+async def test_with_parameters(alura, number, x):
+    assert (await alura.user.profile()).balance == 10000
+
+
+class Inherited:
+    @calm
+    @given(x=st.integers())
+    async def test_it(self, alura, x):
+        await alura.user.profile()
+
+
+class TestOne(Inherited): ...
+
+
+class TestOther(Inherited): ...
+
+
+@calm
+@given(x=st.integers())
+async def test_that_awaits(alura_sync, x): ...
+"""
+
+OUTAGE = """\
+import asyncio
+import pytest
+from alura_async.errors import NotSentError
+
+MARKER
+
+async def test_an_outage(alura, alura_sandbox):
+    await alura.user.profile()
+    await alura_sandbox.stop()
+    with pytest.raises(NotSentError):
+        await alura.user.profile()
+    await alura_sandbox.start()
+    await alura.user.profile()
+"""
+
+BLOCKING_OUTAGE = """\
+import pytest
+from alura_async.errors import NotSentError
+
+
+def test_an_outage(alura_sync, alura_sandbox):
+    alura_sync.user.profile()
+    with alura_sandbox.down(), pytest.raises(NotSentError):
+        alura_sync.user.profile()
+    alura_sync.user.profile()
+"""
+
+
+@pytest.mark.parametrize("runner", ["anyio", "asyncio"])
+def test_hypothesis_and_outages(pytester: pytest.Pytester, runner: str) -> None:
+    result = run(
+        pytester,
+        "asyncio_mode = strict\nasyncio_default_fixture_loop_scope = function" if runner == "asyncio" else "",
+        *(["-p", "no:asyncio"] if runner == "anyio" else []),
+        conftest="import pytest\n@pytest.fixture\ndef anyio_backend(): return 'asyncio'\n",
+        test_hypothesis=HYPOTHESIS.replace("MARKER", f"pytestmark = pytest.mark.{runner}"),
+        test_outage=OUTAGE.replace("MARKER", f"pytestmark = pytest.mark.{runner}"),
+        test_blocking_outage=BLOCKING_OUTAGE,
+    )
+    result.assert_outcomes(passed=6, errors=1)
+    assert "alura_sync blocks, and this test awaits: ask for alura" in result.stdout.str()
+
+
+def test_a_history_that_fails_costs_no_report(pytester: pytest.Pytester) -> None:
+    result = run(
+        pytester,
+        "",
+        "-p", "no:asyncio",
+        test_history="""
+            from alura_async.sandbox import fixtures
+
+            def test_that_fails(alura_sync, monkeypatch):
+                def broken(sandbox):
+                    raise OverflowError("too late")
+                alura_sync.user.profile()
+                fixtures.history = broken
+                assert False, "as it should"
+        """,
+    )  # fmt: skip
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*as it should*", "What happened cannot be told: OverflowError: too late"])
+
+
 def test_markers_reports_and_what_goes_wrong_in_words(pytester: pytest.Pytester) -> None:
     result = run(
         pytester,
@@ -251,8 +350,8 @@ def test_markers_reports_and_what_goes_wrong_in_words(pytester: pytest.Pytester)
     result.stdout.fnmatch_lines(["alura: --alura-seed 5"])
     output = result.stdout.str()
     for words in (
-        "alura(sead=…): there is no such setting; there are seed, host,",
-        "alura(seed='3'): give int",
+        "sead: there is no such setting; there are seed, host,",
+        "marker says: seed='3': give int",
         "speed=-1.0: give 0 or more",
         "takes settings by name, such as @pytest.mark.alura(seed=7)",
         "alura is awaited, and this test blocks: ask for alura_sync",
@@ -284,49 +383,19 @@ def test_the_history_shows_no_secret_and_what_was_not_answered() -> None:
         for number in range(20):
             client.indicators.candles("BTC", "1h", limit=number + 1)
         sandbox.requests[-1].status = None
+        sandbox.faults.add("headers=A:b x1")
+        client.indicators.candles("BTC", "1h", limit=21)
+        sandbox.faults.add("html x1")
+        with pytest.raises(AluraError):
+            client.indicators.candles("BTC", "1h", limit=22)
         text = history(sandbox)
     assert "eyJ" not in text
     assert "Last 10 of" in text
-    assert "limit=11" in text
-    assert "limit=10" not in text
+    assert "limit=13" in text
+    assert "limit=12" not in text
+    assert "limit=21  fault: headers=A:b (executed)" in text
+    assert "limit=22  fault: html=200 (not executed)" in text
     assert "  ...  GET  /api/indicators/candles/BTC/1h?limit=20" in text
-
-
-@pytest.mark.parametrize(
-    ("value", "kind", "is_taken_as"),
-    [
-        (3, int, 3),
-        (3, float, 3),
-        (None, int | None, None),
-        (Decimal(3), Decimal | int, Decimal(3)),
-        ("2026-01-05T12:00Z", datetime | None, START),
-        ("hang", Iterable[str], ("hang",)),
-        (["hang", "reset"], Iterable[str], ["hang", "reset"]),
-        ("hang", str | Iterable[str], "hang"),
-        ("nested", Literal["flat", "nested"], "nested"),
-        (print, Callable[[Any], object] | None, print),
-    ],
-)
-def test_a_setting_is_taken_as_its_type_has_it(value: object, kind: Any, is_taken_as: object) -> None:
-    assert fitting("it", value, kind) == is_taken_as
-
-
-@pytest.mark.parametrize(
-    ("value", "kind", "words"),
-    [
-        ("3", int, "give int"),
-        (True, int, "give int"),
-        (1, bool, "give bool"),
-        ("3", Decimal | int, "give Decimal or int"),
-        ("2026-01-05", datetime | None, "with its zone"),
-        ("noon", datetime | None, "with its zone"),
-        ("round", Literal["flat", "nested"], "give 'flat' or 'nested'"),
-        (3, Callable[[Any], object] | None, "give Callable"),
-    ],
-)
-def test_a_setting_of_another_type_is_refused_with_what_it_may_be(value: object, kind: Any, words: str) -> None:
-    with pytest.raises(ConfigurationError, match=words):
-        fitting("it", value, kind)
 
 
 def test_the_nearest_marker_decides_setting_by_setting() -> None:

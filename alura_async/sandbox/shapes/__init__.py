@@ -69,7 +69,7 @@ def answers_of(name: str, routes: tuple[ServerRoute, ...]) -> Answers:
     return _answers(name, routes)
 
 
-@functools.cache
+@functools.lru_cache(maxsize=16)
 def _answers(name: str, routes: tuple[ServerRoute, ...]) -> Answers:
     if name == CANONICAL:
         return Answers(name, routes, wire.encode, ErrorBody)
