@@ -66,6 +66,16 @@ class Recorder:
         """Record nothing for a while."""
         insort(self._scripted, gap)
 
+    def down_since(self, second: int) -> int | None:
+        """Since when nothing has been recorded, or None if this second is."""
+        gaps = self._gaps(second, second + 1)
+        if not gaps:
+            return None
+        start = gaps[0].start
+        # An outage may go on where another one ended.
+        before = self.down_since(start - 1)
+        return start if before is None else before
+
     def whole(self, second: int) -> tuple[int, int]:
         """A span of time around a second in which all was recorded; of no length if the second was not."""
         season = second // _SEASON_S

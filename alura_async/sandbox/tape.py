@@ -8,7 +8,7 @@ the price jumps from one segment into the next there is a trade, so that bars jo
 
 from __future__ import annotations
 
-from bisect import bisect_right, insort
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from itertools import pairwise
 from typing import NamedTuple
@@ -127,33 +127,57 @@ class Tape:
 
     def overlapping(self, start: int, end: int) -> Move | Halt | None:
         """A script that has a second in common with a span of time."""
-        return next((script for script in self._scripts if script.start < end and start < script.end), None)
+        # None overlaps another, so the last that begins before the end reaches furthest.
+        place = bisect_left(self._scripts, end, key=_start)
+        return self._scripts[place - 1] if place and start < self._scripts[place - 1].end else None
 
     def add(self, script: Move | Halt) -> None:
         """Follow a script that overlaps no other. What lies before it stays as it is."""
-        insort(self._scripts, script)
-        segments = [self._segments[0]]
-        for each in self._scripts:
-            segments += self._cut(each, segments[-1].factor)
-        # Where one script ends in the second in which the next begins, the next decides.
-        self._segments = [
-            segment
-            for segment, after in zip(segments, [*segments[1:], None], strict=True)
-            if after is None or after.start > segment.start
-        ]
-        self._starts = [segment.start for segment in self._segments]
+        place, factor = self._place(script)
+        self._scripts.insert(place, script)
+        keep = bisect_left(self._starts, script.start)
+        del self._segments[keep:], self._starts[keep:]
+        for each in self._scripts[place:]:
+            cut = self._cut(each, factor)
+            # Where one script ends in the second in which the next begins, the next decides.
+            if self._starts[-1] == each.start:
+                del self._segments[-1], self._starts[-1]
+            self._segments += cut
+            self._starts += [segment.start for segment in cut]
+            factor = cut[-1].factor
         self._untouched = self._starts[1]
         self._mixed.clear()
 
+    def highest(self, script: Move | Halt) -> int:
+        """The highest price, in ticks, that any script would begin or end with if this one were added."""
+        place, factor = self._place(script)
+        highest = 0
+        for each in [script, *self._scripts[place:]]:
+            price, factor = self._ends(each, factor)
+            highest = max(highest, price, _scaled(self._history.ticks(each.end), factor))
+        return highest
+
+    def _place(self, script: Move | Halt) -> tuple[int, int]:
+        """Where among the scripts a new one belongs, and the factor with which it begins."""
+        return (
+            bisect_left(self._scripts, script.start, key=_start),
+            self._segments[bisect_right(self._starts, script.start) - 1].factor,
+        )
+
+    def _ends(self, script: Move | Halt, factor: int) -> tuple[int, int]:
+        """The price with which a script begins, and the factor with which it ends."""
+        price = _scaled(self._history.ticks(script.start), factor)
+        target = price
+        if isinstance(script, Move):
+            target = max(1, (2 * price * script.numerator + script.denominator) // (2 * script.denominator))
+        return price, _factor(target, self._history.ticks(script.end))
+
     def _cut(self, script: Move | Halt, factor: int) -> list[_Segment]:
         start, end = script.start, script.end
-        price = _scaled(self._history.ticks(start), factor)
-        if isinstance(script, Halt):
-            resumed = _factor(price, self._history.ticks(end))
-            return [_Segment(start, resumed, frozen=price), _Segment(end, resumed)]
-        target = max(1, (2 * price * script.numerator + script.denominator) // (2 * script.denominator))
         # The last factor takes out what the asset moved by nature meanwhile, and the steps lead there evenly.
-        last = _factor(target, self._history.ticks(end))
+        price, last = self._ends(script, factor)
+        if isinstance(script, Halt):
+            return [_Segment(start, last, frozen=price), _Segment(end, last)]
         step = next((span for span in reversed(SPANS) if end - start <= span * _MOST_STEPS), SPANS[0])
         edges = [start, *range((start // step + 1) * step, end, step), end]
         return [
@@ -211,6 +235,10 @@ def joined(bars: Iterable[Bar]) -> Bar:
         return parts[0]
     opens, highs, lows, closes, volumes, trades = zip(*parts, strict=True)
     return Bar(opens[0], max(highs), min(lows), closes[-1], sum(volumes), sum(trades))
+
+
+def _start(script: Move | Halt) -> int:
+    return script.start
 
 
 def _scaled(ticks: int, factor: int) -> int:

@@ -34,7 +34,9 @@ QUICK = (
     Number(name="profitTarget", maximum=500, positive=True, about="percent of the budget", example=40),
     ASSET_INDEX,
     Number(name="lossThreshold", positive=True, required=False, about="percent of the budget", example=5),
-    Number(name="maxPositions", minimum=1, integer=True, required=False, about="positions at once", example=3),
+    Number(
+        name="maxPositions", minimum=1, maximum=1000, integer=True, required=False, about="positions at once", example=3
+    ),
 )
 
 AMOUNT = Number(
@@ -73,6 +75,10 @@ SIGNATURE_LIFETIME = timedelta(minutes=1)
 @serves("POST", "/trading-sessions", TradingSession, bearer=True, body=QUICK)
 def create(call: Call) -> TradingSession:
     """Create a quick trade."""
+    for name in ("profitTarget", "lossThreshold"):
+        # It was positive, and nothing is left of it after rounding.
+        if call.body.get(name) == 0:
+            raise bad_request(f"{name} must not be less than 0.000001")
     asset = _free_asset(call)
     require_funds(call.user, call.body["budget"])
     plan = trading.quick_plan(call.body, asset)
