@@ -68,13 +68,12 @@ class Recorder:
 
     def down_since(self, second: int) -> int | None:
         """Since when nothing has been recorded, or None if this second is."""
-        gaps = self._gaps(second, second + 1)
-        if not gaps:
-            return None
-        start = gaps[0].start
-        # An outage may go on where another one ended.
-        before = self.down_since(start - 1)
-        return start if before is None else before
+        start = second + 1
+        for gap in reversed(sorted([self._outage(second // _SEASON_S), *self._scripted])):
+            # An outage may go on where another one ended.
+            if gap.start < start <= gap.end:
+                start = gap.start
+        return start if start <= second else None
 
     def whole(self, second: int) -> tuple[int, int]:
         """A span of time around a second in which all was recorded; of no length if the second was not."""

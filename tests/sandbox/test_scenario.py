@@ -373,16 +373,19 @@ def test_scripts_in_a_row_cost_as_much_each_as_the_first(monkeypatch: pytest.Mon
     cut = 0
     inner = Tape._cut
 
-    def counted(self: Tape, script: Move | Halt, factor: int) -> Any:
+    def counted(self: Tape, script: Move | Halt, factor: int, last: int) -> Any:
         nonlocal cut
         cut += 1
-        return inner(self, script, factor)
+        return inner(self, script, factor, last)
 
     monkeypatch.setattr(Tape, "_cut", counted)
     sandbox = new_sandbox()
-    for number in range(100):
-        sandbox.market.rally("BTC", percent=1, over="4m", at=START + timedelta(minutes=5 * number))
-    assert cut == 100
+    for numbers in (range(100), range(199, 99, -1)):
+        for number in numbers:
+            sandbox.market.rally("BTC", percent=1, over="4m", at=START + timedelta(minutes=5 * number))
+    sandbox.advance(days=1)
+    assert sandbox.market.price("BTC") > 0
+    assert cut == 200
 
 
 def test_the_market_can_be_scripted_from_any_thread() -> None:
