@@ -69,7 +69,7 @@ class Recorder:
     def down_since(self, second: int) -> int | None:
         """Since when nothing has been recorded, or None if this second is."""
         start = second + 1
-        for gap in reversed(sorted([self._outage(second // _SEASON_S), *self._scripted])):
+        for gap in sorted([self._outage(second // _SEASON_S), *self._scripted], reverse=True):
             # An outage may go on where another one ended.
             if gap.start < start <= gap.end:
                 start = gap.start
