@@ -18,6 +18,8 @@ SLICE_MS = 1000
 _MINUTES_OF_A_DAY = 1440
 _MOST_SLIPPAGE = Decimal("0.1")
 _SIZE_STEP = Decimal("0.00000001")
+# Below that a Decimal is written with an exponent.
+_LEAST_SIZE = Decimal("0.000001")
 
 # Usual turnover of a day in USDC from which on an asset may be held with so much leverage.
 _LEVERAGES = ((1_000_000_000, 50), (100_000_000, 25), (20_000_000, 20))
@@ -75,13 +77,15 @@ def closing_shares(conditions: Conditions, asset: Asset, worth: Decimal) -> list
 
 
 def size_for(margin: Decimal, leverage: int, price: Decimal) -> Decimal:
-    """How much of an asset a margin holds."""
-    return (margin * leverage / price).quantize(_SIZE_STEP, ROUND_DOWN)
+    """How much of an asset a margin holds; 0 if that is too little to be traded."""
+    size = (margin * leverage / price).quantize(_SIZE_STEP, ROUND_DOWN)
+    return size if size >= _LEAST_SIZE else Decimal(0)
 
 
 def part_of(size: Decimal, share: Decimal) -> Decimal:
     """A share of a size that can be traded; the whole of what cannot be divided."""
-    return (size * share).quantize(_SIZE_STEP, ROUND_DOWN) or size
+    part = (size * share).quantize(_SIZE_STEP, ROUND_DOWN)
+    return part if part >= _LEAST_SIZE and size - part >= _LEAST_SIZE else size
 
 
 def liquidation_price(asset: Asset, sign: int, size: Decimal, cost: Decimal, margin: Decimal) -> Decimal:

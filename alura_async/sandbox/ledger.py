@@ -32,9 +32,43 @@ class LedgerEntry(msgspec.Struct, frozen=True):
         close_failed          a close that was accepted before fails on the exchange
         session_closed        a session closes by its target, threshold or duration, or is liquidated
 
-    `detail["status"]` of creates, closes and ends of sessions says what they have come to with this entry: `pending`,
-    `active`, `closing` or `closed`. `detail["realized_pnl"]` of whatever trades is by how much the entry changed the
-    account's balance: profit and loss less all fees, also of an opening.
+    `detail` has these keys, by kind:
+
+        account_opened        user_id  funds  referred_by: only by a code
+        signed_in             none
+        code_created          code
+        close_signed          position_id
+        cron_run              sessions: how many were looked at
+        fills_synced          synced: how many are new
+        deposit_verified      tx_hash  amount
+        reward_claimed        amount  tx_hash
+        withdrawn             id  amount  destination
+        usdc_sent             id  amount  destination  credited: whether an account here has it
+        session_created       session_id  trade_id  kind  asset_index  symbol  budget  positions: how many
+                              realized_pnl  status
+        positions_opened      session_id  trade_id  position_ids  realized_pnl  status
+        position_closed  trade_closed  asset_closed  all_closed
+                              position_ids: those that were asked to close  trade_ids  closed_sessions  released
+                              realized_pnl  status
+        positions_closed      position_ids: those of which something was filled  closed_positions: those closed with it
+                              closed_sessions  realized_pnl  status
+        close_failed          position_ids  trade_ids
+        session_closed  positions_liquidated
+                              session_id  trade_id  reason  position_ids  closed_sessions  superseded  released
+                              realized_pnl  session_pnl: all of its so far  status
+
+    The end of a session is found in one way, whatever ended it: its id is in `detail["closed_sessions"]` of exactly one
+    entry, the one with which the last of it was closed. A `session_closed` that is filled in slices has status
+    `closing`, and a `positions_closed` then ends the session:
+
+        ended = [id for entry in sandbox.ledger for id in entry.detail.get("closed_sessions", ())]
+
+    `status` says what was asked for has come to with this entry: `pending`, `active`, `closing` or `closed`.
+    `realized_pnl` is by how much the entry changed the account's balance: profit and loss less all fees, also of an
+    opening. `released` is what was set aside for positions that were still being opened and is given back, as whatever
+    closes a position ends its opening. `superseded` are the numbers of the entries that accepted a close of the same
+    that has come too late. `reason` is `profit_target`, `loss_threshold`, `liquidation`, `duration`, or `size`: when
+    the lag was over, the price was so high that nothing could be bought for the budget.
 
     Attributes:
         number: its place in the ledger, from 1.

@@ -20,9 +20,6 @@ from .tape import Halt, Move, Tape, joined
 INTERVALS: dict[str, int] = {"1m": 5, "5m": 4, "15m": 3, "1h": 2, "4h": 1, "1d": 0}
 """The intervals that candles come in, and the level of the tree that each is."""
 
-LISTED_SINCE_MS = 1_577_836_800_000
-"""The market's first moment, 2020-01-01."""
-
 
 class Market:
     """Prices from 2020 on, made when they are asked for.
@@ -63,10 +60,6 @@ class Market:
         if start >= end:
             return None
         return self._tapes[asset.index].first_touch(start, end, upper, lower)
-
-    def bars(self, asset: Asset, interval: str, first: int, last: int, now_ms: int) -> list[Bar]:
-        """The bars there are from one number to another, an interval's bars being numbered from the epoch."""
-        return [bar for _, bar in self._onward(asset, INTERVALS[interval], first, last, now_ms // 1000)]
 
     def recent(self, asset: Asset, interval: str, count: int, now_ms: int) -> list[tuple[int, Bar]]:
         """The last bars there are, each with its number, oldest first; the last may be running."""
@@ -129,6 +122,10 @@ class Market:
         self._tapes[asset.index].add(script)
         self.version += 1
 
+    def highest(self, asset: Asset, script: Move | Halt) -> int:
+        """The highest price, in ticks, that any of an asset's scripts would begin or end with if it followed this."""
+        return self._tapes[asset.index].highest(script)
+
     def scripted(self, asset: Asset, start: int, end: int) -> Move | Halt | None:
         """A script of an asset that has a second in common with a span of time, in epoch seconds."""
         return self._tapes[asset.index].overlapping(start, end)
@@ -142,6 +139,11 @@ class Market:
         """Let the indicator service be down for a while."""
         self._recorder.add(gap)
         self.version += 1
+
+    def down_since_ms(self, at_ms: int) -> int | None:
+        """Since when the indicator service is down, if it is at a moment."""
+        start = self._recorder.down_since(at_ms // 1000)
+        return None if start is None else start * 1000
 
     def _onward(self, asset: Asset, level: int, first: int, last: int, now: int) -> Iterator[tuple[int, Bar]]:
         """The bars there are from one number to another, oldest first."""

@@ -13,7 +13,7 @@ from ..errors import ConfigurationError
 from ..groups.indicators import Candle
 from .bars import SPANS
 from .market import INTERVALS
-from .routes.indicators import START
+from .routes.indicators import START, USUAL_CANDLES
 from .routing import Call, ServerRoute
 
 
@@ -72,7 +72,7 @@ def _query(call: Call, quirks: Quirks) -> dict[str, Any]:
     """What the server makes of a query."""
     query = dict(call.query)
     if quirks.page_cap is not None:
-        query["limit"] = min(query.get("limit", quirks.page_cap), quirks.page_cap)
+        query["limit"] = min(query.get("limit", USUAL_CANDLES), quirks.page_cap)
     if quirks.ignores_start:
         query.pop("startTime", None)
     interval = INTERVALS.get(call.path.get("interval") or query.get("interval", "1h"))
@@ -81,6 +81,6 @@ def _query(call: Call, quirks: Quirks) -> dict[str, Any]:
         if quirks.overlaps:
             query["startTime"] -= span
         if quirks.empty_before_listing:
-            last = query["startTime"] + span * query.get("limit", 500) - 1
+            last = query["startTime"] + span * query.get("limit", USUAL_CANDLES) - 1
             query["endTime"] = min(query.get("endTime", last), last)
     return query

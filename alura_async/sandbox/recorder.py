@@ -66,6 +66,15 @@ class Recorder:
         """Record nothing for a while."""
         insort(self._scripted, gap)
 
+    def down_since(self, second: int) -> int | None:
+        """Since when nothing has been recorded, or None if this second is."""
+        start = second + 1
+        for gap in sorted([self._outage(second // _SEASON_S), *self._scripted], reverse=True):
+            # An outage may go on where another one ended.
+            if gap.start < start <= gap.end:
+                start = gap.start
+        return start if start <= second else None
+
     def whole(self, second: int) -> tuple[int, int]:
         """A span of time around a second in which all was recorded; of no length if the second was not."""
         season = second // _SEASON_S

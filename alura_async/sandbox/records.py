@@ -171,6 +171,8 @@ class SessionRecord:
         reserve: what of the budget is set aside before there are positions.
         is_pending: whether it is accepted and its positions are not opened yet.
         exit: what closes all of it, from acceptance on.
+        ending: the reason of the first close of all of it that took effect, though it may not be over.
+        opening: when its positions are opened, or further.
         expiry: its end by the clock.
     """
 
@@ -187,6 +189,8 @@ class SessionRecord:
     is_pending: bool = True
     positions: list[PositionRecord] = field(default_factory=list)
     exit: Exit | None = None
+    ending: str | None = None
+    opening: Appointment | None = None
     expiry: Appointment | None = None
     closed_ms: int | None = None
     close_reason: str | None = None

@@ -22,7 +22,8 @@ LONGEST = timedelta(days=366)
 """The longest time over which something can be scripted."""
 
 _MOST_RALLY = 1000
-# Far more than any price comes to, far less than the bounds that stand for "never".
+# Far more than any price comes to, and a thousandth of the bounds that stand for "never": by nature alone no price
+# rises so far.
 _HIGHEST_TICKS = 10**15
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND = timedelta(seconds=1)
@@ -122,6 +123,8 @@ class Scenario:
     def outage(self, *, over: Duration, at: datetime | None = None) -> None:
         """Let the indicator service be down: no candles of any symbol inside, while prices go on and trading by them.
 
+        Its health says `degraded` meanwhile, and a signal's timestamp stays at its newest candle.
+
         A candle that lies partly inside holds what was recorded of it. Outages may overlap.
 
         Args:
@@ -140,7 +143,8 @@ class Scenario:
             move = Move(start, end, share.numerator, share.denominator)
             assets = self._free_assets(name, symbol, start, end)
             for asset in assets:
-                if self._market.ticks(asset, start * 1000) * share > _HIGHEST_TICKS:
+                # Of what is scripted for later too: all of that is moved along.
+                if self._market.highest(asset, move) > _HIGHEST_TICKS:
                     raise ConfigurationError(f"{name} of {asset.symbol}: its price would be higher than can be counted")
             for asset in assets:
                 self._market.script(asset, move)

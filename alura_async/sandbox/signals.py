@@ -13,13 +13,16 @@ Over the last 150 candles that there are, the running one included; a minute wit
               otherwise hold
     strength: ten times the distance of the averages in percent, over 100, at most 1
 
+They are written with 8 significant digits, the histogram as the difference of the two that are written, and the RSI
+with 2 decimals. A signal's time is the close of its newest candle, or now while that candle is running.
+
 What there are too few candles for is null, and without both averages and RSI the action is to hold.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from decimal import Decimal
+from decimal import ROUND_HALF_EVEN, Context, Decimal
 from itertools import pairwise
 from math import sqrt
 from typing import NamedTuple
@@ -28,9 +31,10 @@ import msgspec
 
 from ..core.model import from_milliseconds
 from ..groups.indicators import Signal, SignalAction
-from .bars import Bar
+from .bars import SPANS, Bar
 from .listing import Asset
-from .market import Market
+from .market import INTERVALS, Market
+from .wire import Plain
 
 LOOKBACK = 150
 FAST = 12
@@ -40,6 +44,8 @@ RSI = 14
 ATR = 14
 BANDS = 20
 DEVIATIONS = 2
+
+_DIGITS = Context(prec=8, rounding=ROUND_HALF_EVEN)
 
 # These candles at the end hold all that may still be corrected, of any interval, and the running one.
 _TAIL = 12
@@ -84,7 +90,9 @@ class Signals:
             else:
                 bars = [bar for _, bar in self._market.recent(asset, interval, LOOKBACK, now_ms)]
             kept = self._kept[asset.index, interval] = _Computed(version, tail, bars, _signal(asset, interval, bars))
-        return msgspec.structs.replace(kept.signal, timestamp=from_milliseconds(now_ms))
+        span_ms = SPANS[INTERVALS[interval]] * 1000
+        until_ms = (tail[-1][0] + 1) * span_ms - 1 if tail else now_ms
+        return msgspec.structs.replace(kept.signal, timestamp=from_milliseconds(min(now_ms, until_ms)))
 
 
 class _Computed(NamedTuple):
@@ -172,21 +180,22 @@ def _signal(asset: Asset, interval: str, bars: Sequence[Bar]) -> Signal:
     macd, bollinger = convergence(closes), bands(closes)
     distance = (fast[0] - slow[0]) / slow[0] * 100 if slow else 0.0
 
-    def price(ticks: float | None) -> Decimal | None:
-        return None if ticks is None else asset.price(round(ticks))
+    def price(ticks: float | None) -> Plain | None:
+        return None if ticks is None else Plain(_DIGITS.multiply(Decimal(ticks), asset.tick))
 
+    line, signal_line = price(macd and macd.line), price(macd and macd.signal)
     return Signal(
         symbol=asset.symbol,
         interval=interval,
         action=_action(distance, strength_index),
         strength=Decimal(f"{min(1.0, abs(distance) / 10):.4f}"),
-        price=price(closes[-1] if closes else None),
+        price=asset.price(closes[-1]) if closes else None,
         indicators={
             f"ema{FAST}": price(fast[0] if fast else None),
             f"ema{SLOW}": price(slow[0] if slow else None),
-            "macd": price(macd and macd.line),
-            "macdSignal": price(macd and macd.signal),
-            "macdHistogram": price(macd and macd.histogram),
+            "macd": line,
+            "macdSignal": signal_line,
+            "macdHistogram": None if line is None or signal_line is None else Plain(line - signal_line),
             f"rsi{RSI}": None if strength_index is None else Decimal(f"{strength_index:.2f}"),
             f"atr{ATR}": price(true_range(bars)),
             "bollingerUpper": price(bollinger and bollinger.upper),

@@ -13,7 +13,7 @@ from ..groups.auth import Challenge, TradingKey
 from ..secret import Secret
 from . import chance
 from .records import Account
-from .refusals import HttpError, unauthorized
+from .refusals import HttpError
 
 CHALLENGE_MS = 5 * 60 * 1000
 """How long a challenge can be answered."""
@@ -242,13 +242,6 @@ class Tokens:
             del self._known[next(iter(self._known))]
         self._known[token] = (account, claims["exp"])
         return self._known[token]
-
-
-def require_account(account: Account | None) -> Account:
-    """The account, or a 401 where there is none."""
-    if account is None:
-        raise unauthorized()
-    return account
 
 
 def _iso(at_ms: int) -> str:

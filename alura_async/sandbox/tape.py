@@ -8,8 +8,8 @@ the price jumps from one segment into the next there is a trade, so that bars jo
 
 from __future__ import annotations
 
-from bisect import bisect_right, insort
-from collections.abc import Iterable
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -70,6 +70,11 @@ class Tape:
     def __init__(self, history: History) -> None:
         self._history = history
         self._scripts: list[Move | Halt] = []
+        # The factor that each script ends with, and the prices by nature where scripts begin and end.
+        self._factors: list[int] = []
+        self._edges: dict[int, int] = {}
+        # From which script on the segments are to be cut anew: not before somebody asks for what comes after it.
+        self._uncut = _NEVER
         self._segments = [_Segment(-_NEVER, SCALE)]
         self._starts = [-_NEVER]
         self._untouched = _NEVER
@@ -81,6 +86,8 @@ class Tape:
         start = index * span
         if start + span <= self._untouched:
             return self._history.bar(level, index)
+        if self._uncut != _NEVER:
+            self._cut_anew()
         number = bisect_right(self._starts, start) - 1
         if number + 1 == len(self._starts) or start + span <= self._starts[number + 1]:
             return self._plain(number, level, index)
@@ -127,37 +134,72 @@ class Tape:
 
     def overlapping(self, start: int, end: int) -> Move | Halt | None:
         """A script that has a second in common with a span of time."""
-        return next((script for script in self._scripts if script.start < end and start < script.end), None)
+        # None overlaps another, so the last that begins before the end reaches furthest.
+        place = bisect_left(self._scripts, end, key=_start)
+        return self._scripts[place - 1] if place and start < self._scripts[place - 1].end else None
 
     def add(self, script: Move | Halt) -> None:
         """Follow a script that overlaps no other. What lies before it stays as it is."""
-        insort(self._scripts, script)
-        segments = [self._segments[0]]
-        for each in self._scripts:
-            segments += self._cut(each, segments[-1].factor)
-        # Where one script ends in the second in which the next begins, the next decides.
-        self._segments = [
-            segment
-            for segment, after in zip(segments, [*segments[1:], None], strict=True)
-            if after is None or after.start > segment.start
-        ]
-        self._starts = [segment.start for segment in self._segments]
-        self._untouched = self._starts[1]
+        place = self._place(script)
+        self._scripts.insert(place, script)
+        self._factors[place:] = [factor for _, factor in self._ends(place, self._scripts[place:])]
+        self._uncut = min(self._uncut, place)
+        self._untouched = min(self._untouched, script.start)
         self._mixed.clear()
 
-    def _cut(self, script: Move | Halt, factor: int) -> list[_Segment]:
+    def highest(self, script: Move | Halt) -> int:
+        """The highest price, in ticks, that any script would begin or end with if this one were added."""
+        place = self._place(script)
+        scripts = [script, *self._scripts[place:]]
+        return max(
+            max(price, _scaled(self._natural(each.end), factor))
+            for each, (price, factor) in zip(scripts, self._ends(place, scripts), strict=True)
+        )
+
+    def _place(self, script: Move | Halt) -> int:
+        """Where among the scripts a new one belongs."""
+        return bisect_left(self._scripts, script.start, key=_start)
+
+    def _ends(self, place: int, scripts: Iterable[Move | Halt]) -> Iterator[tuple[int, int]]:
+        """The price that each script from a place on begins with, and the factor that it ends with."""
+        factor = self._factors[place - 1] if place else SCALE
+        for script in scripts:
+            price = target = _scaled(self._natural(script.start), factor)
+            if isinstance(script, Move):
+                target = max(1, (2 * price * script.numerator + script.denominator) // (2 * script.denominator))
+            # It takes out what the asset moves by nature meanwhile.
+            factor = _factor(target, self._natural(script.end))
+            yield price, factor
+
+    def _natural(self, second: int) -> int:
+        ticks = self._edges.get(second)
+        if ticks is None:
+            ticks = self._edges[second] = self._history.ticks(second)
+        return ticks
+
+    def _cut_anew(self) -> None:
+        place, self._uncut = self._uncut, _NEVER
+        keep = bisect_left(self._starts, self._scripts[place].start)
+        del self._segments[keep:], self._starts[keep:]
+        factor = self._factors[place - 1] if place else SCALE
+        for script, last in zip(self._scripts[place:], self._factors[place:], strict=True):
+            # Where one script ends in the second in which the next begins, the next decides.
+            if self._starts[-1] == script.start:
+                del self._segments[-1], self._starts[-1]
+            cut = self._cut(script, factor, last)
+            self._segments += cut
+            self._starts += [segment.start for segment in cut]
+            factor = last
+
+    def _cut(self, script: Move | Halt, factor: int, last: int) -> list[_Segment]:
         start, end = script.start, script.end
-        price = _scaled(self._history.ticks(start), factor)
         if isinstance(script, Halt):
-            resumed = _factor(price, self._history.ticks(end))
-            return [_Segment(start, resumed, frozen=price), _Segment(end, resumed)]
-        target = max(1, (2 * price * script.numerator + script.denominator) // (2 * script.denominator))
-        # The last factor takes out what the asset moved by nature meanwhile, and the steps lead there evenly.
-        last = _factor(target, self._history.ticks(end))
+            return [_Segment(start, last, frozen=_scaled(self._natural(start), factor)), _Segment(end, last)]
         step = next((span for span in reversed(SPANS) if end - start <= span * _MOST_STEPS), SPANS[0])
         edges = [start, *range((start // step + 1) * step, end, step), end]
         return [
             *(
+                # The steps lead evenly from one factor to the other.
                 _Segment(edge, factor + (last - factor) * (after - start) // (end - start), _RUSH)
                 for edge, after in pairwise(edges)
             ),
@@ -211,6 +253,10 @@ def joined(bars: Iterable[Bar]) -> Bar:
         return parts[0]
     opens, highs, lows, closes, volumes, trades = zip(*parts, strict=True)
     return Bar(opens[0], max(highs), min(lows), closes[-1], sum(volumes), sum(trades))
+
+
+def _start(script: Move | Halt) -> int:
+    return script.start
 
 
 def _scaled(ticks: int, factor: int) -> int:

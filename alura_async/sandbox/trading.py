@@ -66,6 +66,7 @@ _MESSAGES = {
     "loss_threshold": "Loss threshold reached",
     "liquidation": "Margin used up: positions liquidated",
     "duration": "Strategy duration is over",
+    "size": "Budget too small to open a position at this price",
 }
 
 
@@ -155,7 +156,7 @@ def create(world: World, account: Account, plan: Plan, at_ms: int) -> Done[Tradi
     effect_ms = world.market.resumes_ms(session.asset, at_ms) or at_ms
     effect_ms = max(effect_ms, at_ms + _lag_ms(world))
     if effect_ms > at_ms:
-        world.agenda.plan(effect_ms, lambda now_ms: _open_later(world, session, now_ms))
+        _plan_opening(world, session, effect_ms)
     pnl = _open(world, session, at_ms) if effect_ms == at_ms else ZERO
     detail = {
         "session_id": session.id,
@@ -179,8 +180,11 @@ def close(
     *,
     sessions: Sequence[SessionRecord] = (),
     pairs: Sequence[tuple[SessionRecord, PositionRecord]] = (),
+    closing: Sequence[SessionRecord] = (),
 ) -> Done[Closing]:
     """Accept a close because the user says so; it takes effect now or after the lag.
+
+    What is not opened yet of it is never opened: that is given back at once, also if the close then fails.
 
     Args:
         world: where it happens.
@@ -189,6 +193,7 @@ def close(
         named: the reply, as far as it names what was asked for, with what it says when all of it is closed at once.
         sessions: what to close whole: their positions, and what is not opened yet.
         pairs: single positions to close, each with its session. A session whose last position this is ends with it.
+        closing: what is meant too and is closing already.
     """
     order = Exit("user", world.ledger.next_number, list(sessions), list(pairs))
     failing = Exit("user", world.ledger.next_number, [], [])
@@ -200,6 +205,8 @@ def close(
             failing.pairs.append((session, position))
     for session in sessions:
         session.exit = order
+    released = sum((_cancel_opening(world, session) for session in sessions), ZERO)
+    released += sum((_cancel_slices(world, session, position) for session, position in pairs), ZERO)
     lag_ms = _lag_ms(world)
     done = _Filled() if lag_ms else _carry_out(world, account, order, at_ms)
     if lag_ms and (asked or sessions):
@@ -208,12 +215,14 @@ def close(
         world.agenda.plan(at_ms + lag_ms, lambda now_ms: _close_later(world, account, order, now_ms))
     if failing.pairs:
         world.agenda.plan(at_ms + lag_ms, lambda now_ms: _fail(world, account, failing, now_ms))
-    is_closed = not any(position.is_open for _, position in asked) and not any(each.is_open for each in sessions)
-    status = SessionStatus.CLOSED if is_closed else SessionStatus.CLOSING
+    is_open = any(position.is_open for _, position in asked) or any(each.is_open for each in [*sessions, *closing])
+    accepted = "Close accepted" if asked or sessions else "Positions are already closing"
+    status = SessionStatus.CLOSING if is_open else SessionStatus.CLOSED
     detail = {
         "position_ids": _ids(position for _, position in asked),
         "trade_ids": list(dict.fromkeys(session.trade_id for session in [*sessions, *(each for each, _ in asked)])),
         "closed_sessions": [session.id for session in done.ended],
+        "released": released,
         "realized_pnl": done.pnl,
         "status": status.value,
     }
@@ -222,7 +231,7 @@ def close(
         status=status,
         closed_positions=sum(not position.is_open for _, position in asked),
         realized_pnl=done.pnl,
-        message=named.message if is_closed else "Close accepted",
+        message=accepted if is_open else named.message,
     )
     return Done(reply, detail)
 
@@ -284,12 +293,17 @@ def _ids(positions: Iterable[PositionRecord]) -> list[str]:
 # Opening
 
 
+def _plan_opening(world: World, session: SessionRecord, at_ms: int) -> None:
+    session.opening = world.agenda.plan(at_ms, lambda now_ms: _open_later(world, session, now_ms))
+
+
 def _open_later(world: World, session: SessionRecord, at_ms: int) -> None:
-    if not session.is_open or not (session.is_pending or any(position.slices for position in session.positions)):
-        return
     resumes_ms = world.market.resumes_ms(session.asset, at_ms)
     if resumes_ms is not None:
-        world.agenda.plan(resumes_ms, lambda now_ms: _open_later(world, session, now_ms))
+        _plan_opening(world, session, resumes_ms)
+        return
+    if session.is_pending and not can_open(world, session.plan, at_ms):
+        _close_by_itself(world, session, "size", at_ms, world.price(session, at_ms))
         return
 
     def apply() -> Done[None]:
@@ -315,7 +329,7 @@ def _open(world: World, session: SessionRecord, at_ms: int) -> Decimal:
     opening = [position for position in session.positions if position.slices]
     pnl = sum((_fill_opening(world, session, position, at_ms) for position in opening), ZERO)
     if any(position.slices for position in opening):
-        world.agenda.plan(at_ms + SLICE_MS, lambda now_ms: _open_later(world, session, now_ms))
+        _plan_opening(world, session, at_ms + SLICE_MS)
     _look_out(world, session, at_ms)
     return pnl
 
@@ -345,15 +359,11 @@ def _fill_opening(world: World, session: SessionRecord, position: PositionRecord
     position.reserve -= share
     position.slices -= 1
     is_long = position.side is PositionSide.LONG
-    margin = share / (1 + position.leverage * sum(world.conditions.fee_rates))
-    price = execution_price(
-        world.conditions,
-        session.asset,
-        world.price(session, at_ms),
-        margin * position.leverage,
-        buying=is_long,
-    )
-    size = size_for(margin, position.leverage, price)
+    size, price = _order(world, session.plan, share, world.price(session, at_ms), buying=is_long)
+    if not size:
+        # The price has risen so far since the slice before.
+        world.book.move(share, session.account.margin, session.account.purse)
+        return ZERO
     position.bought(size, price)
     fee = _pay_fees(world, session.account.margin, size * price)
     position.margin += share - fee
@@ -374,6 +384,20 @@ def _fill_opening(world: World, session: SessionRecord, position: PositionRecord
         },
     )
     return -fee
+
+
+def can_open(world: World, plan: Plan, at_ms: int) -> bool:
+    """Whether each order that opens a position is of a size that can be traded, at the market's price."""
+    mark, share = world.market.price(plan.asset, at_ms), accept(plan.budget / plan.positions)
+    share = accept(share / slices(world.conditions, plan.asset, share * plan.leverage))
+    return bool(_order(world, plan, share, mark, buying=True)[0])
+
+
+def _order(world: World, plan: Plan, share: Decimal, mark: Decimal, *, buying: bool) -> tuple[Decimal, Decimal]:
+    """Size and price of an order that opens a position with a share of the budget, which pays the fees too."""
+    margin = share / (1 + plan.leverage * sum(world.conditions.fee_rates))
+    price = execution_price(world.conditions, plan.asset, mark, margin * plan.leverage, buying=buying)
+    return size_for(margin, plan.leverage, price), price
 
 
 # Closing
@@ -411,7 +435,7 @@ def _fail(world: World, account: Account, order: Exit, at_ms: int) -> None:
 
     def apply() -> Done[None]:
         for session, position in failing:
-            position.exit = None
+            position.exit = session.ending = None
             session.log(at_ms, "Close failed on the exchange", {"positionId": position.id}, level="error")
             _look_out(world, session, at_ms)
         return Done(
@@ -430,29 +454,39 @@ def _close_by_itself(world: World, session: SessionRecord, reason: str, at_ms: i
     order = Exit(reason, world.ledger.next_number, [session], [])
 
     def apply() -> Done[None]:
+        waiting = [position for position in session.open_positions if position.shares is None]
+        superseded = _causes([session.exit, *(position.exit for position in waiting)])
         session.exit = order
-        for position in session.open_positions:
-            if position.shares is None:
-                position.exit = order
+        for position in waiting:
+            position.exit = order
         session.log(at_ms, _MESSAGES[reason], {"reason": reason, "price": mark})
+        released = _cancel_opening(world, session)
         done = _carry_out(world, session.account, order, at_ms, mark)
-        return Done(None, _end_detail(session, reason, done.positions, done.pnl))
+        return Done(None, _end_detail(session, reason, done, released, superseded))
 
     world.execute(apply, kind="session_closed", account=session.account, at_ms=at_ms)
 
 
 def _end_detail(
-    session: SessionRecord, reason: str, positions: Iterable[PositionRecord], pnl: Decimal
+    session: SessionRecord, reason: str, done: _Filled, released: Decimal, superseded: list[int]
 ) -> dict[str, Any]:
     return {
         "session_id": session.id,
         "trade_id": session.trade_id,
         "reason": reason,
-        "position_ids": _ids(positions),
-        "realized_pnl": pnl,
+        "position_ids": _ids(done.positions),
+        "closed_sessions": [ended.id for ended in done.ended],
+        "superseded": superseded,
+        "released": released,
+        "realized_pnl": done.pnl,
         "session_pnl": session.realized_pnl,
         "status": session.status.value,
     }
+
+
+def _causes(overtaken: Iterable[Exit | None]) -> list[int]:
+    """The entries that accepted closes which come too late."""
+    return sorted({order.cause for order in overtaken if order is not None})
 
 
 def _still_to_close(order: Exit) -> list[tuple[SessionRecord, PositionRecord]]:
@@ -490,7 +524,7 @@ def _carry_out(world: World, account: Account, order: Exit, at_ms: int, mark: De
     begun = [session for session in ready if session.exit is order]
     for session in begun:
         session.exit = None
-        _cancel_opening(world, session)
+        session.ending = session.ending or order.reason
         for position in _not_closing(session):
             position.exit = order
     held = [(session, position) for session, position in _still_to_close(order) if session in ready]
@@ -508,23 +542,25 @@ def _carry_out(world: World, account: Account, order: Exit, at_ms: int, mark: De
     return done
 
 
-def _cancel_opening(world: World, session: SessionRecord) -> None:
-    """Give back what is set aside for what a session has not opened yet."""
-    world.book.move(session.reserve, session.account.margin, session.account.purse)
-    session.reserve = ZERO
-    for position in session.positions:
-        _cancel_slices(world, session, position)
+def _cancel_opening(world: World, session: SessionRecord) -> Decimal:
+    """Give back what is set aside for what a session has not opened yet; gives how much that is."""
+    released, session.reserve = session.reserve, ZERO
+    world.book.move(released, session.account.margin, session.account.purse)
+    world.agenda.cancel(session.opening)
+    return released + sum((_cancel_slices(world, session, position) for position in session.positions), ZERO)
 
 
-def _cancel_slices(world: World, session: SessionRecord, position: PositionRecord) -> None:
-    world.book.move(position.reserve, session.account.margin, session.account.purse)
-    position.reserve = ZERO
-    position.slices = 0
+def _cancel_slices(world: World, session: SessionRecord, position: PositionRecord) -> Decimal:
+    """The same for one position."""
+    released, position.reserve, position.slices = position.reserve, ZERO, 0
+    world.book.move(released, session.account.margin, session.account.purse)
+    if not session.is_pending and not any(each.slices for each in session.positions):
+        world.agenda.cancel(session.opening)
+    return released
 
 
 def _fill_closing(world: World, session: SessionRecord, position: PositionRecord, at_ms: int, mark: Decimal) -> Decimal:
     account, book = session.account, world.book
-    _cancel_slices(world, session, position)
     if position.shares is None:
         position.shares = closing_shares(world.conditions, session.asset, position.size * mark)
     share = position.shares.pop()
@@ -561,7 +597,7 @@ def _closed(position: PositionRecord, at_ms: int) -> None:
 def _end(world: World, session: SessionRecord, at_ms: int, reason: str) -> None:
     account = session.account
     session.closed_ms = at_ms
-    session.close_reason = reason
+    reason = session.close_reason = session.ending or reason
     session.is_pending = False
     session.exit = None
     message = "Session closed by the user" if reason == "user" else "Session closed"
@@ -618,13 +654,16 @@ def _liquidate(world: World, session: SessionRecord, second: int, mark: Decimal)
     ends = len(used_up) == len(session.open_positions)
 
     def apply() -> Done[None]:
+        superseded = _causes([*(position.exit for position in used_up), session.exit if ends else None])
+        released = sum((_cancel_slices(world, session, position) for position in used_up), ZERO)
         session.log(at_ms, _MESSAGES["liquidation"], {"reason": "liquidation", "price": mark}, level="error")
         lost = sum((_fill_liquidation(world, session, position, at_ms, mark) for position in used_up), ZERO)
         if ends:
             _end(world, session, at_ms, "liquidation")
         else:
             _look_out(world, session, at_ms)
-        return Done(None, _end_detail(session, "liquidation", used_up, lost))
+        done = _Filled(lost, used_up, [session] if ends else [])
+        return Done(None, _end_detail(session, "liquidation", done, released, superseded))
 
     kind = "session_closed" if ends else "positions_liquidated"
     world.execute(apply, kind=kind, account=session.account, at_ms=at_ms)
@@ -641,7 +680,6 @@ def _fill_liquidation(
     world: World, session: SessionRecord, position: PositionRecord, at_ms: int, mark: Decimal
 ) -> Decimal:
     account, book = session.account, world.book
-    _cancel_slices(world, session, position)
     size, lost = position.size, position.margin
     pnl = position.sold(size, mark)
     position.margin = ZERO

@@ -108,6 +108,10 @@ class Watch:
                 watched.nearest = _nearest(watched.sessions.values())
             upper, lower = watched.nearest
             touch = self._market.first_touch(watched.asset, watched.looked_ms, until_ms, upper, lower)
+            while touch and (resumes_ms := self._market.resumes_ms(watched.asset, touch.second * 1000)) is not None:
+                # A price that stands still because of a halt is no trade.
+                watched.looked_ms = resumes_ms
+                touch = self._market.first_touch(watched.asset, resumes_ms, until_ms, upper, lower)
             if touch is None:
                 # A second that is not over was not looked at.
                 watched.looked_ms = max(watched.looked_ms, until_ms // 1000 * 1000)

@@ -18,9 +18,15 @@ class Present(list[T]):
     """A list that is sent even when it is empty: the SDK's types leave out a plain one, as what is there by default."""
 
 
+class Plain(Decimal):
+    """A number that may be very small, and is still written without an exponent."""
+
+
 def _reveal(value: object) -> Any:
     if isinstance(value, Secret):
         return value.reveal()
+    if isinstance(value, Plain):
+        return f"{value:f}"
     raise TypeError(f"a {type(value).__name__} is not part of any reply")
 
 

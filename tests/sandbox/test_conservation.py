@@ -91,6 +91,8 @@ def check(history: History) -> None:
         assert account.realized_pnl == sum(
             (entry.detail.get("realized_pnl", ZERO) for entry in ledger if entry.account == address), ZERO
         )
+    ends = [name for entry in ledger for name in entry.detail.get("closed_sessions", ())]
+    assert sorted(ends) == sorted(session.id for session in world.trades.values() if not session.is_open)
     ended = [entry for entry in ledger if entry.detail.get("status") == "closed" and "session_pnl" in entry.detail]
     for entry in ended:
         assert entry.detail["session_pnl"] == world.trades[entry.detail["trade_id"]].realized_pnl

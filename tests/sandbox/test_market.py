@@ -17,7 +17,7 @@ from alura_async.groups.indicators import Candle
 from alura_async.sandbox import Sandbox
 from alura_async.sandbox.bars import LEAF, SPANS, Bar, History
 from alura_async.sandbox.listing import BY_SYMBOL, LISTED
-from alura_async.sandbox.market import INTERVALS, LISTED_SINCE_MS, Market
+from alura_async.sandbox.market import INTERVALS, Market
 from alura_async.sandbox.recorder import CORRECTED, FINAL_AFTER_S, Recorder
 from alura_async.sandbox.regimes import Regimes
 from alura_async.sandbox.tape import Tape
@@ -32,6 +32,7 @@ YEAR = 365 * DAY
 NOW = 1_714_566_615_250  # 2024-05-01T12:30:15.250Z
 NOW_S = NOW // 1000
 
+LISTED_SINCE_MS = 1_577_836_800_000  # 2020-01-01
 moments = st.integers(LISTED_SINCE_MS + 30 * DAY, NOW)
 symbols = st.sampled_from([asset.symbol for asset in LISTED if asset.listed_ms <= NOW])
 longer = st.sampled_from(["5m", "15m", "1h", "4h", "1d"])

@@ -134,7 +134,7 @@ async def test_absurd_amounts_are_refused_like_any_that_nobody_has(caller: Calle
         reply = await caller.call("POST", path, body % amount)
         assert (reply.status, reply.data["message"]) == (400, "Insufficient balance")
     wide = b'{"budget":100,"profitTarget":0.000001,"lossThreshold":%s,"assetIndex":0,"maxPositions":%d}'
-    assert (await caller.call("POST", "/trading-sessions", wide % (amount, 10**300))).status == 201
+    assert (await caller.call("POST", "/trading-sessions", wide % (amount, 1000))).status == 201
     caller.sandbox.advance(days=3)
     await caller.sign_in()
     assert await caller.get("/trading-sessions/active") == []

@@ -57,6 +57,14 @@ async def test_a_quirk_changes_the_range_and_nothing_else(
     assert await stranger.get("/api/indicators/candles/latest") == latest
 
 
+@pytest.mark.parametrize(("cap", "given"), [(300, 300), (800, 500), (20_000, 500)])
+async def test_a_cap_on_pages_never_gives_more_than_there_would_be_without(
+    cap: int, given: int, sandbox: Sandbox, stranger: Caller
+) -> None:
+    sandbox.quirks = Quirks(page_cap=cap)
+    assert len(await stranger.get("/api/indicators/candles/BTC/1m")) == given
+
+
 async def test_a_range_from_before_the_listing_begins_with_it_or_is_empty(sandbox: Sandbox, stranger: Caller) -> None:
     path = "/api/indicators/candles/history/BTC?interval=1h&startTime=0&limit=10"
     assert len(await stranger.get(path)) == 10

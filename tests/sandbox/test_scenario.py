@@ -354,6 +354,40 @@ def test_a_price_beyond_counting_is_refused() -> None:
     assert sandbox.market.price("BTC").is_finite()
 
 
+def test_a_price_beyond_counting_is_refused_too_when_the_latest_rally_is_scripted_first() -> None:
+    sandbox = new_sandbox()
+    for day in range(30, 20, -1):
+        sandbox.market.rally("BTC", percent=1000, over="1h", at=START + timedelta(days=day))
+        if sandbox._world.market.highest(BY_SYMBOL["BTC"], Move(NOW_S, NOW_S + 1, 11, 1)) > 10**15:
+            break
+    with pytest.raises(ConfigurationError, match="higher than can be counted"):
+        sandbox.market.rally("BTC", percent=1000, over="1h", at=START + timedelta(days=1))
+    # The one that was refused is not there.
+    sandbox.advance(days=2)
+    assert sandbox.market.price("BTC") == new_sandbox(start=sandbox.now).market.price("BTC")
+    sandbox.advance(days=30)
+    assert 10**12 < sandbox.market.price("BTC") / BY_SYMBOL["BTC"].tick < 10**16
+
+
+def test_scripts_in_a_row_cost_as_much_each_as_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    cut = 0
+    inner = Tape._cut
+
+    def counted(self: Tape, script: Move | Halt, factor: int, last: int) -> Any:
+        nonlocal cut
+        cut += 1
+        return inner(self, script, factor, last)
+
+    monkeypatch.setattr(Tape, "_cut", counted)
+    sandbox = new_sandbox()
+    for numbers in (range(100), range(199, 99, -1)):
+        for number in numbers:
+            sandbox.market.rally("BTC", percent=1, over="4m", at=START + timedelta(minutes=5 * number))
+    sandbox.advance(days=1)
+    assert sandbox.market.price("BTC") > 0
+    assert cut == 200
+
+
 def test_the_market_can_be_scripted_from_any_thread() -> None:
     with Sandbox.threaded(seed=7, start=START, speed=0) as sandbox:
         failures: list[BaseException] = []

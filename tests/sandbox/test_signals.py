@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import numpy
@@ -71,13 +73,44 @@ async def test_what_is_served_follows_from_the_candles_that_are_served(stranger:
         }
         served = {name: float(value) for name, value in signal["indicators"].items()}
         assert served.pop("rsi14") == pytest.approx(talib.RSI(close, 14)[-1], abs=0.006)
-        assert served == pytest.approx(expected, abs=tick * 0.6)
+        assert served == pytest.approx(expected, rel=2e-6, abs=tick * 1e-3)
+        written = {name: Decimal(value) for name, value in signal["indicators"].items()}
+        assert written["macdHistogram"] == written["macd"] - written["macdSignal"]
+        assert not any("E" in value for value in signal["indicators"].values())
         assert float(signal["price"]) == close[-1]
         rises = served["ema12"] > served["ema26"]
         strength = float(signal["indicators"]["rsi14"])
         assert signal["action"] == (
             "buy" if rises and strength < 70 else "sell" if not rises and strength > 30 else "hold"
         )
+
+
+@pytest.mark.anyio
+async def test_the_histogram_of_a_cheap_asset_is_not_rounded_away(stranger: Caller, sandbox: Sandbox) -> None:
+    for _ in range(10):
+        sandbox.advance(minutes=7)
+        for symbol in ("DOGE", "kPEPE", "PURR%2FUSDC"):
+            (signal,) = await stranger.get(f"/api/indicators/signals/{symbol}/1m")
+            assert Decimal(signal["indicators"]["macdHistogram"]) != 0
+            assert len(Decimal(signal["indicators"]["atr14"]).as_tuple().digits) <= 8
+
+
+@pytest.mark.anyio
+async def test_during_an_outage_the_service_is_degraded_and_signals_stay_at_their_newest_candle(
+    stranger: Caller, sandbox: Sandbox
+) -> None:
+    health, path = "/api/indicators/health", "/api/indicators/signals/BTC/1m"
+    assert (await stranger.get(health))["status"] == "ok"
+    assert (await stranger.get(path))[0]["timestamp"] == "2024-05-01T12:30:15Z"
+    sandbox.market.outage(over="1h", at=sandbox.now + timedelta(seconds=5))
+    sandbox.market.outage(over="1h", at=sandbox.now + timedelta(minutes=59))
+    sandbox.advance(minutes=90)
+    down = await stranger.get(health)
+    assert (down["status"], down["details"]["downSince"]) == ("degraded", "2024-05-01T12:30:20Z")
+    assert (await stranger.get(path))[0]["timestamp"] == "2024-05-01T12:30:59.999000Z"
+    sandbox.advance(minutes=30)
+    assert (await stranger.get(health))["status"] == "ok"
+    assert (await stranger.get(path))[0]["timestamp"] == "2024-05-01T14:30:15Z"
 
 
 def test_too_few_candles_give_no_number_and_no_advice() -> None:

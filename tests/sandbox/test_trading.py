@@ -256,6 +256,30 @@ async def test_the_cron_looks_at_every_active_session(caller: Caller) -> None:
     assert (await logs(caller, session))[-1] == "Session checked"
 
 
+async def test_the_cron_writes_into_the_callers_logs_alone(caller: Caller, sandbox: Sandbox) -> None:
+    session = await caller.quick()
+    other = await Caller(sandbox, caller.http).sign_in()
+    assert (await other.post("/trading-sessions/trigger-cron"))["message"] == "1 sessions checked"
+    assert "Session checked" not in await logs(caller, session)
+
+
+async def test_the_whole_wallet_is_used_whatever_the_amount_says_and_the_reply_names_it(caller: Caller) -> None:
+    session = await caller.post("/trading-sessions/advance", advance(amount=50, maxWalletBudget=True))
+    assert session["amount"] == "10000"
+    assert await caller.available() == 0
+
+
+@pytest.mark.parametrize("name", ["profitTarget", "lossThreshold"])
+async def test_a_limit_of_which_nothing_is_left_after_rounding_is_refused(caller: Caller, name: str) -> None:
+    reply = await caller.call("POST", "/trading-sessions", quick(**{name: 1e-300}))
+    assert (reply.status, reply.data["message"]) == (400, f"{name} must not be less than 0.000001")
+
+
+async def test_a_number_of_positions_beyond_counting_is_refused(caller: Caller) -> None:
+    reply = await caller.call("POST", "/trading-sessions", quick(maxPositions=1e300))
+    assert (reply.status, reply.data["message"]) == (400, ["maxPositions must not be greater than 1000"])
+
+
 async def test_a_close_signature_is_really_the_agents(caller: Caller) -> None:
     from eth_account import Account
     from eth_account.messages import encode_defunct

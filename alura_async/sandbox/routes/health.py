@@ -21,10 +21,10 @@ def kafka(call: Call) -> ServiceHealth:
     return healthy(call, "kafka", connected=True, brokers=0)
 
 
-def healthy(call: Call, service: str, **details: Any) -> ServiceHealth:
-    """What a service that is well says."""
+def healthy(call: Call, service: str, status: str = "ok", **details: Any) -> ServiceHealth:
+    """What a service says of itself, as a rule that it is well."""
     return ServiceHealth(
-        status="ok",
+        status=status,
         service=service,
         version=__version__,
         uptime=(call.now_ms - call.world.clock.started_ms) / 1000,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from ...core.model import from_milliseconds
 from ...groups.health import ServiceHealth
 from ...groups.indicators import Candle, Signal
 from ..listing import BY_SYMBOL, Asset
@@ -13,8 +16,19 @@ from .health import healthy
 
 INTERVAL = Choice(name="interval", choices=tuple(INTERVALS), required=False, about="by default 1h", example="1h")
 LATEST_INTERVAL = Choice(name="interval", choices=tuple(INTERVALS), required=False, about="by default 1m", example="1m")
+USUAL_CANDLES = 500
+"""How many candles a range gives that says nothing of it."""
+
+MOST_CANDLES = 5000
+
 LIMIT = Number(
-    name="limit", integer=True, minimum=1, maximum=5000, required=False, about="how many, by default 500", example=500
+    name="limit",
+    integer=True,
+    minimum=1,
+    maximum=MOST_CANDLES,
+    required=False,
+    about=f"how many, by default {USUAL_CANDLES}",
+    example=USUAL_CANDLES,
 )
 START = Number(
     name="startTime",
@@ -32,8 +46,13 @@ END = Number(
 
 @serves("GET", "/api/indicators/health", ServiceHealth)
 def health(call: Call) -> ServiceHealth:
-    """Read the health of the indicator service."""
-    return healthy(call, "indicators", symbols=len(call.world.market.listed(call.now_ms)), intervals=list(INTERVALS))
+    """Read the health of the indicator service: `degraded` while it records nothing, with `downSince`."""
+    market = call.world.market
+    details: dict[str, Any] = {"symbols": len(market.listed(call.now_ms)), "intervals": list(INTERVALS)}
+    down_since_ms = market.down_since_ms(call.now_ms)
+    if down_since_ms is None:
+        return healthy(call, "indicators", **details)
+    return healthy(call, "indicators", "degraded", **details, downSince=from_milliseconds(down_since_ms))
 
 
 @serves("GET", "/api/indicators/candles/latest", list[Candle], query=(LATEST_INTERVAL,))
@@ -58,7 +77,7 @@ def candle_history(call: Call) -> list[Candle]:
         _asset(call),
         call.query.get("interval", "1h"),
         now_ms=call.now_ms,
-        limit=call.query.get("limit", 500),
+        limit=call.query.get("limit", USUAL_CANDLES),
         start_ms=call.query.get("startTime"),
         end_ms=call.query.get("endTime"),
     )
@@ -77,7 +96,7 @@ def candles(call: Call) -> list[Candle]:
         _asset(call),
         _interval(call),
         now_ms=call.now_ms,
-        limit=call.query.get("limit", 500),
+        limit=call.query.get("limit", USUAL_CANDLES),
         start_ms=call.query.get("startTime"),
         end_ms=call.query.get("endTime"),
     )

@@ -34,10 +34,18 @@ QUICK = (
     Number(name="profitTarget", maximum=500, positive=True, about="percent of the budget", example=40),
     ASSET_INDEX,
     Number(name="lossThreshold", positive=True, required=False, about="percent of the budget", example=5),
-    Number(name="maxPositions", minimum=1, integer=True, required=False, about="positions at once", example=3),
+    Number(
+        name="maxPositions", minimum=1, maximum=1000, integer=True, required=False, about="positions at once", example=3
+    ),
 )
 
-AMOUNT = Number(name="amount", minimum=10, required=False, about="USDC; required without maxWalletBudget", example=100)
+AMOUNT = Number(
+    name="amount",
+    minimum=10,
+    required=False,
+    about="USDC; required without maxWalletBudget, and without meaning with it",
+    example=100,
+)
 ADVANCE = (
     AMOUNT,
     Choice(
@@ -53,7 +61,9 @@ ADVANCE = (
         example="7D",
     ),
     ASSET_INDEX,
-    Flag(name="maxWalletBudget", required=False, about="use all that is available", example=False),
+    Flag(
+        name="maxWalletBudget", required=False, about="use all that is available, whatever `amount` says", example=False
+    ),
 )
 
 # A whole wallet with less than this is refused as insufficient.
@@ -65,6 +75,10 @@ SIGNATURE_LIFETIME = timedelta(minutes=1)
 @serves("POST", "/trading-sessions", TradingSession, bearer=True, body=QUICK)
 def create(call: Call) -> TradingSession:
     """Create a quick trade."""
+    for name in ("profitTarget", "lossThreshold"):
+        # It was positive, and nothing is left of it after rounding.
+        if call.body.get(name) == 0:
+            raise bad_request(f"{name} must not be less than 0.000001")
     asset = _free_asset(call)
     require_funds(call.user, call.body["budget"])
     plan = trading.quick_plan(call.body, asset)
@@ -177,12 +191,12 @@ def close_trade(call: Call) -> Closing:
 
 @serves("POST", "/trading-sessions/trigger-cron", CronRun, bearer=True)
 def trigger_cron(call: Call) -> CronRun:
-    """Run the server's cron by hand: it looks at every active session and says so in its log."""
+    """Run the server's cron by hand: it looks at every active session, and says so in the caller's logs."""
     world, now_ms = call.world, call.now_ms
 
     def apply() -> Done[CronRun]:
         checked = world.active_sessions()
-        for session in checked:
+        for session in call.user.active.values():
             price = world.price(session, now_ms)
             session.log(now_ms, "Session checked", {"price": price, "unrealizedPnl": session.unrealized_pnl(price)})
         return Done(CronRun(ok=True, message=f"{len(checked)} sessions checked"), {"sessions": len(checked)})
@@ -201,6 +215,8 @@ def _free_asset(call: Call) -> Asset:
 
 
 def _create(call: Call, plan: Plan) -> TradingSession:
+    if not trading.can_open(call.world, plan, call.now_ms):
+        raise bad_request(f"Budget too small to open a position in {plan.asset.symbol} at its price")
     return call.execute("session_created", lambda: trading.create(call.world, call.user, plan, call.now_ms))
 
 

@@ -71,10 +71,12 @@ def close_all_positions(call: Call) -> Closing:
     """Close every position that is not closing yet; none is fine too."""
     active = sorted(call.user.active.values(), key=lambda session: session.number)
     sessions = [session for session in active if not session.is_closing]
+    closing = [session for session in active if session.is_closing]
     count = sum(position.exit is None for session in sessions for position in session.open_positions)
     named = Closing(message=f"{count} position{'' if count == 1 else 's'} closed")
     return call.execute(
-        "all_closed", lambda: trading.close(call.world, call.user, call.now_ms, named, sessions=sessions)
+        "all_closed",
+        lambda: trading.close(call.world, call.user, call.now_ms, named, sessions=sessions, closing=closing),
     )
 
 
