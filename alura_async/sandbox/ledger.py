@@ -63,7 +63,7 @@ class LedgerEntry(msgspec.Struct, frozen=True):
 
         ended = [id for entry in sandbox.ledger for id in entry.detail.get("closed_sessions", ())]
 
-    `status` says what was asked for has come to with this entry: `pending`, `active`, `closing` or `closed`.
+    `status` says how far that has come which was asked for: `pending`, `active`, `closing` or `closed`.
     `realized_pnl` is by how much the entry changed the account's balance: profit and loss less all fees, also of an
     opening. `released` is what was set aside for positions that were still being opened and is given back, as whatever
     closes a position ends its opening. `superseded` are the numbers of the entries that accepted a close of the same
