@@ -80,7 +80,8 @@ _NARROWER: dict[str, dict[str, Any]] = {
     **dict.fromkeys(("rank", "page", "limit", "maxPositions"), _NUMBERED),
     "i": {"type": "string", "enum": list(INTERVALS)},
     "interval": {"type": "string", "enum": list(INTERVALS)},
-    "indicators": {"type": "object", "additionalProperties": _DECIMAL},
+    # Of an asset that has too few candles yet, some are null.
+    "indicators": {"type": "object", "additionalProperties": {**_DECIMAL, "nullable": True}},
     "txHash": {"type": "string", "pattern": "^0x[0-9a-fA-F]{64}$"},
     "privateKey": {"type": "string", "format": "password", "pattern": "^0x[0-9a-f]{64}$"},
     "expiresIn": {"type": "integer"},

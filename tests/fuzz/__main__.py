@@ -24,7 +24,7 @@ HERE = Path(__file__).parent
 def main() -> int:
     """Run it, and give its exit code."""
     # Funds for every withdrawal that comes to its mind; no limit, since a throttled call shows nothing.
-    with Sandbox.threaded(seed=7, limit=None, funds=10**15) as sandbox:
+    with Sandbox.threaded(seed=7, limit=None, funds=10**12) as sandbox:
         command = [
             str(Path(sys.executable).with_name("st")),
             *("--config-file", str(HERE / "schemathesis.toml")),

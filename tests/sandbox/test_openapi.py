@@ -7,6 +7,7 @@ import itertools
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -328,6 +329,19 @@ async def test_each_state_that_a_session_goes_through_is_as_described(http: aioh
         assert (await look())[0] == "closing"
         sandbox.advance(seconds=11)
         await look()
+
+
+async def test_what_is_told_of_an_asset_that_was_just_listed_is_as_described(http: aiohttp.ClientSession) -> None:
+    listed = datetime(2025, 9, 25, 13, 5, 10, tzinfo=UTC)
+    async with Sandbox(seed=7, start=listed + timedelta(minutes=30), speed=0, limit=None) as sandbox:
+        caller = Caller(sandbox, http)
+        conformance = Conformance(await caller.get("/api/docs-json"))
+        for interval in ("1m", "1d"):
+            reply = await caller.call("GET", f"/api/indicators/signals/XPL/{interval}")
+            conformance.check("GET /api/indicators/signals/{symbol}/{interval}", reply)
+            assert None in reply.data[0]["indicators"].values()
+            everybody = await caller.call("GET", f"/api/indicators/signals/all/{interval}")
+            conformance.check("GET /api/indicators/signals/all/{interval}", everybody)
 
 
 def test_null_is_valid_only_where_it_is_described() -> None:
