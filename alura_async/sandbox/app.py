@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine, Generator, Iterable
 from concurrent.futures import Future
 from contextlib import contextmanager
 from datetime import datetime
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from threading import Lock, Thread
 from types import TracebackType
 from typing import Any, Self, Unpack
@@ -24,6 +24,7 @@ from .conditions import Conditions
 from .control import Control
 from .faults import Fault
 from .ledger import LedgerEntry, ReceivedRequest
+from .listing import EXACT
 from .openapi import document
 from .quirks import REGULAR, Quirks, with_quirks
 from .ranking import Leaderboard
@@ -140,9 +141,7 @@ class Sandbox:
                 self._faults.add_all(fault)
             else:
                 self._faults.add(fault)
-        self._server = Server(
-            services, ROUTES + SERVED, Throttle(limit, window), self._faults, on_request, Control(self)
-        )
+        self._server = Server(services, Throttle(limit, window), self._faults, on_request, Control(self))
         self._answer_as(shapes, quirks)
         self._market = Scenario(world.market, world.clock, self._settled)
         self._host = host
@@ -205,9 +204,9 @@ class Sandbox:
 
     @conditions.setter
     def conditions(self, conditions: Conditions) -> None:
-        checked = _conditions(conditions)
+        require_types(Settings(conditions=conditions))
         with self._settled():
-            self._world.conditions = checked
+            self._world.conditions = conditions
 
     @property
     def requests(self) -> deque[ReceivedRequest]:
@@ -276,7 +275,7 @@ class Sandbox:
         """Move the clock forward and let happen what happens on the way: targets, thresholds, ends of durations.
 
         Raises:
-            ConfigurationError: a step backwards.
+            ConfigurationError: no length of time, a step backwards, or one beyond the year 8999.
         """
         with self._server.exclusive():
             self._world.clock.advance(days=days, hours=hours, minutes=minutes, seconds=seconds)
@@ -427,8 +426,7 @@ class Sandbox:
                 thread.join()
 
     def _answer_as(self, shapes: str, quirks: Quirks) -> None:
-        if not isinstance(quirks, Quirks):
-            raise ConfigurationError(f"quirks={quirks!r}: give a Quirks")
+        require_types(Settings(quirks=quirks))
         self._answers = answers_of(shapes, with_quirks(ROUTES, quirks))
         self._quirks = quirks
         self._server.serve(self._answers.routes + SERVED, self._answers.refuse)
@@ -441,14 +439,9 @@ class Sandbox:
         return f"<Sandbox seed={self._world.seed} {where}>"
 
 
-def _conditions(conditions: object) -> Conditions:
-    if not isinstance(conditions, Conditions):
-        raise ConfigurationError(f"conditions={conditions!r}: give Conditions(...), such as Conditions.ideal()")
-    return conditions
-
-
 def _funds(funds: Decimal | int) -> Decimal:
-    given = Decimal(funds)
-    if not given.is_finite() or not 0 <= given <= MOST_FUNDS or accept(given) != given:
-        raise ConfigurationError(f"funds={funds!r}: give 0 to {MOST_FUNDS:,} USDC in whole millionths")
-    return accept(given)
+    with localcontext(EXACT):
+        given = Decimal(funds)
+        if not given.is_finite() or not 0 <= given <= MOST_FUNDS or accept(given) != given:
+            raise ConfigurationError(f"funds={funds!r}: give 0 to {MOST_FUNDS:,} USDC in whole millionths")
+        return accept(given)

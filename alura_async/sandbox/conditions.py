@@ -89,13 +89,13 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def lag_ms(self) -> int:
-        """`lag` in milliseconds."""
-        return duration(self.lag, "lag") // _MILLISECOND
+        """`lag` in milliseconds, rounded up: the least lag is not none."""
+        return -(-duration(self.lag, "lag") // _MILLISECOND)
 
     @property
     def jitter_ms(self) -> int:
-        """`jitter` in milliseconds."""
-        return duration(self.jitter, "jitter") // _MILLISECOND
+        """`jitter` in milliseconds, rounded up."""
+        return -(-duration(self.jitter, "jitter") // _MILLISECOND)
 
 
 def exact(value: Rate) -> Decimal:

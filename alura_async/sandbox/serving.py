@@ -45,7 +45,6 @@ class Server:
 
     Args:
         services: what the handlers work on.
-        routes: all that is served.
         throttle: who may call how often.
         faults: what goes wrong, and when.
         on_request: is told of each request that was answered.
@@ -55,7 +54,6 @@ class Server:
     def __init__(
         self,
         services: Services,
-        routes: tuple[ServerRoute, ...],
         throttle: Throttle,
         faults: Faults,
         on_request: Callable[[ReceivedRequest], object] | None = None,
@@ -64,8 +62,8 @@ class Server:
         self.services = services
         self.throttle = throttle
         self.authority = ""
-        self._table = Table(routes)
-        self._encode_refusal: Callable[[ErrorBody], bytes] = wire.encode
+        self._table: Table
+        self._encode_refusal: Callable[[ErrorBody], bytes]
         self.faults = faults
         self._on_request = on_request
         self._control = control
@@ -81,7 +79,7 @@ class Server:
             yield
 
     def serve(self, routes: tuple[ServerRoute, ...], encode_refusal: Callable[[ErrorBody], bytes]) -> None:
-        """Serve other routes from now on, and write refusals in another way."""
+        """Serve these routes from now on, and write refusals in this way. Needed before the first request."""
         self._table = Table(routes)
         self._encode_refusal = encode_refusal
 

@@ -460,3 +460,9 @@ async def test_close_all_closes_what_is_traded_and_waits_for_what_is_halted(call
     assert (left["symbol"], left["status"]) == ("BTC", "closing")
     sandbox.advance(minutes=10)
     assert await caller.get("/trading-sessions/active") == []
+
+
+def test_the_least_lag_is_not_none() -> None:
+    assert Conditions(lag="0.2ms", jitter=timedelta(microseconds=1)).lag_ms == 1
+    assert Conditions(lag="0.2ms", jitter=timedelta(microseconds=1)).jitter_ms == 1
+    assert Conditions().lag_ms == 0

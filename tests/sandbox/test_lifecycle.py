@@ -9,7 +9,7 @@ import threading
 import urllib.request
 from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
-from decimal import Context, localcontext
+from decimal import Context, Decimal, localcontext
 from typing import Any
 
 import aiohttp
@@ -300,6 +300,15 @@ async def test_a_listener_is_told_of_every_answered_request_and_its_errors_chang
     assert [request.status for request in told] == [200, 404]
     assert all(request.duration_ms is not None for request in told)
     assert "on_request failed for GET /nope" in caplog.text
+
+
+@pytest.mark.parametrize("funds", [Decimal("1E+4"), 12_345_678, Decimal("0.123456")])
+def test_funds_are_taken_whatever_the_callers_decimal_context_is(funds: Decimal | int) -> None:
+    with localcontext(Context(prec=5)):
+        taken = Sandbox(funds=funds)._world.funds
+        with pytest.raises(ConfigurationError, match="whole millionths"):
+            Sandbox(funds=Decimal("0.1234567"))
+    assert taken == funds
 
 
 async def test_the_callers_decimal_context_decides_nothing(http: aiohttp.ClientSession) -> None:
