@@ -16,7 +16,7 @@ from .client import AsyncAlura
 from .core.arguments import Amount, Instant
 from .core.challenge import ChallengeCheck, check_challenge
 from .core.outcome import Reply
-from .core.request import Access, Effect, Extra, Lane, Params, Request, Route
+from .core.request import Access, Action, Effect, Extra, Lane, Params, Request, Route
 from .core.settings import TESTNET_URL, TimeoutLike, Timeouts
 from .errors import (
     AluraError,
@@ -31,7 +31,10 @@ from .errors import (
     CredentialsNeededError,
     DuplicateAssetError,
     ForbiddenError,
+    GuardError,
     InvalidArgumentError,
+    JournalError,
+    NotFlatError,
     NotFoundError,
     NotSentError,
     Outcome,
@@ -46,6 +49,7 @@ from .errors import (
     TransportError,
     UnauthorizedError,
     UnprocessableError,
+    UnresolvedError,
     UsageError,
     WaitTimeoutError,
 )
@@ -78,6 +82,7 @@ from .groups.trading_sessions import (
 )
 from .groups.usdc_verification import Deposit, TotalDeposited, UsdcVerification
 from .groups.user import Fill, FillSide, FillsSync, Profile, RewardClaim, Transfer, TransferStatus, User
+from .journal import JournalEntry, SettledBy
 from .secret import Secret
 from .sync import Alura
 from .wallet import Keystore, KeyWallet, Wallet, WalletLike
@@ -86,6 +91,7 @@ __all__ = [
     "DEFAULT_ASSETS",
     "TESTNET_URL",
     "Access",
+    "Action",
     "Alura",
     "AluraError",
     "Amount",
@@ -117,10 +123,13 @@ __all__ = [
     "FillSide",
     "FillsSync",
     "ForbiddenError",
+    "GuardError",
     "Health",
     "Indicators",
     "Instant",
     "InvalidArgumentError",
+    "JournalEntry",
+    "JournalError",
     "KeyWallet",
     "Keystore",
     "Lane",
@@ -128,6 +137,7 @@ __all__ = [
     "LeaderboardAnalytics",
     "LeaderboardStats",
     "LogEntry",
+    "NotFlatError",
     "NotFoundError",
     "NotSentError",
     "Observed",
@@ -155,6 +165,7 @@ __all__ = [
     "ServerError",
     "ServiceHealth",
     "SessionStatus",
+    "SettledBy",
     "ShapeError",
     "SignIn",
     "SignInError",
@@ -173,6 +184,7 @@ __all__ = [
     "TransportError",
     "UnauthorizedError",
     "UnprocessableError",
+    "UnresolvedError",
     "UsageError",
     "UsdcVerification",
     "User",

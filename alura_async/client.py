@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from .assets import Assets
 from .core.challenge import check_challenge
 from .core.outcome import Reply
-from .core.request import Request
+from .core.request import Action, Request
 from .core.road import Road
 from .core.settings import TESTNET_URL, Connection, TimeoutLike, options, origin
 from .core.surface import Async
@@ -261,7 +261,7 @@ class AsyncAlura:
                 f"{request!r} is no request: make one, such as TradingSessions.create.request(budget=100, …)"
             )
         timeouts = self._options.timeouts
-        return timeouts.create if request.route.creates else timeouts.call
+        return timeouts.create if request.route.action is Action.OPEN else timeouts.call
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._origin}{' (closed)' if self._road.closed else ''}>"

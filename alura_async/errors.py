@@ -10,6 +10,10 @@ AluraError
 ├── SignInError                no token could be had
 │   └── ChallengeRefusedError  the text to sign is not a sign-in to this server; nothing was signed
 ├── WaitTimeoutError           what was waited for did not happen in time          (TimeoutError)
+├── GuardError                 the guard refused a call that creates or transfers
+├── JournalError               the journal cannot be read or written
+├── UnresolvedError            an identical call may have been carried out already
+├── NotFlatError               `flatten()` ended while something was still open
 └── CallError                  one call failed; says which, and what became of it (`outcome`)
     ├── TransportError         no complete, trustworthy reply
     │   ├── NotSentError       … and the server cannot have acted: nothing was sent
@@ -33,7 +37,10 @@ AluraError
 from __future__ import annotations
 
 import enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .groups.trading_sessions import Position, TradingSession
 
 
 class Outcome(enum.StrEnum):
@@ -95,6 +102,53 @@ class WaitTimeoutError(AluraError, TimeoutError):
     """What an operation waited for did not happen within its `timeout`. No call failed."""
 
 
+class GuardError(AluraError):
+    """The guard refused a call that creates or transfers. Nothing was sent."""
+
+
+class JournalError(AluraError):
+    """The journal cannot be read or written. A call that creates or transfers is not made without it."""
+
+
+class UnresolvedError(AluraError):
+    """An identical call was made before, and nobody knows whether it was carried out. Nothing was sent.
+
+    Find out, say so with `journal.settle(…)`, and call again if it was not.
+
+    Attributes:
+        entry_id: the earlier call's entry in the journal.
+    """
+
+    def __init__(self, message: str, *, entry_id: str = "") -> None:
+        super().__init__(message)
+        self.entry_id = entry_id
+
+
+class NotFlatError(AluraError):
+    """`flatten()` ended, and not everything reads as closed.
+
+    Attributes:
+        remaining: the sessions that were still listed when it was last read.
+        positions: the open positions that were still listed.
+        failures: the calls that failed on the way, in their order.
+    """
+
+    outcome = Outcome.UNKNOWN
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        remaining: tuple[TradingSession, ...] = (),
+        positions: tuple[Position, ...] = (),
+        failures: tuple[AluraError, ...] = (),
+    ) -> None:
+        super().__init__(message)
+        self.remaining = remaining
+        self.positions = positions
+        self.failures = failures
+
+
 class CallError(AluraError):
     """One call failed.
 
@@ -106,6 +160,9 @@ class CallError(AluraError):
         retry_after: seconds the server asked to wait, or None.
         outcome: what became of the call, see `Outcome`.
         body: the reply's body, redacted and clipped, for people to read.
+        call_id: the call's id, for calls that must not be made twice: its entry in the journal, and what the server
+            got as `X-Request-Id`.
+        attempts: how often it was sent, or tried to be.
     """
 
     def __init__(
@@ -119,6 +176,8 @@ class CallError(AluraError):
         retry_after: float | None = None,
         outcome: Outcome = Outcome.UNKNOWN,
         body: str = "",
+        call_id: str = "",
+        attempts: int = 1,
     ) -> None:
         super().__init__(message)
         self.method = method
@@ -128,6 +187,8 @@ class CallError(AluraError):
         self.retry_after = retry_after
         self.outcome = outcome
         self.body = body
+        self.call_id = call_id
+        self.attempts = attempts
 
 
 class TransportError(CallError):
@@ -149,8 +210,14 @@ class BodyTooLargeError(TransportError):
 class OutcomeUnknownError(CallError):
     """A call that must not be made twice was sent, and nobody can say from here whether it was carried out.
 
-    Read the state (active sessions, current trade, transactions) before you call again.
+    The state was read for a while, and did not tell. Its entry stays unresolved in the journal: `call_id`.
+
+    Attributes:
+        candidates: sessions that the call may have created, and that may as well be somebody else's. They are shown,
+            never taken for yours.
     """
+
+    candidates: tuple[TradingSession, ...] = ()
 
 
 class BuilderFeeError(OutcomeUnknownError):
@@ -194,7 +261,13 @@ class RefusedError(ResponseError):
 
 
 class DuplicateAssetError(ResponseError):
-    """An active session for this asset exists already."""
+    """An active session for this asset exists already.
+
+    Attributes:
+        candidates: the active sessions of this asset, as far as they could be read. Nobody says whose they are.
+    """
+
+    candidates: tuple[TradingSession, ...] = ()
 
 
 class ShapeError(CallError):

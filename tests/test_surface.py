@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import alura_async
-from alura_async import Access, Alura, AsyncAlura, Effect, Lane
+from alura_async import Access, Action, Alura, AsyncAlura, Effect, Lane
 from alura_async.core.surface import Endpoint, Group, operation, stream
 
 READ, REPEATABLE, ONCE = Effect.READ, Effect.REPEATABLE, Effect.ONCE
@@ -165,7 +165,7 @@ def test_what_creates_closes_or_moves_money_is_sent_once_and_goes_first() -> Non
 
 
 def test_only_creates_have_the_short_time_limit() -> None:
-    assert {where for where, found in definitions(Endpoint).items() if found.route.creates} == CREATES
+    assert {where for where, found in definitions(Endpoint).items() if found.route.action is Action.OPEN} == CREATES
 
 
 def test_market_data_goes_last() -> None:

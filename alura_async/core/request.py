@@ -53,9 +53,23 @@ class Access(enum.Enum):
 class Lane(enum.IntEnum):
     """Whose call goes first when calls have to wait."""
 
-    TRADING = 0
-    ACCOUNT = 1
-    MARKET = 2
+    SIGN_IN = 0
+    TRADING = 1
+    ACCOUNT = 2
+    MARKET = 3
+
+
+class Action(enum.Enum):
+    """What a call does with money, and so what is checked before it and what can be read after it."""
+
+    OPEN = "open"
+    """Opens a position: guarded, and must not go out late."""
+    CLOSE = "close"
+    """Closes what is open: nothing stands in its way."""
+    TRANSFER = "transfer"
+    """Moves money: guarded, and no read tells what became of it."""
+    OTHER = "other"
+    """Neither."""
 
 
 class Route(Generic[T]):
@@ -74,7 +88,7 @@ class Route(Generic[T]):
         effect: by default `READ` for GET and `ONCE` for POST.
         access: whether the call carries a token.
         lane: whose call goes first.
-        creates: whether it opens a position, and so must not go out late: it has a shorter time limit.
+        action: what it does with money.
         own_connection: whether it has a connection of its own, so that nothing can hold it up or answer for it; `ONCE`
             calls always have.
 
@@ -87,11 +101,12 @@ class Route(Generic[T]):
         "_pieces",
         "_returns",
         "access",
-        "creates",
+        "action",
         "effect",
         "lane",
         "may_refuse",
         "method",
+        "name",
         "own_connection",
         "template",
     )
@@ -105,7 +120,7 @@ class Route(Generic[T]):
         effect: Effect | None = None,
         access: Access = Access.OPTIONAL,
         lane: Lane = Lane.ACCOUNT,
-        creates: bool = False,
+        action: Action = Action.OTHER,
         own_connection: bool = False,
     ) -> None:
         if method not in ("GET", "POST"):
@@ -125,7 +140,9 @@ class Route(Generic[T]):
         self.effect = effect
         self.access = access
         self.lane = lane
-        self.creates = creates
+        self.action = action
+        # What the server counts calls by.
+        self.name = f"{method} {template}"
         self.own_connection = own_connection or effect is Effect.ONCE
         self.may_refuse = False
         self._returns: Any = returns
@@ -194,7 +211,7 @@ class Route(Generic[T]):
         return self.fill(Parts(*path, query=query, body=body))
 
     def __repr__(self) -> str:
-        return f"<Route {self.method} {self.template}>"
+        return f"<Route {self.name}>"
 
 
 class Parts(Generic[T]):

@@ -29,7 +29,7 @@ from typing import (
     overload,
 )
 
-from .request import Access, Effect, Lane, Parts, Request, Route
+from .request import Access, Action, Effect, Lane, Parts, Request, Route
 
 if TYPE_CHECKING:
     from ..assets import Assets
@@ -185,7 +185,7 @@ def endpoint(
     effect: Effect | None = None,
     access: Access = Access.OPTIONAL,
     lane: Lane = Lane.ACCOUNT,
-    creates: bool = False,
+    action: Action = Action.OTHER,
     own_connection: bool = False,
 ) -> Callable[[Callable[Concatenate[Any, P], Parts[T]]], Endpoint[P, T]]:
     """Define an endpoint by what it is, above the function that says what a call's arguments add to it.
@@ -196,7 +196,7 @@ def endpoint(
         effect: by default `READ` for GET and `ONCE` for POST: what is not said to be harmless is not repeated.
         access: whether the call carries a token.
         lane: whose call goes first.
-        creates: whether it opens a position, and so must not go out late.
+        action: what it does with money.
         own_connection: whether it has a connection of its own; `ONCE` calls always have.
     """
 
@@ -214,7 +214,7 @@ def endpoint(
             effect=effect,
             access=access,
             lane=lane,
-            creates=creates,
+            action=action,
             own_connection=own_connection,
         )
         return Endpoint(route, function)

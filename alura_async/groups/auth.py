@@ -69,7 +69,7 @@ class Auth(Group[Mode]):
         "/auth/evm/challenge",
         effect=Effect.REPEATABLE,
         access=Access.PUBLIC,
-        lane=Lane.ACCOUNT,
+        lane=Lane.SIGN_IN,
         # A hundred hanging reads must not keep a close from signing in.
         own_connection=True,
     )
@@ -86,7 +86,7 @@ class Auth(Group[Mode]):
         """
         return Parts(body={"address": arguments.address("address", address)})
 
-    @endpoint("POST", "/auth/evm/verify", access=Access.PUBLIC, lane=Lane.ACCOUNT)
+    @endpoint("POST", "/auth/evm/verify", access=Access.PUBLIC, lane=Lane.SIGN_IN)
     def verify(self, address: str, signature: str | Secret, referral_code: str | None = None) -> Parts[SignIn]:
         """Exchange a signed challenge for a token. The client does not keep this token; `login()` does.
 

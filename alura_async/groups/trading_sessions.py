@@ -14,7 +14,7 @@ import msgspec
 
 from ..core import arguments
 from ..core.model import Model, MoneyModel, OpenEnum, Time
-from ..core.request import Access, Lane, Parts
+from ..core.request import Access, Action, Lane, Parts
 from ..core.surface import Async, Group, Mode, endpoint, operation, stream
 from ..errors import NotFoundError, Outcome, WaitTimeoutError
 from ..secret import Secret
@@ -265,7 +265,7 @@ class CronRun(Model, frozen=True, kw_only=True):
 class TradingSessions(Group[Mode]):
     """Automated trading sessions."""
 
-    @endpoint("POST", "/trading-sessions", access=Access.BEARER, lane=Lane.TRADING, creates=True)
+    @endpoint("POST", "/trading-sessions", access=Access.BEARER, lane=Lane.TRADING, action=Action.OPEN)
     def create(
         self,
         *,
@@ -309,7 +309,7 @@ class TradingSessions(Group[Mode]):
             extra=extra,
         )
 
-    @endpoint("POST", "/trading-sessions/advance", access=Access.BEARER, lane=Lane.TRADING, creates=True)
+    @endpoint("POST", "/trading-sessions/advance", access=Access.BEARER, lane=Lane.TRADING, action=Action.OPEN)
     def create_advance(
         self,
         *,
@@ -435,7 +435,13 @@ class TradingSessions(Group[Mode]):
             async for batch in batches:
                 yield batch
 
-    @endpoint("POST", "/trading-sessions/positions/:positionId/close", access=Access.BEARER, lane=Lane.TRADING)
+    @endpoint(
+        "POST",
+        "/trading-sessions/positions/:positionId/close",
+        access=Access.BEARER,
+        lane=Lane.TRADING,
+        action=Action.CLOSE,
+    )
     def close_position(self, position_id: str, *, extra: Extra | None = None) -> Parts[Closing]:
         """Close one position.
 
@@ -464,7 +470,9 @@ class TradingSessions(Group[Mode]):
         """
         return Parts(position_id, extra=extra)
 
-    @endpoint("POST", "/trading-sessions/trades/:tradeId/close", access=Access.BEARER, lane=Lane.TRADING)
+    @endpoint(
+        "POST", "/trading-sessions/trades/:tradeId/close", access=Access.BEARER, lane=Lane.TRADING, action=Action.CLOSE
+    )
     def close_trade(self, trade_id: str, *, extra: Extra | None = None) -> Parts[Closing]:
         """Close a trade: all its positions.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..core import arguments
 from ..core.model import Model, MoneyModel, OpenEnum, Time
-from ..core.request import Access, Effect, Lane, Parts
+from ..core.request import Access, Action, Effect, Lane, Parts
 from ..core.surface import Group, Mode, endpoint
 from .trading_sessions import Closing
 
@@ -152,7 +152,7 @@ class User(Group[Mode]):
         """
         return Parts(extra=extra)
 
-    @endpoint("POST", "/user/withdraw", access=Access.BEARER, lane=Lane.TRADING)
+    @endpoint("POST", "/user/withdraw", access=Access.BEARER, lane=Lane.TRADING, action=Action.TRANSFER)
     def withdraw(
         self, *, amount: Amount, destination: str | None = None, extra: Extra | None = None
     ) -> Parts[Transfer]:
@@ -178,7 +178,7 @@ class User(Group[Mode]):
             extra=extra,
         )
 
-    @endpoint("POST", "/user/close-position", access=Access.BEARER, lane=Lane.TRADING)
+    @endpoint("POST", "/user/close-position", access=Access.BEARER, lane=Lane.TRADING, action=Action.CLOSE)
     def close_position(self, *, asset: str | int, extra: Extra | None = None) -> Parts[Closing]:
         """Close the position of one asset.
 
@@ -193,7 +193,7 @@ class User(Group[Mode]):
         """
         return Parts(body={"assetIndex": self._client.assets.index(asset)}, extra=extra)
 
-    @endpoint("POST", "/user/close-all-positions", access=Access.BEARER, lane=Lane.TRADING)
+    @endpoint("POST", "/user/close-all-positions", access=Access.BEARER, lane=Lane.TRADING, action=Action.CLOSE)
     def close_all_positions(self, *, extra: Extra | None = None) -> Parts[Closing]:
         """Close every position.
 
@@ -207,7 +207,7 @@ class User(Group[Mode]):
         """
         return Parts(extra=extra)
 
-    @endpoint("POST", "/user/send-usdc", access=Access.BEARER, lane=Lane.TRADING)
+    @endpoint("POST", "/user/send-usdc", access=Access.BEARER, lane=Lane.TRADING, action=Action.TRANSFER)
     def send_usdc(self, *, amount: Amount, destination: str, extra: Extra | None = None) -> Parts[Transfer]:
         """Send USDC to another address. This moves money [doc].
 
@@ -231,7 +231,7 @@ class User(Group[Mode]):
             extra=extra,
         )
 
-    @endpoint("POST", "/user/claim-reward", access=Access.BEARER, lane=Lane.TRADING)
+    @endpoint("POST", "/user/claim-reward", access=Access.BEARER, lane=Lane.TRADING, action=Action.TRANSFER)
     def claim_reward(self, *, extra: Extra | None = None) -> Parts[RewardClaim]:
         """Claim rewards. This moves money [doc].
 
