@@ -18,6 +18,7 @@ from .core.challenge import ChallengeCheck, check_challenge
 from .core.outcome import Reply
 from .core.request import Access, Action, Effect, Extra, Lane, Params, Request, Route
 from .core.settings import TESTNET_URL, TimeoutLike, Timeouts
+from .core.waits import no_waits
 from .errors import (
     AluraError,
     BadRequestError,
@@ -193,4 +194,5 @@ __all__ = [
     "WalletLike",
     "__version__",
     "check_challenge",
+    "no_waits",
 ]
