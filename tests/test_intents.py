@@ -599,7 +599,7 @@ def test_a_pipe_is_refused(path: Path) -> None:
 def test_a_read_only_folder_is_refused(path: Path, tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     try:
-        assert "needs a folder in which this user may make files" in refusal(path)
+        assert "this user must be allowed to write it, and to make files in its folder" in refusal(path)
     finally:
         tmp_path.chmod(0o700)
 

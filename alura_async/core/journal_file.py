@@ -54,6 +54,7 @@ _MIGRATIONS = (
 )
 _VERSION = len(_MIGRATIONS)
 
+# A field more needs a migration.
 _COLUMNS = JournalEntry.__struct_fields__
 _NAMES = ", ".join(_COLUMNS)
 _SELECT = f"SELECT {_NAMES} FROM intents"  # noqa: S608 - the names are ours
@@ -405,8 +406,8 @@ def _why_not(path: Path, error: Exception) -> str:
         number in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
     ):
         return (
-            f"{shown}: cannot be opened or written ({said}): it needs a folder in which this user may make files, on a "
-            "disk that is not read-only"
+            f"{shown}: cannot be opened or written ({said}): this user must be allowed to write it, and to make files "
+            "in its folder; the disk must not be read-only"
         )
     if code == sqlite3.SQLITE_IOERR:
         return f"{shown}: reading or writing failed ({said}): the disk may be full, gone or broken"
