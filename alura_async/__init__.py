@@ -83,7 +83,7 @@ from .groups.trading_sessions import (
 )
 from .groups.usdc_verification import Deposit, TotalDeposited, UsdcVerification
 from .groups.user import Fill, FillSide, FillsSync, Profile, RewardClaim, Transfer, TransferStatus, User
-from .journal import JournalEntry, SettledBy
+from .journal import Journal, JournalEntry, SettledBy
 from .secret import Secret
 from .sync import Alura
 from .wallet import Keystore, KeyWallet, Wallet, WalletLike
@@ -129,6 +129,7 @@ __all__ = [
     "Indicators",
     "Instant",
     "InvalidArgumentError",
+    "Journal",
     "JournalEntry",
     "JournalError",
     "KeyWallet",

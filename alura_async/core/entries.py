@@ -1,0 +1,268 @@
+"""Entries as values: how one is made of a call, what a conclusion makes of it, what it forbids."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+from collections.abc import Collection
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import msgspec
+
+from ..errors import InvalidArgumentError, Outcome, UnresolvedError
+from ..journal import JournalEntry, SettledBy
+from .decode import NOT_DECODED, parse
+from .text import clip, printable, redact, shown
+
+if TYPE_CHECKING:
+    from .request import Request
+
+_DETAIL_LIMIT = 500
+_BODY_LIMIT = 64 * 1024
+_LONGEST_CALL = timedelta(days=365)
+# Fields whose values are secret, whatever they look like; punctuation and case are dropped first.
+_SECRET_NAME = re.compile(
+    r"token|signature|secret|password|passphrase|mnemonic|privatekey|tradingkey|agentkey|apikey|jwt|authorization"
+    r"|transaction|^key$|^sig$|^seed"
+)
+_NOT_A_LETTER = re.compile(r"[^a-z0-9]")
+_ID = re.compile(r"[0-9a-f]{6,32}")
+
+
+def intent(request: Request[Any], *, host: str, account: str, within_s: float) -> JournalEntry:
+    """The entry of a call that is about to be made, with a new id.
+
+    Args:
+        request: the call.
+        host: the server.
+        account: the wallet's address, or what the token says of its owner; may be empty.
+        within_s: seconds after which the call is over in any case.
+    """
+    now = datetime.now(UTC)
+    target = f"{request.path}?{request.query}" if request.query else request.path
+    return JournalEntry(
+        id=uuid4().hex,
+        created_at=now,
+        expires_at=now + timedelta(seconds=min(within_s, _LONGEST_CALL.total_seconds())),
+        host=host.lower(),
+        account=account.lower(),
+        method=request.method,
+        path=request.path,
+        action=request.route.action,
+        body=_without_secrets(request.body),
+        fingerprint=fingerprint(host, account, request.method, target, request.body),
+        pid=os.getpid(),
+    )
+
+
+def fingerprint(host: str, account: str, method: str, path: str, body: bytes | None) -> str:
+    """Text that is equal for two calls that ask for the same thing of the same account.
+
+    The order of a body's keys and the spelling of its numbers (`5`, `5.0`, `5.00`) make no difference.
+
+    Args:
+        host: the server, in any case.
+        account: the account, in any case.
+        method: the HTTP method.
+        path: the path with its query.
+        body: the body as it is sent.
+    """
+    parts = [host.lower(), account.lower(), method, path, _canonical(body)]
+    return sha256(msgspec.json.encode(parts)).hexdigest()
+
+
+class Conclusion(msgspec.Struct, frozen=True):
+    """What became of a call."""
+
+    entry_id: str
+    outcome: Outcome
+    by: SettledBy
+    at: datetime
+    detail: str
+    result_id: str | None
+
+    @classmethod
+    def now(cls, entry_id: str, outcome: Outcome, by: SettledBy, detail: str, result_id: str | None) -> Conclusion:
+        """A conclusion of this moment, its texts made fit to be shown."""
+        result_id = None if result_id is None else shown(result_id, _DETAIL_LIMIT)
+        return cls(entry_id, outcome, by, datetime.now(UTC), shown(detail, _DETAIL_LIMIT), result_id)
+
+    def of(self, entry: JournalEntry) -> JournalEntry:
+        """The entry with this. What is known already does not become unknown again."""
+        if entry.is_resolved and self.outcome is Outcome.UNKNOWN:
+            return entry
+        is_known = self.outcome is not Outcome.UNKNOWN
+        return msgspec.structs.replace(
+            entry,
+            outcome=self.outcome,
+            settled_at=self.at if is_known else None,
+            settled_by=self.by if is_known else None,
+            detail=self.detail or entry.detail,
+            result_id=self.result_id or entry.result_id,
+        )
+
+    def then(self, later: Conclusion) -> Conclusion:
+        """Both as one."""
+        if later.outcome is Outcome.UNKNOWN:
+            return self
+        return msgspec.structs.replace(
+            later, detail=later.detail or self.detail, result_id=later.result_id or self.result_id
+        )
+
+    def __str__(self) -> str:
+        what = "is unknown" if self.outcome is Outcome.UNKNOWN else f"is {self.outcome.value}"
+        return f"what became of call {printable(self.entry_id)} {what}"
+
+
+def settled(entry: JournalEntry, outcome: Outcome, note: str, under_way: Collection[str]) -> JournalEntry:
+    """An entry as somebody settles it.
+
+    Raises:
+        InvalidArgumentError: there is nothing to settle, or not yet.
+    """
+    if entry.id in under_way:
+        raise InvalidArgumentError(f"entry {entry.id}: its call is under way in this process: wait for its result")
+    if entry.may_be_under_way:
+        raise InvalidArgumentError(
+            f"entry {entry.id}: process {entry.pid} may still be making this call, until {_moment(entry.expires_at)} "
+            "at the latest: settle it then"
+        )
+    if entry.is_resolved:
+        assert entry.outcome is not None  # it is resolved
+        how = f" by {entry.settled_by.value}" if entry.settled_by is not None else ""
+        when = f" at {_moment(entry.settled_at)}" if entry.settled_at is not None else ""
+        raise InvalidArgumentError(
+            f"entry {entry.id}: is resolved already: {entry.outcome.value},{how}{when}; what is known is not changed"
+        )
+    noted = f"note: {shown(note, _DETAIL_LIMIT)}" if note.strip() else ""
+    return msgspec.structs.replace(
+        entry,
+        outcome=outcome,
+        settled_at=datetime.now(UTC),
+        settled_by=SettledBy.HAND,
+        detail="; ".join(part for part in (entry.detail, noted) if part),
+    )
+
+
+def as_prefix(entry_id: str) -> str:
+    """An id, or the beginning of one, as entries have it.
+
+    Raises:
+        InvalidArgumentError: it cannot be one, or is too short.
+    """
+    prefix = entry_id.strip().lower() if isinstance(entry_id, str) else ""
+    if not _ID.fullmatch(prefix):
+        raise InvalidArgumentError(
+            f"entry_id={clip(printable(str(entry_id)), 80)!r}: give the entry's id, or at least 6 digits of its "
+            "beginning"
+        )
+    return prefix
+
+
+def the_only(prefix: str, found: list[JournalEntry]) -> JournalEntry:
+    """The one entry whose id begins like this.
+
+    Raises:
+        InvalidArgumentError: there is none, or there are several.
+    """
+    if not found:
+        raise InvalidArgumentError(f"entry_id={prefix!r}: there is no such entry in this journal")
+    if len(found) > 1:
+        several = ", ".join(entry.id for entry in found)
+        raise InvalidArgumentError(f"entry_id={prefix!r}: several begin like this ({several}): give more of it")
+    return found[0]
+
+
+def blocked(earlier: JournalEntry, path: Path | None) -> UnresolvedError:
+    """Why a call is not made, and what to do."""
+    call = f"{printable(earlier.method)} {printable(earlier.path)}"
+    made = f"at {_moment(earlier.created_at)} by process {earlier.pid}"
+    if earlier.may_be_under_way:
+        state = f"may still be under way, until {_moment(earlier.expires_at)} at the latest; if it is not resolved then"
+    else:
+        state = "nobody knows whether it was carried out"
+    ways = f'alura.journal.settle("{earlier.id}", "done") if it was, "rejected" if it was not'
+    if path is not None:
+        ways += f"; or, in a terminal, {journal_command(path)} settle {earlier.id} done|rejected"
+    return UnresolvedError(
+        f"{call} was not sent: an identical call was made {made}, and {state}: look at what your account shows "
+        f"(sessions, positions, balance), then say so: {ways}",
+        entry_id=earlier.id,
+    )
+
+
+def journal_command(path: str | Path, program: str = "alura") -> str:
+    """The command line that shows a journal, to copy.
+
+    Args:
+        path: the journal.
+        program: what the command is called by.
+    """
+    quoted = subprocess.list2cmdline([str(path)]) if os.name == "nt" else shlex.quote(str(path))
+    return f"{program} journal {printable(quoted)}"
+
+
+def _moment(time: datetime) -> str:
+    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _without_secrets(body: bytes | None) -> str:
+    """A body as it may lie in a file, still JSON."""
+    if not body:
+        return ""
+    try:
+        value = parse(body)
+        kept = _redacted(value)
+    except NOT_DECODED:
+        return shown(body.decode("utf-8", "replace"), _BODY_LIMIT)
+    # As it was sent, where nothing had to be blanked out.
+    text = body.decode() if kept == value else _encoder.encode(kept).decode()
+    return clip(text, _BODY_LIMIT)
+
+
+_encoder = msgspec.json.Encoder(decimal_format="number")
+
+
+def _redacted(value: Any) -> Any:
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, list):
+        return [_redacted(item) for item in value]
+    if isinstance(value, dict):
+        return {redact(name): "***" if _is_secret(name) else _redacted(item) for name, item in value.items()}
+    return value
+
+
+def _is_secret(name: str) -> bool:
+    return _SECRET_NAME.search(_NOT_A_LETTER.sub("", name.lower())) is not None
+
+
+def _canonical(body: bytes | None) -> str:
+    if not body:
+        return ""
+    try:
+        return msgspec.json.encode(_with_plain_numbers(parse(body)), order="sorted").decode()
+    except NOT_DECODED:
+        return sha256(body).hexdigest()
+
+
+def _with_plain_numbers(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _with_plain_numbers(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_with_plain_numbers(item) for item in value]
+    if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
+        sign, digits, exponent = Decimal(value).as_tuple()
+        written = "".join(map(str, digits)).lstrip("0")
+        significant = written.rstrip("0")
+        # Not `normalize`, which rounds to the precision of whatever context the caller has.
+        exponent = exponent + len(written) - len(significant) if significant and isinstance(exponent, int) else 0
+        return msgspec.Raw(f"{'-' if sign and significant else ''}{significant or 0}e{exponent}".encode())
+    return value

@@ -1,0 +1,982 @@
+"""What is written down lasts: crashes, other processes, forks, full disks and damaged files."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+import logging
+import os
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from anyio.from_thread import start_blocking_portal
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from alura_async import (
+    ClosedError,
+    ConfigurationError,
+    InvalidArgumentError,
+    JournalEntry,
+    JournalError,
+    Outcome,
+    SettledBy,
+    UnresolvedError,
+    User,
+)
+from alura_async.core.entries import fingerprint, intent
+from alura_async.core.intents import FileIntents, Intents, MemoryIntents
+
+pytestmark = pytest.mark.anyio
+
+on_posix = pytest.mark.skipif(os.name != "posix", reason="modes, owners and limits are POSIX's")
+not_as_root = pytest.mark.skipif(os.name == "posix" and os.geteuid() == 0, reason="root may write everywhere")
+
+DESTINATION = "0x" + "ab" * 20
+DONE, REJECTED, UNKNOWN, NOT_SENT = Outcome.DONE, Outcome.REJECTED, Outcome.UNKNOWN, Outcome.NOT_SENT
+REPLY = SettledBy.REPLY
+
+
+def transfer(amount: int = 5, *, age_s: float = 0.0, within_s: float = 10.0, **changes: Any) -> JournalEntry:
+    """The entry of a transfer that is about to be made, or was some seconds ago."""
+    request = User.send_usdc.request(amount=amount, destination=DESTINATION)
+    entry = intent(request, host="api.example.com", account="0xAB", within_s=within_s)
+    age = timedelta(seconds=age_s)
+    return msgspec.structs.replace(
+        entry, created_at=entry.created_at - age, expires_at=entry.expires_at - age, **changes
+    )
+
+
+async def died(store: Intents, *entries: JournalEntry) -> None:
+    """What a process leaves behind that wrote intents and died: they are nobody's any more."""
+    for entry in entries:
+        await store.write(entry, blocks=False)
+    await store.close()
+
+
+def leave_behind(path: Path, *entries: JournalEntry) -> None:
+    """A journal of a process that died."""
+    asyncio.run(died(FileIntents(path), *entries))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "journal"
+
+
+@pytest.fixture(params=["memory", "file"])
+async def store(request: pytest.FixtureRequest, path: Path) -> AsyncIterator[Intents]:
+    made = MemoryIntents() if request.param == "memory" else FileIntents(path)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def file(path: Path) -> AsyncIterator[FileIntents]:
+    made = FileIntents(path)
+    yield made
+    await made.close()
+
+
+# What both stores promise
+
+
+async def test_an_entry_is_found_as_it_was_written_and_with_what_became_of_it(store: Intents) -> None:
+    entry = transfer()
+    await store.write(entry, blocks=True)
+    assert await store.get(entry.id) == entry
+    store.conclude(entry.id, DONE, REPLY, detail="as it should be", result_id="trf_1")
+    found = await store.get(entry.id)
+    assert found is not None
+    assert found.is_resolved
+    assert found.settled_at is not None
+    assert datetime.now(UTC) - found.settled_at < timedelta(seconds=30)
+    assert (found.outcome, found.settled_by, found.detail, found.result_id) == (DONE, REPLY, "as it should be", "trf_1")
+    assert await store.get("0" * 32) is None
+
+
+async def test_entries_come_newest_first_and_the_unresolved_oldest_first(store: Intents) -> None:
+    written = [transfer(amount) for amount in (1, 2, 3, 4)]
+    for entry in written:
+        await store.write(entry, blocks=True)
+    store.conclude(written[1].id, DONE, REPLY)
+    for entry in (written[3], written[0]):
+        store.conclude(entry.id, UNKNOWN, REPLY)
+    assert [entry.id for entry in await store.entries()] == [entry.id for entry in reversed(written)]
+    assert [entry.id for entry in await store.entries(limit=2)] == [written[3].id, written[2].id]
+    # The third is under way.
+    assert [entry.id for entry in await store.unresolved()] == [written[0].id, written[3].id]
+
+
+async def test_since_gives_what_was_written_from_a_moment_on(store: Intents) -> None:
+    old, new = transfer(1, age_s=3600), transfer(2, age_s=10)
+    for entry in (old, new):
+        await store.write(entry, blocks=False)
+    now = datetime.now(UTC)
+    assert [entry.id for entry in await store.since(now - timedelta(minutes=1))] == [new.id]
+    assert [entry.id for entry in await store.since(old.created_at)] == [old.id, new.id]
+    assert await store.since(now) == []
+
+
+async def test_two_identical_calls_at_once_are_deliberate(store: Intents) -> None:
+    one, two = transfer(), transfer()
+    await asyncio.gather(store.write(one, blocks=True), store.write(two, blocks=True))
+    assert len(await store.entries()) == 2
+
+
+async def test_an_unresolved_call_blocks_an_identical_one_until_it_is_settled(store: Intents) -> None:
+    entry = transfer()
+    await store.write(entry, blocks=True)
+    store.conclude(entry.id, UNKNOWN, REPLY)
+    with pytest.raises(UnresolvedError) as refused:
+        await store.write(transfer(), blocks=True)
+    assert refused.value.entry_id == entry.id
+    await store.write(transfer(6), blocks=True)
+    await store.write(transfer(), blocks=False)
+    settled = await store.settle(entry.id[:8], DONE, "seen on the chain")
+    assert (settled.outcome, settled.settled_by, settled.detail) == (DONE, SettledBy.HAND, "note: seen on the chain")
+    assert await store.get(entry.id) == settled
+    await store.write(transfer(), blocks=True)
+
+
+async def test_what_is_known_does_not_become_unknown_again(store: Intents) -> None:
+    entry = transfer()
+    await store.write(entry, blocks=True)
+    store.conclude(entry.id, UNKNOWN, REPLY, detail="no complete reply")
+    unknown = await store.get(entry.id)
+    assert unknown is not None
+    assert (unknown.outcome, unknown.settled_at, unknown.settled_by) == (UNKNOWN, None, None)
+    store.conclude(entry.id, DONE, SettledBy.READING)
+    store.conclude(entry.id, UNKNOWN, REPLY, detail="late")
+    found = await store.get(entry.id)
+    assert found is not None
+    assert (found.outcome, found.settled_by, found.detail) == (DONE, SettledBy.READING, "no complete reply")
+
+
+async def test_what_cannot_be_settled_says_why(store: Intents) -> None:
+    first, second = transfer(1, id="abcdef" + "1" * 26), transfer(2, id="abcdef" + "2" * 26)
+    for entry in (first, second):
+        await store.write(entry, blocks=True)
+    with pytest.raises(InvalidArgumentError, match="under way in this process"):
+        await store.settle(first.id, DONE)
+    for entry in (first, second):
+        store.conclude(entry.id, UNKNOWN, REPLY)
+    with pytest.raises(InvalidArgumentError, match=f"several begin like this.*{first.id}, {second.id}"):
+        await store.settle("ABCDEF", DONE)
+    with pytest.raises(InvalidArgumentError, match="no such entry"):
+        await store.settle("123456", DONE)
+    for useless in ("abcde", "", "ghijkl", "%", first.id + "0", None):
+        with pytest.raises(InvalidArgumentError, match="at least 6 digits"):
+            await store.settle(useless, DONE)  # type: ignore[arg-type]
+    await store.settle(first.id[:7], REJECTED)
+    with pytest.raises(InvalidArgumentError, match="is resolved already: rejected, by hand at 20"):
+        await store.settle(first.id, DONE)
+
+
+async def test_an_id_is_written_once(store: Intents) -> None:
+    entry = transfer()
+    await store.write(entry, blocks=False)
+    other = transfer(2)
+    results = await asyncio.gather(
+        store.write(entry, blocks=False), store.write(other, blocks=False), return_exceptions=True
+    )
+    assert isinstance(results[0], JournalError)
+    assert await store.get(other.id) == other
+
+
+async def test_texts_of_a_server_are_neutralised_redacted_and_clipped(store: Intents) -> None:
+    entry = transfer()
+    await store.write(entry, blocks=False)
+    store.conclude(entry.id, UNKNOWN, REPLY, detail="\x1b[31m\u202e\ud800 token: hunter22 " + "x" * 9999)
+    found = await store.get(entry.id)
+    assert found is not None
+    assert found.detail.isprintable()
+    assert "hunter22" not in found.detail
+    assert len(found.detail) < 600
+
+
+async def test_a_conclusion_of_an_unknown_call_changes_nothing(store: Intents) -> None:
+    store.conclude("0" * 32, NOT_SENT, REPLY)
+    assert await store.entries() == []
+
+
+async def test_memory_forgets_resolved_entries_beyond_some_thousands_and_no_unresolved_one() -> None:
+    store = MemoryIntents()
+    unknown = [transfer(amount) for amount in range(1, 4)]
+    for entry in unknown:
+        await store.write(entry, blocks=True)
+        store.conclude(entry.id, UNKNOWN, REPLY)
+    template = transfer(9)
+    for number in range(6000):
+        entry = msgspec.structs.replace(template, id=f"{number:032x}")
+        await store.write(entry, blocks=True)
+        store.conclude(entry.id, DONE, REPLY)
+    assert [entry.id for entry in await store.unresolved()] == [entry.id for entry in unknown]
+    assert len(await store.entries(limit=10_000)) == 5000 + len(unknown)
+    assert await store.get(f"{0:032x}") is None
+    assert await store.get(f"{5999:032x}") is not None
+
+
+# What an entry says
+
+
+def test_an_entry_tells_what_is_done_with_which_money() -> None:
+    entry = transfer(5, within_s=7)
+    assert (entry.method, entry.path, entry.action.value) == ("POST", "/user/send-usdc", "transfer")
+    assert json.loads(entry.body) == {"amount": 5, "destination": DESTINATION}
+    assert (entry.host, entry.account, entry.pid) == ("api.example.com", "0xab", os.getpid())
+    assert entry.expires_at - entry.created_at == timedelta(seconds=7)
+    assert len(entry.id) == 32
+    assert entry.id != transfer(5).id
+    assert transfer(within_s=float("inf")).may_be_under_way
+
+
+def fingerprint_of(body: str, **changes: str) -> str:
+    facts = {"host": "h", "account": "0xab", "method": "POST", "path": "/p"} | changes
+    return fingerprint(facts["host"], facts["account"], facts["method"], facts["path"], body.encode())
+
+
+@pytest.mark.parametrize(
+    ("one", "same"),
+    [
+        ('{"a":5,"b":[1,"x"]}', '{ "b": [1.0, "x"], "a": 5.00 }'),
+        ('{"a":5e2}', '{"a":500}'),
+        ('{"a":0.10}', '{"a":1e-1}'),
+        ('{"a":-0.0}', '{"a":0}'),
+        ('{"a":123456789012345678901234567890.123456789}', '{"a":123456789012345678901234567890.1234567890}'),
+    ],
+)
+def test_order_of_keys_and_spelling_of_numbers_make_no_other_call(one: str, same: str) -> None:
+    assert fingerprint_of(one) == fingerprint_of(same)
+    assert fingerprint_of(one, host="H", account="0xAB") == fingerprint_of(same)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ('{"a":5}', '{"a":"5"}'),
+        ('{"a":1}', '{"a":true}'),
+        ('{"a":0}', '{"a":null}'),
+        ('{"a":5}', '{"a":-5}'),
+        ('{"a":5}', '{"a":50}'),
+        ('{"a":[1,2]}', '{"a":[2,1]}'),
+        ('{"a":1234567890123456789012345678901}', '{"a":1234567890123456789012345678902}'),
+        ("not json", "not json either"),
+    ],
+)
+def test_another_value_is_another_call(one: str, other: str) -> None:
+    assert fingerprint_of(one) != fingerprint_of(other)
+
+
+def test_another_account_host_method_or_path_is_another_call() -> None:
+    changes: list[dict[str, str]] = [{}, {"host": "i"}, {"account": "0xac"}, {"method": "PUT"}, {"path": "/q"}]
+    assert len({fingerprint_of("{}", **change) for change in changes}) == len(changes)
+
+
+def test_no_secret_gets_into_an_entry() -> None:
+    key, jwt = "0x" + "c0ffee12" * 8, "eyJhbGciOi.eyJzdWIi.c2ln"
+    extra = {
+        "signature": "short",
+        "apiKey": 12,
+        "deep": [{"Trading-Key": {"a": "hunter22"}}],
+        "memo": f"is {key}",
+        jwt: jwt,
+    }
+    entry = intent(User.withdraw.request(amount="12.50", extra=extra), host="api.example.com", account="", within_s=10)
+    for secret in (key, key[2:], jwt, "short", "hunter22"):
+        assert secret not in repr(entry)
+    body = json.loads(entry.body)
+    assert (body["amount"], body["signature"], body["apiKey"], body["memo"]) == (12.5, "***", "***", "is ***")
+    assert '"amount":12.50' in entry.body
+
+
+# What the file promises
+
+
+def test_nothing_is_made_before_the_first_use(path: Path) -> None:
+    asyncio.run(FileIntents(path).close())
+    assert not path.exists()
+
+
+@on_posix
+async def test_the_file_its_companions_and_its_folder_are_private_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        store = FileIntents(tmp_path / "new" / "journal")
+        await store.write(transfer(), blocks=True)
+        modes = {found.name: stat.S_IMODE(found.stat().st_mode) for found in (tmp_path / "new").iterdir()}
+        assert modes == {"journal": 0o600, "journal-wal": 0o600, "journal-shm": 0o600}
+        assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
+        await store.close()
+    finally:
+        os.umask(before)
+    assert [found.name for found in (tmp_path / "new").iterdir()] == ["journal"]
+
+
+async def test_what_was_written_is_there_after_closing_and_opening(path: Path) -> None:
+    entry = transfer(age_s=60)
+    await died(FileIntents(path), entry)
+    store = FileIntents(path)
+    assert await store.unresolved() == [entry]
+    with pytest.raises(UnresolvedError):
+        await store.write(transfer(), blocks=True)
+    await store.close()
+
+
+async def test_the_refusal_says_what_was_called_when_by_whom_and_what_to_do(path: Path) -> None:
+    entry = transfer(age_s=60, pid=4711)
+    await died(FileIntents(path), entry)
+    store = FileIntents(path)
+    with pytest.raises(UnresolvedError) as refused:
+        await store.write(transfer(), blocks=True)
+    await store.close()
+    said = str(refused.value)
+    for part in (
+        "POST /user/send-usdc was not sent",
+        f"{entry.created_at:%Y-%m-%d %H:%M:%S} UTC by process 4711",
+        f'alura.journal.settle("{entry.id}", "done")',
+        f"alura journal {path} settle {entry.id} done|rejected",
+    ):
+        assert part in said
+    assert "under way" not in said
+
+
+async def test_what_another_process_may_have_under_way_blocks_and_cannot_be_settled_yet(path: Path) -> None:
+    ours, theirs = FileIntents(path), FileIntents(path)
+    entry = transfer()
+    await theirs.write(entry, blocks=True)
+    with pytest.raises(UnresolvedError, match="may still be under way, until"):
+        await ours.write(transfer(), blocks=True)
+    with pytest.raises(InvalidArgumentError, match=f"process {os.getpid()} may still be making this call"):
+        await ours.settle(entry.id, DONE)
+    assert [found.id for found in await ours.unresolved()] == [entry.id]
+    theirs.conclude(entry.id, DONE, REPLY)
+    await theirs.close()
+    await ours.write(transfer(), blocks=True)
+    await ours.close()
+
+
+async def test_resolved_entries_are_removed_after_90_days_and_unresolved_ones_never(path: Path) -> None:
+    day = 24 * 3600.0
+    long_ago = datetime.now(UTC) - timedelta(days=91)
+    resolved: dict[str, Any] = {"outcome": DONE, "settled_by": REPLY}
+    old = transfer(1, age_s=91 * day, settled_at=long_ago, **resolved)
+    settled_late = transfer(2, age_s=91 * day, settled_at=datetime.now(UTC), **resolved)
+    recent = transfer(3, age_s=89 * day, settled_at=datetime.now(UTC) - timedelta(days=89), **resolved)
+    unknown, crashed = transfer(4, age_s=999 * day, outcome=UNKNOWN), transfer(5, age_s=999 * day)
+    await died(FileIntents(path, keep_days=None), old, settled_late, recent, unknown, crashed)
+    keeps_all = FileIntents(path, keep_days=None)
+    assert len(await keeps_all.entries()) == 5
+    await keeps_all.close()
+    store = FileIntents(path)
+    assert {entry.id for entry in await store.entries()} == {
+        entry.id for entry in (settled_late, recent, unknown, crashed)
+    }
+    await store.close()
+
+
+async def test_a_closed_journal_says_so_and_still_takes_what_became_of_a_call(path: Path) -> None:
+    store = FileIntents(path)
+    entry = transfer()
+    await store.write(entry, blocks=True)
+    await store.close()
+    await store.close()
+    with pytest.raises(ClosedError, match="was closed"):
+        await store.write(transfer(2), blocks=True)
+    store.conclude(entry.id, DONE, REPLY)
+    for thread in [found for found in threading.enumerate() if found.name == "alura-journal"]:
+        thread.join()
+    after = FileIntents(path)
+    found = await after.get(entry.id)
+    await after.close()
+    assert found is not None
+    assert found.outcome is DONE
+
+
+async def test_a_cancelled_write_is_concluded_whichever_way_it_went(file: FileIntents) -> None:
+    await file.entries()
+    cancelled: list[str] = []
+    for number in range(60):
+        entry = transfer(number + 1)
+        task = asyncio.create_task(file.write(entry, blocks=True))
+        # From before it is queued to after it is on the disk.
+        for _ in range(number % 20):
+            await asyncio.sleep(0)
+        if number >= 40:
+            await asyncio.sleep(number % 10 / 5000)
+        task.cancel()
+        try:
+            await task
+        except asyncio.CancelledError:
+            cancelled.append(entry.id)
+            file.conclude(entry.id, NOT_SENT, REPLY)
+    assert cancelled
+    outcomes = {entry.id: entry.outcome for entry in await file.entries(limit=1000)}
+    assert {outcomes.get(entry_id, NOT_SENT) for entry_id in cancelled} == {NOT_SENT}
+    assert await file.unresolved() == []
+
+
+async def test_many_intents_that_wait_together_are_written_together(file: FileIntents) -> None:
+    await file.entries()
+    entries = [transfer(number + 1) for number in range(300)]
+    commits = 0
+
+    def count(statement: str) -> None:
+        nonlocal commits
+        commits += statement == "COMMIT"
+
+    worker: Any = file._worker
+    worker._file._connection.set_trace_callback(count)
+    await asyncio.gather(*(file.write(entry, blocks=True) for entry in entries))
+    assert 1 <= commits <= 30
+    assert len(await file.entries(limit=1000)) == 300
+
+
+def test_several_event_loops_in_several_threads_share_one_store(path: Path) -> None:
+    store = FileIntents(path)
+
+    async def write(first: int) -> None:
+        for number in range(first, first + 40):
+            entry = transfer(number)
+            await store.write(entry, blocks=True)
+            store.conclude(entry.id, DONE, REPLY)
+
+    with ThreadPoolExecutor(3) as threads:
+        list(threads.map(lambda first: asyncio.run(write(first)), (1, 101, 201)))
+    entries = asyncio.run(store.entries(limit=1000))
+    asyncio.run(store.close())
+    assert len(entries) == 120
+    assert {entry.outcome for entry in entries} == {DONE}
+
+
+# What cannot be a journal
+
+
+def refusal(path: Path | str, **settings: Any) -> str:
+    """Why a file is refused, to whoever reads and to whoever writes."""
+
+    async def use() -> str:
+        store = FileIntents(path, **settings)
+        try:
+            with pytest.raises(JournalError) as reading:
+                await store.unresolved()
+            with pytest.raises(JournalError) as writing:
+                await store.write(transfer(), blocks=True)
+        finally:
+            await store.close()
+        assert str(reading.value) == str(writing.value)
+        return str(reading.value)
+
+    return asyncio.run(use())
+
+
+@pytest.mark.parametrize("path", ["", "  ", ":memory:", "file:x.db", "folder/", "a\0b", None, 5, b"bytes"])
+def test_what_is_no_path_of_a_file_is_refused_at_once(path: Any) -> None:
+    with pytest.raises(ConfigurationError, match="give the path of a file"):
+        FileIntents(path)
+
+
+def test_a_folder_is_refused(tmp_path: Path) -> None:
+    assert "is a folder: give the path of a file" in refusal(tmp_path)
+
+
+def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(path: Path) -> None:
+    path.write_text("my notes\n" * 100)
+    path.chmod(0o600)
+    assert "is no journal: give the journal another path" in refusal(path)
+    assert path.read_text() == "my notes\n" * 100
+
+
+def test_an_empty_file_is_refused_since_it_may_have_been_a_journal(path: Path) -> None:
+    path.touch(0o600)
+    assert "is empty" in refusal(path)
+
+
+def test_a_database_of_something_else_is_refused_and_left_as_it_is(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE intents (id TEXT)")
+    connection.close()
+    path.chmod(0o600)
+    before = path.read_bytes()
+    assert "is a database of something else" in refusal(path)
+    assert path.read_bytes() == before
+
+
+def test_a_newer_version_is_refused(path: Path) -> None:
+    leave_behind(path, transfer())
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    assert "has version 99" in refusal(path)
+
+
+def test_an_index_that_hides_an_unresolved_call_is_noticed(path: Path) -> None:
+    leave_behind(path, transfer(outcome=DONE))
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        index = connection.execute("SELECT * FROM sqlite_master WHERE name = 'intents_unresolved'").fetchone()
+        connection.execute("DELETE FROM sqlite_master WHERE name = 'intents_unresolved'")
+    connection.close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE intents SET outcome = 'unknown'")
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute("INSERT INTO sqlite_master VALUES (?, ?, ?, ?, ?)", index)
+    connection.close()
+    assert "is damaged" in refusal(path)
+
+
+def test_a_missing_file_is_refused_where_it_must_exist(path: Path) -> None:
+    assert "there is no such file" in refusal(path, must_exist=True)
+    assert not path.exists()
+
+
+def test_a_journal_whose_file_is_gone_and_whose_log_is_not_is_refused(path: Path) -> None:
+    Path(f"{path}-wal").touch(0o600)
+    assert "is gone, and journal-wal, which belongs to it, is still there" in refusal(path)
+
+
+@on_posix
+def test_symbolic_links_are_refused(path: Path, tmp_path: Path) -> None:
+    leave_behind(path, transfer())
+    link = tmp_path / "link"
+    link.symlink_to(path)
+    assert "is a symbolic link" in refusal(link)
+    Path(f"{path}-wal").symlink_to(tmp_path / "elsewhere")
+    assert "journal-wal: is a symbolic link" in refusal(path)
+    assert not (tmp_path / "elsewhere").exists()
+    dangling = tmp_path / "dangling"
+    dangling.symlink_to(tmp_path / "nowhere")
+    assert "is a symbolic link" in refusal(dangling)
+    assert not (tmp_path / "nowhere").exists()
+
+
+@on_posix
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644, 0o601])
+def test_modes_that_let_others_in_are_refused(path: Path, mode: int) -> None:
+    leave_behind(path, transfer())
+    path.chmod(mode)
+    assert "chmod 600 it" in refusal(path)
+
+
+@on_posix
+def test_a_folder_in_which_anyone_may_put_files_is_refused(path: Path, tmp_path: Path) -> None:
+    leave_behind(path, transfer())
+    tmp_path.chmod(0o777)
+    assert "chmod 700 it" in refusal(path)
+    tmp_path.chmod(0o1777)
+    leave_behind(path, transfer())
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root can give files away")
+def test_a_file_of_another_user_is_refused(path: Path) -> None:
+    leave_behind(path, transfer())
+    os.chown(path, 12345, -1)
+    assert "belongs to another user (12345)" in refusal(path)
+
+
+@on_posix
+def test_a_pipe_is_refused(path: Path) -> None:
+    os.mkfifo(path, 0o600)
+    assert "is no regular file" in refusal(path)
+
+
+@on_posix
+@not_as_root
+def test_a_read_only_folder_is_refused(path: Path, tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    try:
+        assert "this user must be allowed to write it, and to make files in its folder" in refusal(path)
+    finally:
+        tmp_path.chmod(0o700)
+
+
+def test_a_path_below_a_file_is_refused(path: Path) -> None:
+    path.touch()
+    assert "cannot be opened or written" in refusal(path / "journal")
+
+
+@on_posix
+def test_a_file_that_is_moved_while_in_use_is_missed_at_once_and_not_replaced(path: Path) -> None:
+    elsewhere = path.with_name("elsewhere")
+    store = FileIntents(path)
+    with start_blocking_portal("asyncio") as portal:
+        write = functools.partial(store.write, blocks=True)
+        portal.call(write, transfer(1))
+        path.rename(elsewhere)
+        for said in ("was moved, deleted or replaced", "no such file", "no such file"):
+            with pytest.raises(JournalError, match=said):
+                portal.call(write, transfer(2))
+            assert not path.exists()
+        elsewhere.rename(path)
+        portal.call(write, transfer(2))
+        assert len(portal.call(store.entries)) == 2
+        portal.call(store.close)
+
+
+async def test_another_process_that_keeps_it_locked_is_waited_for_and_then_named(
+    path: Path, file: FileIntents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("alura_async.core.journal_file._SQLITE_WAITS_S", 0.02)
+    monkeypatch.setattr("alura_async.core.journal_file._LOCKED_S", 0.2)
+    await file.entries()
+    other = sqlite3.connect(path, isolation_level=None)
+    try:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(JournalError, match="another process has kept it locked"):
+            await file.write(transfer(), blocks=True)
+        waiting = asyncio.create_task(file.write(transfer(), blocks=True))
+        await asyncio.sleep(0.05)
+        other.execute("COMMIT")
+        await waiting
+    finally:
+        other.close()
+    assert len(await file.entries()) == 1
+
+
+async def test_what_cannot_be_written_is_logged_known_here_and_written_later(
+    path: Path, file: FileIntents, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("alura_async.core.journal_file._LOCKED_S", 0.01)
+    monkeypatch.setattr("alura_async.core.journal_file._SQLITE_WAITS_S", 0.01)
+    known, exit_ = transfer(1), transfer(2)
+    await file.write(known, blocks=True)
+    other = sqlite3.connect(path, isolation_level=None)
+    try:
+        other.execute("BEGIN IMMEDIATE")
+        # A close goes out even if it could not be written down.
+        with pytest.raises(JournalError):
+            await file.write(exit_, blocks=False)
+        file.conclude(known.id, UNKNOWN, REPLY, detail="no complete reply")
+        file.conclude(known.id, DONE, SettledBy.READING, result_id="trf_1")
+        file.conclude(known.id, UNKNOWN, REPLY, detail="late")
+        file.conclude(exit_.id, UNKNOWN, REPLY)
+        assert [entry.id for entry in await file.unresolved()] == [exit_.id]
+        assert [(entry.id, entry.outcome) for entry in await file.entries()] == [(exit_.id, UNKNOWN), (known.id, DONE)]
+        assert [entry.id for entry in await file.since(known.created_at)] == [known.id, exit_.id]
+        assert (await file.get(exit_.id)) is not None
+        logged = [record for record in caplog.records if record.levelno == logging.ERROR]
+        assert {record.name for record in logged} == {"alura_async"}
+        assert known.id in caplog.text
+        assert "another process has kept it locked" in caplog.text
+    finally:
+        other.close()
+    await file.close()
+    after = FileIntents(path)
+    unknown, done = await after.entries()
+    await after.close()
+    assert (unknown.id, unknown.outcome) == (exit_.id, UNKNOWN)
+    assert (done.id, done.outcome, done.settled_by) == (known.id, DONE, SettledBy.READING)
+    assert (done.detail, done.result_id) == ("no complete reply", "trf_1")
+
+
+def whole_journal() -> bytes:
+    """The bytes of a journal with some entries."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "journal"
+        leave_behind(path, *(transfer(number, age_s=60) for number in range(1, 9)))
+        return path.read_bytes()
+
+
+WHOLE = whole_journal()
+EXAMPLES = int(os.environ.get("ALURA_FUZZ_EXAMPLES", "50"))
+places = st.integers(0, len(WHOLE) - 1)
+
+
+@given(
+    cut=st.one_of(st.none(), places),
+    changes=st.lists(st.tuples(st.one_of(st.integers(0, 120), places), st.binary(min_size=1, max_size=40)), max_size=6),
+    log=st.one_of(st.none(), st.binary(max_size=200)),
+)
+@example(cut=4096, changes=[], log=None)
+@example(cut=len(WHOLE) - 1, changes=[], log=None)
+@example(cut=None, changes=[(100, b"\0" * 4)], log=None)
+@example(cut=None, changes=[], log=b"7\x7f\x06\x82" + b"\0" * 28)
+@settings(max_examples=EXAMPLES, deadline=None)
+def test_a_damaged_file_raises_nothing_but_a_journal_error(
+    cut: int | None, changes: list[tuple[int, bytes]], log: bytes | None
+) -> None:
+    data = bytearray(WHOLE)
+    for place, change in changes:
+        data[place : place + len(change)] = change
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "journal"
+        for name, content in ((path, bytes(data[:cut])), (Path(f"{path}-wal"), log)):
+            if content is not None:
+                name.write_bytes(content)
+                name.chmod(0o600)
+
+        async def use() -> None:
+            store = FileIntents(path)
+            uses: list[Callable[[], Any]] = [
+                store.unresolved,
+                store.entries,
+                lambda: store.since(datetime.now(UTC) - timedelta(days=1)),
+                lambda: store.write(transfer(1), blocks=True),
+                lambda: store.write(transfer(100), blocks=True),
+                lambda: store.settle("abcdef", DONE),
+            ]
+            for used in uses:
+                with suppress(JournalError, UnresolvedError, InvalidArgumentError):
+                    await used()
+            await store.close()
+
+        asyncio.run(use())
+
+
+# Processes
+
+CHILD = """
+import asyncio, json, os, sys
+sys.path.insert(0, {root!r})
+from alura_async import JournalError, Outcome, SettledBy, UnresolvedError, User
+from alura_async.core.entries import intent
+from alura_async.core.intents import FileIntents
+
+DONE, UNKNOWN, REPLY = Outcome.DONE, Outcome.UNKNOWN, SettledBy.REPLY
+
+def transfer(amount):
+    return intent(User.withdraw.request(amount=amount), host="api.example.com", account="0xab", within_s=10)
+
+def say(*words):
+    print(*words, flush=True)
+
+async def main(store):
+{body}
+
+asyncio.run(main(FileIntents({path!r})))
+"""
+
+
+def child(path: Path, body: str) -> subprocess.Popen[str]:
+    """A process that does something with a journal."""
+    root = str(Path(__file__).resolve().parent.parent)
+    indented = "".join(f"    {line}\n" for line in body.strip().split("\n"))
+    return subprocess.Popen(
+        [sys.executable, "-c", CHILD.format(root=root, body=indented, path=str(path))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def end(process: subprocess.Popen[str], given: str = "") -> list[str]:
+    """What a process said, when it ended well."""
+    out, err = process.communicate(given, timeout=30)
+    assert process.returncode == 0, err
+    return out.splitlines()
+
+
+@on_posix
+def test_a_process_that_is_killed_leaves_what_it_was_told_was_written(path: Path) -> None:
+    body = """
+number = 0
+while True:
+    number += 1
+    entry = transfer(os.getpid() * 1_000_000 + number)
+    await store.write(entry, blocks=True)
+    say("written", entry.id)
+    if number % 2:
+        store.conclude(entry.id, DONE, REPLY)
+        assert (await store.get(entry.id)).outcome is DONE
+        say("concluded", entry.id)
+"""
+    said: list[list[str]] = []
+    # Killed after a write, after a conclusion, and in the middle of whatever it does after some of both.
+    for lines in (1, 2, 41):
+        process = child(path, body)
+        assert process.stdout is not None
+        said += [process.stdout.readline().split() for _ in range(lines)]
+        process.send_signal(signal.SIGKILL)
+        rest, _ = process.communicate(timeout=30)
+        said += [line.split() for line in rest.splitlines(keepends=True) if line.endswith("\n")]
+        assert process.returncode == -signal.SIGKILL
+
+    async def look() -> tuple[list[JournalEntry], list[JournalEntry]]:
+        store = FileIntents(path)
+        found = await store.entries(limit=100_000), await store.unresolved()
+        await store.close()
+        return found
+
+    everything, unresolved = asyncio.run(look())
+    outcomes = {entry.id: entry.outcome for entry in everything}
+    written = {entry_id for what, entry_id in said if what == "written"}
+    concluded = {entry_id for what, entry_id in said if what == "concluded"}
+    assert len(written) >= 23
+    assert written <= set(outcomes)
+    assert {outcomes[entry_id] for entry_id in concluded} == {DONE}
+    # One that was written in the moment of the kill may not have been said to be.
+    assert len(outcomes) - len(written) <= 3
+    assert {entry.id for entry in unresolved} == {entry_id for entry_id, outcome in outcomes.items() if outcome is None}
+    assert len(unresolved) >= len(written) // 2
+
+
+def test_two_processes_write_five_hundred_intents_each_into_one_file(path: Path) -> None:
+    body = """
+async def write(number):
+    for step in range(25):
+        entry = transfer(number * 100 + step + 1)
+        await store.write(entry, blocks=False)
+        store.conclude(entry.id, DONE, REPLY)
+await asyncio.gather(*(write(number) for number in range(20)))
+await store.close()
+"""
+    for process in [child(path, body) for _ in range(2)]:
+        end(process)
+
+    async def look() -> list[JournalEntry]:
+        store = FileIntents(path)
+        entries = await store.entries(limit=10_000)
+        await store.close()
+        return entries
+
+    entries = asyncio.run(look())
+    assert len(entries) == 1000
+    assert {entry.outcome for entry in entries} == {DONE}
+    assert len({entry.pid for entry in entries}) == 2
+
+
+def test_of_identical_calls_of_two_processes_exactly_one_gets_through(path: Path) -> None:
+    body = """
+await store.entries()
+say("ready")
+mine = []
+for number in json.loads(sys.stdin.readline()):
+    try:
+        await store.write(transfer(number), blocks=True)
+        mine.append(number)
+    except UnresolvedError:
+        pass
+say(json.dumps(mine))
+# It is under way until then.
+sys.stdin.readline()
+"""
+    processes = [child(path, body) for _ in range(2)]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    numbers = list(range(1, 61))
+    through: list[int] = []
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write(json.dumps(numbers) + "\n")
+        process.stdin.flush()
+    for process in processes:
+        assert process.stdout is not None
+        through += json.loads(process.stdout.readline())
+    for process in processes:
+        end(process)
+    assert sorted(through) == numbers
+
+
+@on_posix
+def test_a_forked_child_has_a_connection_and_a_thread_of_its_own(path: Path) -> None:
+    body = """
+import warnings
+warnings.simplefilter("ignore")
+first, unknown = transfer(1), transfer(2)
+await store.write(first, blocks=True)
+await store.write(unknown, blocks=True)
+store.conclude(unknown.id, UNKNOWN, REPLY)
+memory = MemoryIntents()
+await memory.write(first, blocks=True)
+await memory.write(unknown, blocks=True)
+memory.conclude(unknown.id, UNKNOWN, REPLY)
+writing = asyncio.create_task(store.write(transfer(3), blocks=True))
+await asyncio.sleep(0)
+handles = lambda: [name for name in map(os.readlink, map("/proc/self/fd/{}".format, os.listdir("/proc/self/fd")[:-1]))
+                   if "journal" in name] if sys.platform == "linux" else []
+read, write = os.pipe()
+pid = os.fork()
+if pid == 0:
+    asyncio._set_running_loop(None)
+    async def in_child():
+        assert not handles()
+        for amount in (1, 2):
+            try:
+                await store.write(transfer(amount), blocks=True)
+            except UnresolvedError:
+                continue
+            os.write(write, b"no refusal ")
+        await store.write(transfer(4), blocks=True)
+        await store.close()
+        assert [entry.id for entry in await memory.entries()] == [unknown.id]
+        os.write(write, b"fine")
+    try:
+        asyncio.run(in_child())
+    finally:
+        os._exit(0)
+os.close(write)
+said = b""
+while chunk := os.read(read, 100):
+    said += chunk
+os.waitpid(pid, 0)
+await writing
+store.conclude(first.id, DONE, REPLY)
+await store.write(transfer(5), blocks=True)
+say(said.decode(), len(await store.entries()), len(await store.unresolved()), len(await memory.entries()))
+await store.close()
+""".replace("import warnings", "import warnings\nfrom alura_async.core.intents import MemoryIntents")
+    # Unresolved to the parent: the second, and the child's.
+    assert end(child(path, body)) == ["fine 5 2 2"]
+
+
+@on_posix
+def test_a_full_disk_is_an_error_that_says_so_and_is_made_up_for_later(path: Path) -> None:
+    body = """
+import logging, resource
+logging.disable()
+entry = transfer(1)
+await store.write(entry, blocks=True)
+_, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (os.path.getsize({wal!r}) + 1000, hard))
+try:
+    await store.write(transfer(2), blocks=True)
+except JournalError as error:
+    say(error)
+store.conclude(entry.id, DONE, REPLY)
+resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+await store.write(transfer(3), blocks=True)
+say(*[entry.outcome for entry in await store.entries()])
+await store.close()
+""".replace("{wal!r}", repr(f"{path}-wal"))
+    said = end(child(path, body))
+    assert "disk" in said[0]
+    assert "full" in said[0]
+    assert said[1] == "None done"
+
+
+def test_what_is_forgotten_is_written_when_the_process_ends(path: Path) -> None:
+    body = """
+entry = transfer(1)
+await store.write(entry, blocks=True)
+for _ in range(50):
+    store.conclude(entry.id, UNKNOWN, REPLY)
+store.conclude(entry.id, DONE, REPLY)
+sys.kept = store
+"""
+    end(child(path, body))
+    # It was closed, too: everything is in one file.
+    assert [found.name for found in path.parent.iterdir()] == [path.name]
+
+    async def look() -> list[JournalEntry]:
+        store = FileIntents(path, must_exist=True)
+        entries = await store.entries()
+        await store.close()
+        return entries
+
+    assert [entry.outcome for entry in asyncio.run(look())] == [DONE]
