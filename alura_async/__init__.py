@@ -83,6 +83,7 @@ from .groups.trading_sessions import (
 )
 from .groups.usdc_verification import Deposit, TotalDeposited, UsdcVerification
 from .groups.user import Fill, FillSide, FillsSync, Profile, RewardClaim, Transfer, TransferStatus, User
+from .guard import Confirm, Guard, Proposal
 from .journal import JournalEntry, SettledBy
 from .secret import Secret
 from .sync import Alura
@@ -113,6 +114,7 @@ __all__ = [
     "ClosedError",
     "Closing",
     "ConfigurationError",
+    "Confirm",
     "CredentialsNeededError",
     "CronRun",
     "Deposit",
@@ -124,6 +126,7 @@ __all__ = [
     "FillSide",
     "FillsSync",
     "ForbiddenError",
+    "Guard",
     "GuardError",
     "Health",
     "Indicators",
@@ -149,6 +152,7 @@ __all__ = [
     "Position",
     "PositionSide",
     "Profile",
+    "Proposal",
     "Ranking",
     "RateLimitedError",
     "Referral",
