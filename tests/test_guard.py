@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import decimal
+import sys
 import threading
 import traceback
 from collections.abc import Awaitable, Sequence
@@ -209,6 +210,16 @@ async def test_what_has_no_plain_amount_is_refused_and_the_text_says_why(body: s
         assert why in text
         assert "cannot be checked" in text
         assert "\u202e" not in text
+
+
+async def test_a_body_of_brackets_is_refused_also_where_python_would_let_it_overflow_the_stack() -> None:
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(100_000)  # py_ecc does so when it is imported
+    try:
+        for brackets in ("[" * 100_000, '{"a":' * 100_000):
+            assert "nested too deeply" in await refusal(Guard(max_amount=5), bytes_of(brackets))
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 async def test_an_amount_outside_the_body_is_refused() -> None:

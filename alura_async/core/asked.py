@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl, unquote
 
 from ..errors import InvalidArgumentError
 from .arguments import amount
+from .decode import require_shallow
 from .request import Request
 from .text import shown
 
@@ -172,6 +173,7 @@ def _asked(body: bytes, name: str, fields: list[Field]) -> Asked:
     unreadable = ""
     if body:
         try:
+            require_shallow(body)
             content = json.loads(
                 body.decode(),
                 object_pairs_hook=_Object,
