@@ -436,7 +436,7 @@ async def test_the_search_looks_everywhere(exposure: Exposure) -> None:
     gathers(lambda: exposure.add(error))
     gathers(lambda: exposure.add(RuntimeError("x", ValueError(AGENT_KEY))))
     gathers(lambda: logging.getLogger("aiohttp.client").debug("%s", AGENT_KEY))
-    gathers(lambda: logging.getLogger("alura_async").debug("hello", extra={"call_id": AGENT_KEY}))
+    gathers(lambda: logging.getLogger("others").debug("hello", extra={"call_id": AGENT_KEY}))
     gathers(lambda: asyncio.get_running_loop().call_exception_handler({"message": AGENT_KEY}))
 
 
