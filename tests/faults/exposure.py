@@ -75,14 +75,12 @@ class Exposure(logging.Handler):
         """An error, and all errors that can be reached from it."""
         for reached in _reachable(error):
             self.texts += [str(reached), repr(reached), repr(reached.args), repr(vars(reached))]
-            trace = self._others(reached.__traceback__)
-            rendered = traceback.TracebackException(type(reached), reached, trace, capture_locals=True)
-            self.texts += [
-                f"{frame.name}: {frame.locals}" for frame in rendered.stack if frame.filename not in self._own
-            ]
-            self.texts += rendered.format_exception_only()
-            self.texts += self._in_rich(reached, trace)
+            self.texts += traceback.format_exception_only(reached)
+            stack = traceback.StackSummary.extract(traceback.walk_tb(reached.__traceback__), capture_locals=True)
+            self.texts += [f"{frame.name}: {frame.locals}" for frame in stack if frame.filename not in self._own]
             self.texts += _pickled(reached)
+        # It follows what an error came from by itself.
+        self.texts += self._in_rich(error, self._others(error.__traceback__))
 
     def _others(self, trace: TracebackType | None) -> TracebackType | None:
         while trace is not None and trace.tb_frame.f_code.co_filename in self._own:

@@ -319,7 +319,7 @@ async def test_no_connection_that_breaks_while_a_request_is_written_shows_what_w
         for call in CALLS.values():
             await asyncio.gather(*(fail(exposure, call(alura)) for _ in range(5)))
         await fail(
-            exposure, alura.user.withdraw(amount=1, extra={"memo": "x" * 5_000_000, "password": Secret(AGENT_KEY)})
+            exposure, alura.user.withdraw(amount=1, extra={"memo": "x" * 1_000_000, "password": Secret(AGENT_KEY)})
         )
     assert exposure.shown([TOKEN, AGENT_KEY]) == []
 
