@@ -57,13 +57,7 @@ from .errors import (
 from .groups.auth import Auth, Challenge, SignIn, TradingKey
 from .groups.health import Health, ServiceHealth
 from .groups.indicators import Candle, Indicators, Signal, SignalAction
-from .groups.leaderboard import (
-    AssetActivity,
-    Leaderboard,
-    LeaderboardAnalytics,
-    LeaderboardStats,
-    Ranking,
-)
+from .groups.leaderboard import AssetActivity, Leaderboard, LeaderboardAnalytics, LeaderboardStats, Ranking
 from .groups.observed import Observed
 from .groups.pages import Page
 from .groups.referrals import Referral, ReferralCheck, Referrals, ReferralStats
@@ -83,6 +77,7 @@ from .groups.trading_sessions import (
 )
 from .groups.usdc_verification import Deposit, TotalDeposited, UsdcVerification
 from .groups.user import Fill, FillSide, FillsSync, Profile, RewardClaim, Transfer, TransferStatus, User
+from .guard import Confirm, Guard, Proposal
 from .journal import Journal, JournalEntry, SettledBy
 from .secret import Secret
 from .sync import Alura
@@ -113,6 +108,7 @@ __all__ = [
     "ClosedError",
     "Closing",
     "ConfigurationError",
+    "Confirm",
     "CredentialsNeededError",
     "CronRun",
     "Deposit",
@@ -124,6 +120,7 @@ __all__ = [
     "FillSide",
     "FillsSync",
     "ForbiddenError",
+    "Guard",
     "GuardError",
     "Health",
     "Indicators",
@@ -150,6 +147,7 @@ __all__ = [
     "Position",
     "PositionSide",
     "Profile",
+    "Proposal",
     "Ranking",
     "RateLimitedError",
     "Referral",

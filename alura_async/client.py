@@ -264,7 +264,11 @@ class AsyncAlura:
         return timeouts.create if request.route.action is Action.OPEN else timeouts.call
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} of {self._origin}{' (closed)' if self._road.closed else ''}>"
+        # Shown also half made: tracebacks with locals show the object whose making failed.
+        road: Road | None = getattr(self, "_road", None)
+        if road is None:
+            return f"<{type(self).__name__}>"
+        return f"<{type(self).__name__} of {self._origin}{' (closed)' if road.closed else ''}>"
 
 
 def settings_from_env() -> dict[str, Any]:
@@ -274,19 +278,23 @@ def settings_from_env() -> dict[str, Any]:
         ConfigurationError: both a key and a keystore are set, or a keystore without its password.
     """
     settings: dict[str, Any] = {}
-    environment = os.environ
-    if url := environment.get("ALURA_BASE_URL"):
+    if url := os.environ.get("ALURA_BASE_URL"):
         settings["base_url"] = url
-    if token := environment.get("ALURA_TOKEN"):
+    if token := _secret_of("ALURA_TOKEN"):
         settings["token"] = token
-    key, keystore = environment.get("ALURA_PRIVATE_KEY"), environment.get("ALURA_KEYSTORE")
+    key, keystore = _secret_of("ALURA_PRIVATE_KEY"), os.environ.get("ALURA_KEYSTORE")
     if key and keystore:
         raise ConfigurationError("ALURA_PRIVATE_KEY and ALURA_KEYSTORE are both set: unset one of them")
     if key:
         settings["wallet"] = key
     elif keystore:
-        password = environment.get("ALURA_KEYSTORE_PASSWORD")
+        password = _secret_of("ALURA_KEYSTORE_PASSWORD")
         if password is None:
             raise ConfigurationError("ALURA_KEYSTORE is set, and ALURA_KEYSTORE_PASSWORD is not")
         settings["wallet"] = Keystore(keystore, password)
     return settings
+
+
+def _secret_of(name: str) -> Secret | None:
+    value = os.environ.get(name)
+    return None if value is None else Secret(value)

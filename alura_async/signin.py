@@ -40,9 +40,9 @@ async def sign_in(
             address = wallet.address
             challenge = await road.travel(Auth.challenge.request(address), deadline.remaining())
             check(challenge, address=address, host=host)
-            signature = await wallet.sign_message(challenge.message)
-            hidden = signature if isinstance(signature, Secret) else Secret(_as_hex(signature))
-            verify = Auth.verify.request(address, hidden, referral_code)
+            # At once out of sight: a traceback of what follows may be rendered with this frame's locals.
+            signature = _sealed(await wallet.sign_message(challenge.message))
+            verify = Auth.verify.request(address, signature, referral_code)
             return await road.travel(verify, deadline.remaining())
         except ShapeError as error:
             raise SignInError(f"the server answered the sign-in in an unknown shape: {error}") from error
@@ -58,6 +58,14 @@ async def sign_in(
             raise SignInError(f"the wallet could not sign: {type(error).__name__}: {why}") from error
 
 
-def _as_hex(signature: str | bytes) -> str:
+def _sealed(signature: str | bytes | Secret) -> Secret:
     """Wallets of other libraries give bytes."""
-    return signature if isinstance(signature, str) else "0x" + bytes(signature).hex()
+    if isinstance(signature, Secret):
+        return signature
+    try:
+        return Secret(signature if isinstance(signature, str) else "0x" + bytes(signature).hex())
+    except TypeError:
+        kind = type(signature).__name__
+    # Whatever it is, a signature is in it.
+    del signature
+    raise SignInError(f"the wallet's sign_message returned a {kind}: it must return '0x…' text, or bytes")

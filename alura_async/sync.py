@@ -251,4 +251,8 @@ class Alura:
         return Stream(self._loop_thread, batches)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} of {self.base_url}{' (closed)' if self._loop_thread.closed else ''}>"
+        # Shown also half made: tracebacks with locals show the object whose making failed.
+        loop_thread: LoopThread | None = getattr(self, "_loop_thread", None)
+        if loop_thread is None:
+            return f"<{type(self).__name__}>"
+        return f"<{type(self).__name__} of {self.base_url}{' (closed)' if loop_thread.closed else ''}>"

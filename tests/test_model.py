@@ -35,6 +35,7 @@ from alura_async import (
 )
 from alura_async.core.decode import fit
 from alura_async.core.model import Model, OpenEnum, from_milliseconds
+from alura_async.secret import SecretBytes, SecretText
 
 MODELS = {
     name: found
@@ -256,6 +257,18 @@ def test_a_secret_cannot_be_looked_into_by_habit() -> None:
         vars(Secret("s3cret"))
     with pytest.raises(TypeError):
         len(Secret("s3cret"))  # type: ignore[arg-type]
+
+
+def test_text_and_bytes_that_must_be_plain_show_nothing_as_values() -> None:
+    text, data = SecretText("s3cret"), SecretBytes(b"s3cret")
+    assert text == "s3cret"
+    assert f"Bearer {text}" == "Bearer s3cret"
+    assert data == b"s3cret"
+    for value in (text, data, {"Authorization": text}, [data]):
+        assert "s3cret" not in repr(value)
+        assert b"s3cret" not in pickle.dumps(value)
+        assert copy.deepcopy(value) == value
+    assert "s3cret" not in str(data)
 
 
 # Open enumerations

@@ -47,6 +47,7 @@ from alura_async import (
     errors,
 )
 from alura_async.core.outcome import CapPassedError, lost
+from alura_async.core.text import redact
 
 NOT_SENT, REJECTED, UNKNOWN, DONE = Outcome.NOT_SENT, Outcome.REJECTED, Outcome.UNKNOWN, Outcome.DONE
 
@@ -677,6 +678,7 @@ def test_a_long_name_of_a_field_is_clipped() -> None:
         {"accessToken": "opaque-t0ken", "message": "no"},
         {"access_token": "opaque-t0ken", "privateKey": KEY, "deep": {"signature": SIGNATURE}},
         {"message": "refresh_token=opaque-t0ken&x=1"},
+        {"tokens": 1, "accessToken": ["first", "opaque-t0ken"], "signature": {"v": 27, "s": "opaque-t0ken"}},
         f"accessToken: opaque-t0ken, key={KEY[2:]}".encode(),
         b'{"accessToken":"opaque-t0ken',
     ],
@@ -697,6 +699,14 @@ def test_an_error_does_not_show_a_token_in_json_within_json() -> None:
 @pytest.mark.parametrize("text", [f"key_{KEY[2:]}", f"{KEY}z", f"key{KEY[2:]}", f"{KEY}{JWT}"])
 def test_an_error_does_not_show_a_key_that_is_glued_to_a_word(text: str) -> None:
     assert_fit_to_show(str(failure(READ, 400, nest(text))))
+
+
+def test_json_with_its_secrets_blanked_out_is_still_json() -> None:
+    body = {"amount": 1.5, "token": 'a\\b"c', "pin_secret": 5, "signature": ["x", "y"], "jwt": None, "note": "tokens"}
+    blanked = {"token": "***", "pin_secret": "***", "signature": "***", "jwt": "***"}
+    for text in (json.dumps(body), json.dumps(body, separators=(",", ":")), json.dumps(body, indent=1)):
+        assert json.loads(redact(text)) == body | blanked
+    assert redact("{'secret': 'x'}, token=y") == "{'secret': '***'}, token=***"
 
 
 def test_an_error_does_not_show_an_opaque_bearer_token() -> None:

@@ -17,6 +17,7 @@ from alura_async import (
     AsyncAlura,
     ConfigurationError,
     Keystore,
+    Secret,
     Timeouts,
 )
 from alura_async.client import settings_from_env
@@ -315,7 +316,11 @@ def test_the_environment_gives_url_token_and_key(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("ALURA_BASE_URL", "https://api.example.com/x")
     monkeypatch.setenv("ALURA_TOKEN", "t0ken")
     monkeypatch.setenv("ALURA_PRIVATE_KEY", "4c" * 32)
-    assert settings_from_env() == {"base_url": "https://api.example.com/x", "token": "t0ken", "wallet": "4c" * 32}
+    assert settings_from_env() == {
+        "base_url": "https://api.example.com/x",
+        "token": Secret("t0ken"),
+        "wallet": Secret("4c" * 32),
+    }
     for client in (AsyncAlura, Alura):
         assert client.from_env().base_url == "https://api.example.com/x"
 

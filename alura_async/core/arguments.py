@@ -17,6 +17,7 @@ from urllib.parse import quote
 import msgspec
 
 from ..errors import InvalidArgumentError
+from ..secret import Secret
 from .text import is_unsafe
 
 Amount: TypeAlias = Decimal | int | float | str
@@ -93,6 +94,16 @@ def text(name: str, value: str) -> str:
         raise InvalidArgumentError(f"{name}={value!r}: give text that is not empty")
     if any(is_unsafe(character) for character in value):
         raise InvalidArgumentError(f"{name}={value!r}: has control or invisible characters")
+    return value
+
+
+def secret(name: str, value: Secret) -> Secret:
+    """Text like that of `text`, which no error shows."""
+    content: object = value.reveal()
+    is_text = isinstance(content, str) and bool(content.strip()) and not any(map(is_unsafe, content))
+    del content
+    if not is_text:
+        raise InvalidArgumentError(f"{name}=***: give text that is not empty, without control or invisible characters")
     return value
 
 
@@ -203,6 +214,8 @@ def json_value(value: Any, name: str = "body") -> Any:
         return value.value
     if isinstance(value, str):
         return value
+    if isinstance(value, Secret):
+        return value.reveal()
     if isinstance(value, Decimal | float):
         return msgspec.Raw(format(amount(name, value), "f").encode("ascii"))
     if isinstance(value, datetime):

@@ -18,6 +18,7 @@ import aiohttp
 from yarl import URL
 
 from .._version import __version__
+from ..secret import SecretBytes, scrub
 from .outcome import Attempt, CapPassedError, Reply
 from .request import Request
 
@@ -75,6 +76,14 @@ class Exchange:
         Raises:
             aiohttp.ClientError, OSError, TimeoutError, CapPassedError: no complete reply came.
         """
+        try:
+            return await self._send(request, token, attempt)
+        except Exception as error:
+            # What was being written and read is in the frames of what failed, and in its words.
+            scrub(error)
+            raise
+
+    async def _send(self, request: Request[T], token: Token | None, attempt: Attempt) -> Reply[T]:
         sessions = self._sessions
         if sessions is None:
             sessions = await self._open()
@@ -85,6 +94,7 @@ class Exchange:
                 headers["Authorization"] = token.header
             if request.body is not None:
                 headers["Content-Type"] = "application/json"
+        body = None if request.body is None else SecretBytes(request.body)
         # `encoded=True` keeps `%2F` in a segment as it is, and costs half of what parsing text costs.
         url = URL.build(
             scheme=self._scheme,
@@ -97,17 +107,15 @@ class Exchange:
         if request.route.own_connection:
             # The trace tells the attempt when the headers leave; only these calls pay for one.
             response = await sessions.once.post(
-                url, data=request.body, headers=headers, allow_redirects=False, trace_request_ctx=attempt
+                url, data=body, headers=headers, allow_redirects=False, trace_request_ctx=attempt
             )
         else:
             attempt.sent = True
             try:
-                if request.body is None and request.route.method == "GET":
+                if body is None and request.route.method == "GET":
                     response = await sessions.read.get(url, headers=headers, **sessions.read_options)
                 else:
-                    response = await sessions.read.post(
-                        url, data=request.body, headers=headers, **sessions.read_options
-                    )
+                    response = await sessions.read.post(url, data=body, headers=headers, **sessions.read_options)
             except _NOT_CONNECTED:
                 attempt.sent = False
                 raise
@@ -136,6 +144,8 @@ class Exchange:
                 size += len(chunk)
         except BaseException:
             response.close()
+            # Half a reply to a sign-in may hold the whole token, and this frame is about to be in a traceback.
+            body, chunk, chunks = b"", b"", []
             raise
 
     async def _open(self) -> _Sessions:

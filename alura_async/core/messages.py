@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from .decode import parse
-from .text import shown
+from .text import names_secret, shown
 
 _MESSAGE_FIELDS = ("message", "messages", "error", "errors", "detail", "details", "description", "title", "reason")
 _TAG = re.compile(r"<(?:script|style)\b[^<]*+(?:</(?:script|style)>)?|<[^<>]*+>", re.IGNORECASE)
@@ -49,7 +49,9 @@ def _texts(value: Any, depth: int) -> Iterable[str]:
                     yield from found
                     return
         # class-validator's own form: {"property": "budget", "constraints": {"min": "budget must not be …"}}
-        for item in list(value.values())[:_MAX_MESSAGES]:
+        for name, item in list(value.items())[:_MAX_MESSAGES]:
+            if names_secret(name):
+                continue
             if isinstance(item, dict | list):
                 yield from _texts(item, depth + 1)
             elif isinstance(item, str) and depth > 1:

@@ -45,15 +45,27 @@ class Model(
         return _NOTHING if self._extra is None else MappingProxyType(self._extra)
 
     def __repr__(self) -> str:
-        shown = [
-            f"{name}={value!r}"
+        shown = [f"{name}={value!r}" for name, value in self._shown()]
+        if self._extra:
+            shown.append(f"extra: {self._names_of_extra(self._extra)}")
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        # msgspec's own shows what is in `extra` as well.
+        names = [("extra", self._names_of_extra(self._extra))] if self._extra else []
+        return self._shown() + names
+
+    def _shown(self) -> list[tuple[str, Any]]:
+        return [
+            (name, value)
             for name in self.__struct_fields__
             if name != "_extra" and (value := getattr(self, name)) is not None
         ]
-        if self._extra:
-            # Names only: nobody knows what is in them.
-            shown.append(f"extra: {', '.join(printable(name) for name in sorted(self._extra))}")
-        return f"{type(self).__name__}({', '.join(shown)})"
+
+    @staticmethod
+    def _names_of_extra(extra: Mapping[str, Any]) -> str:
+        # Names only: nobody knows what is in them.
+        return ", ".join(printable(name) for name in sorted(extra))
 
 
 class MoneyModel(Model, frozen=True, kw_only=True):

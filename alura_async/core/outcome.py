@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -39,6 +39,7 @@ from ..errors import (
     UnauthorizedError,
     UnprocessableError,
 )
+from ..secret import SecretBytes
 from .decode import NOT_DECODED, MismatchError, fit, parse, require_shallow
 from .messages import clean, messages_of, retry_after
 from .request import Effect, Request
@@ -94,7 +95,13 @@ class Reply(msgspec.Struct, Generic[T], frozen=True):
         try:
             return parse(self.body)
         except msgspec.DecodeError as error:
-            raise _error(ShapeError, self, f"the body is not JSON: {error}", Outcome.UNKNOWN, raw=self.body) from None
+            raise _error(
+                ShapeError, self, f"the body is not JSON: {error}", Outcome.UNKNOWN, raw=SecretBytes(self.body)
+            ) from None
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        # msgspec's own shows every field, and a sign-in's body holds the token.
+        return [("status", self.status), ("request", self.request), ("bytes", len(self.body))]
 
     def __repr__(self) -> str:
         return f"<Reply {self.status} to {self.request.method} {self.request.path} ({len(self.body)} bytes)>"
@@ -109,14 +116,25 @@ def conclude(reply: Reply[T]) -> T:
     if not 200 <= reply.status < 300 or reply.status == 206:
         raise _failure(reply)
     route = reply.request.route
+    value: T | _Failed
     try:
         require_shallow(reply.body)
-        value: T = route.decoder.decode(reply.body)
+        value = route.decoder.decode(reply.body)
     except NOT_DECODED:
-        return _read_unexpected(reply)
-    if route.may_refuse:
-        _require_success(reply, parse(reply.body))
+        value = _read_unexpected(reply)
+    else:
+        if route.may_refuse and (refusal := _refusal_in(reply, parse(reply.body))) is not None:
+            value = _Failed(refusal)
+    if isinstance(value, _Failed):
+        # Here, and out of the `except`: the frames of what looked into the body hold what is in it, such as a token.
+        raise value.error
     return value
+
+
+class _Failed(NamedTuple):
+    """In place of a value: the error that is to be raised."""
+
+    error: CallError
 
 
 def is_for_want_of_a_token(reply: Reply[Any]) -> bool:
@@ -181,32 +199,39 @@ def _failure(reply: Reply[Any]) -> CallError:
     return _error(kind, reply, text, Outcome.UNKNOWN if is_unknown else Outcome.REJECTED)
 
 
-def _read_unexpected(reply: Reply[T]) -> T:
+def _read_unexpected(reply: Reply[T]) -> T | _Failed:
     """A success whose body is not exactly of the expected shape."""
     request = reply.request
     returns = request.route.returns
     if not reply.body.strip():
         if not _is_whole(reply):
-            raise _untrustworthy(reply, _CUT_SHORT)
+            return _Failed(_untrustworthy(reply, _CUT_SHORT))
         # NestJS sends an empty body where a handler returns null.
         if _accepts_none(returns):
             return None  # type: ignore[return-value]
-        raise _error(ShapeError, reply, "succeeded with an empty body", Outcome.DONE)
+        return _Failed(_error(ShapeError, reply, "succeeded with an empty body", Outcome.DONE))
     try:
         value = parse(reply.body)
     except msgspec.DecodeError:
-        raise _unreadable(reply) from None
-    _require_success(reply, value)
+        return _Failed(_unreadable(reply))
+    refusal = _refusal_in(reply, value)
+    if refusal is not None:
+        return _Failed(refusal)
     try:
         fitted: T = fit(value, returns)
         return fitted
     except MismatchError as mismatch:
         documented = _documented(reply, messages_of(reply.body))
-        if documented is not None:
-            raise documented from None
-        raise _error(
-            ShapeError, reply, f"succeeded, but its body has an unknown shape: {mismatch}", Outcome.DONE, raw=reply.body
-        ) from None
+        return _Failed(
+            documented
+            or _error(
+                ShapeError,
+                reply,
+                f"succeeded, but its body has an unknown shape: {mismatch}",
+                Outcome.DONE,
+                raw=SecretBytes(reply.body),
+            )
+        )
 
 
 def _unreadable(reply: Reply[Any]) -> CallError:
@@ -215,7 +240,9 @@ def _unreadable(reply: Reply[Any]) -> CallError:
     if "html" in announced or reply.body.lstrip()[:1] == b"<":
         return _untrustworthy(reply, "the reply is a web page, so something else than the API answered: check base_url")
     if announced and "json" not in announced and _is_whole(reply):
-        return _error(ShapeError, reply, "succeeded, but its body is not JSON", Outcome.DONE, raw=reply.body)
+        return _error(
+            ShapeError, reply, "succeeded, but its body is not JSON", Outcome.DONE, raw=SecretBytes(reply.body)
+        )
     return _untrustworthy(reply, _CUT_SHORT)
 
 
@@ -239,20 +266,19 @@ def _untrustworthy(reply: Reply[Any], why: str) -> CallError:
     return _error(TransportError, reply, why, Outcome.UNKNOWN)
 
 
-def _require_success(reply: Reply[Any], value: Any) -> None:
-    """Refuse a 2xx whose body says that the call failed, by a flag or by a documented message."""
+def _refusal_in(reply: Reply[Any], value: Any) -> CallError | None:
+    """The error of a 2xx whose body says that the call failed, by a flag or by a documented message."""
     if not isinstance(value, dict):
-        return
+        return None
     if _says_no(value, reply.request.route.effect):
         messages = messages_of(reply.body)
-        raise _documented(reply, messages) or _refused(reply, messages)
+        return _documented(reply, messages) or _refused(reply, messages)
     if reply.request.route.effect is not Effect.READ:
         # What a call that does something says of itself. Not deeper, and not in what a read was asked for: logs quote
         # the errors of others.
         said = value.get("message")
-        documented = _documented(reply, clean(said if isinstance(said, list) else [said]))
-        if documented is not None:
-            raise documented
+        return _documented(reply, clean(said if isinstance(said, list) else [said]))
+    return None
 
 
 def _says_no(value: dict[str, Any], effect: Effect) -> bool:

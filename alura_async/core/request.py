@@ -261,6 +261,10 @@ class Request(msgspec.Struct, Generic[T], frozen=True, gc=False):
         """The body as Python values, or None. Numbers with a fraction come as floats."""
         return None if self.body is None else msgspec.json.decode(self.body)
 
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        # msgspec's own shows every field, and a traceback that rich renders asks for it.
+        return [("method", self.method), ("path", self.path), ("query", self.query)]
+
     def __repr__(self) -> str:
         # The body of a sign-in holds a signature, so no body is shown.
         target = f"{self.path}?{self.query}" if self.query else self.path

@@ -188,6 +188,10 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
         if self.session is not None and self.connector is not None:
             raise ConfigurationError("give a session or a connector, not both: a session has a connector of its own")
 
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        # msgspec's own shows every field.
+        return [("origin", str(self.origin))]
+
     def __repr__(self) -> str:
         # A proxy's URL may hold a password.
         return f"<Connection to {self.origin}>"

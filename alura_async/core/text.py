@@ -7,10 +7,13 @@ import unicodedata
 
 # Values behind these keys, JWTs, and hex of a key's or a signature's length never reach an error. All of this is linear
 # in the text: a hostile server must not hold up the loop with it. Quotes may be escaped: JSON within JSON.
+_SECRET_NAME = re.compile(
+    "token|signature|secret|password|private_?key|trading_?key|api_?key|jwt|authorization|transaction", re.IGNORECASE
+)
 _SECRET_VALUE = re.compile(
-    r"""((?:token|signature|secret|password|private_?key|trading_?key|api_?key|jwt|authorization|transaction)"""
+    rf"""((?:{_SECRET_NAME.pattern})"""
     r"""\\*["']?\s*+[:=]\s*+)"""
-    r"""(\\+["'][^"'\\]*+|"(?:[^"\\]|\\.)*+"?|'[^']*+'?|(?:bearer\s++)?[^\s,}\]&]++)""",
+    r"""(\\+["'][^"'\\]*+|"(?:[^"\\]|\\.)*+"?|'[^']*+'?|\[[^\]]*+\]?|\{[^}]*+\}?|(?:bearer\s++)?[^\s,}\]&]++)""",
     re.IGNORECASE,
 )
 _RUN = re.compile(r"[\w.-]{16,}+")
@@ -40,9 +43,17 @@ def clip(text: str, limit: int) -> str:
     return f"{text[:limit]}… ({len(text) - limit} more characters)"
 
 
+def names_secret(name: str) -> bool:
+    """Whether the name of a field says that what it holds must not be shown."""
+    return _SECRET_NAME.search(name) is not None
+
+
 def redact(text: str) -> str:
-    """Blank out what looks like a key, a token or a signature, also where it is glued to a word."""
-    text = _SECRET_VALUE.sub(r"\1***", text)
+    """Blank out what looks like a key, a token or a signature, also where it is glued to a word.
+
+    JSON whose secrets are text or numbers is JSON afterwards.
+    """
+    text = _SECRET_VALUE.sub(_blanked, text)
     text = _RUN.sub(_without_jwt, text)
     return _LONG_HEX.sub("***", text)
 
@@ -55,6 +66,16 @@ def shown(text: str, limit: int) -> str:
     """
     head = text[: 4 * limit + 4096].strip()
     return clip(printable(redact(head)), limit)
+
+
+def _blanked(found: re.Match[str]) -> str:
+    name, value = found[1], found[2]
+    if value[0] == "\\":
+        # JSON within JSON: the closing quote is not part of what was found.
+        backslashes = len(value) - len(value.lstrip("\\"))
+        return f"{name}{value[: backslashes + 1]}***"
+    quote = value[0] if value[0] in "\"'" else '"' if '"' in name and "\\" not in name else ""
+    return f"{name}{quote}***{quote}"
 
 
 def _without_jwt(run: re.Match[str]) -> str:

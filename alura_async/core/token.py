@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ..errors import ChallengeRefusedError, ConfigurationError, CredentialsNeededError, SignInError
-from ..secret import Secret
+from ..secret import Secret, SecretText
 from .request import Access, Route
 
 if TYPE_CHECKING:
@@ -51,13 +51,12 @@ class Token:
     __slots__ = ("_expires", "_expires_wall", "_renews", "_renews_wall", "doubted", "header", "proven", "secret")
 
     def __init__(self, secret: Secret, lifetime: float | None) -> None:
-        text = secret.reveal()
-        if not text or any(not 33 <= ord(character) <= 126 for character in text):
+        if not _can_be_sent(secret):
             raise ConfigurationError(
                 "the token cannot be sent: it is empty, or has other than visible ASCII characters"
             )
         self.secret = secret
-        self.header = f"Bearer {text}"
+        self.header = SecretText(f"Bearer {secret.reveal()}")
         # Whether the server has taken it once.
         self.proven = False
         # Whether the server has refused it before it ever took it.
@@ -81,6 +80,9 @@ class Token:
         return time.monotonic() >= self._renews or time.time() >= self._renews_wall
 
     def __repr__(self) -> str:
+        # Shown also half made: tracebacks with locals show the object whose making failed.
+        if not hasattr(self, "_renews_wall"):
+            return "<Token>"
         return f"<Token {'expired' if self.is_expired else 'valid'}>"
 
 
@@ -294,6 +296,11 @@ def _as_sign_in_error(error: BaseException) -> SignInError:
     wrapped = SignInError(f"the sign-in failed, so the call was not made: {error}")
     wrapped.__cause__ = error
     return wrapped
+
+
+def _can_be_sent(token: Secret) -> bool:
+    text = token.reveal()
+    return bool(text) and all(33 <= ord(character) <= 126 for character in text)
 
 
 def _lifetime_of(token: Secret) -> float | None:

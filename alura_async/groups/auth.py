@@ -100,11 +100,12 @@ class Auth(Group[Mode]):
         Raises:
             InvalidArgumentError: not an address.
         """
-        shown = signature.reveal() if isinstance(signature, Secret) else arguments.text("signature", signature)
+        # At once out of sight: what follows may raise, and a traceback may be rendered with this frame's locals.
+        signature = signature if isinstance(signature, Secret) else Secret(signature)
         return Parts(
             body={
                 "address": arguments.address("address", address),
-                "signature": shown,
+                "signature": arguments.secret("signature", signature),
                 "referralCode": None if referral_code is None else arguments.text("referral_code", referral_code),
             }
         )
