@@ -64,7 +64,7 @@ def lowest(session: nox.Session) -> None:
 
 @nox.session(name="property")
 def property_(session: nox.Session) -> None:
-    """The sandbox's money and clock over thousands of random histories. Give a number of them, by default 2000."""
+    """The sandbox's money and clock, and the limiter, over thousands of random histories; by default 2000 each."""
     _install_locked(session)
     examples = session.posargs[0] if session.posargs else "2000"
     session.run(
@@ -73,6 +73,7 @@ def property_(session: nox.Session) -> None:
         "pytest",
         "--timeout=3600",
         "tests/sandbox/test_conservation.py",
+        "tests/test_lanes.py",
         env={"ALURA_PROPERTY_EXAMPLES": examples},
     )
 

@@ -15,6 +15,7 @@ from .assets import DEFAULT_ASSETS, Assets
 from .client import AsyncAlura
 from .core.arguments import Amount, Instant
 from .core.challenge import ChallengeCheck, check_challenge
+from .core.lanes import RateLimiter
 from .core.outcome import Reply
 from .core.request import Access, Action, Effect, Extra, Lane, Params, Request, Route
 from .core.settings import TESTNET_URL, TimeoutLike, Timeouts
@@ -150,6 +151,7 @@ __all__ = [
     "Proposal",
     "Ranking",
     "RateLimitedError",
+    "RateLimiter",
     "Referral",
     "ReferralCheck",
     "ReferralStats",

@@ -25,7 +25,7 @@ import msgspec
 
 from .contest import Benchmark, Case, Contestant, Measurement, Order, load
 
-NAMES = ("one_call", "fan_out", "facade")
+NAMES = ("one_call", "fan_out", "facade", "limiter")
 
 _ROOT = Path(__file__).resolve().parent.parent
 _PATIENCE_S = 180.0
@@ -329,7 +329,7 @@ def machine() -> dict[str, str]:
     if sys.platform != "win32":
         # Above a few tenths, others are at work here, and the ratios' spread will show it.
         facts["load average"] = f"{os.getloadavg()[0]:.2f}"
-    for package in ("aiohttp", "msgspec", "httpx", "requests", "pyreqwest", "uvloop"):
+    for package in ("aiohttp", "msgspec", "httpx", "requests", "pyreqwest", "uvloop", "aiolimiter"):
         try:
             facts[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

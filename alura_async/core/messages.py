@@ -16,6 +16,15 @@ from .text import names_secret, shown
 _MESSAGE_FIELDS = ("message", "messages", "error", "errors", "detail", "details", "description", "title", "reason")
 _TAG = re.compile(r"<(?:script|style)\b[^<]*+(?:</(?:script|style)>)?|<[^<>]*+>", re.IGNORECASE)
 _SECONDS = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?", re.ASCII)
+_EPOCH = re.compile(r"(?:[0-9]{10}|[0-9]{13})(?:\.[0-9]{1,9})?", re.ASCII)
+_ZERO = re.compile(r"0+(?:\.0+)?", re.ASCII)
+_RETRY_AFTER = re.compile(r"retry-after(?:-.*)?", re.IGNORECASE | re.DOTALL)
+_REMAINING = "x-ratelimit-remaining"
+# A server that asks for more than a day means something else.
+_LONGEST_S = 86_400.0
+LONGEST_HOLD_S = 60.0
+"""An endpoint is left alone no longer than this, whatever the server asks for."""
+
 _MAX_MESSAGES = 20
 _MAX_MESSAGE = 500
 
@@ -77,11 +86,40 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     """
     waits: list[float] = []
     for name, value in headers.items():
-        if name.lower().startswith("retry-after"):
+        if _RETRY_AFTER.fullmatch(name):
             seconds = _seconds(value, headers.get("Date"))
             if seconds is not None:
                 waits.append(seconds)
     return max(waits, default=None)
+
+
+def hold_asked(headers: Mapping[str, str]) -> float | None:
+    """Seconds for which to leave an endpoint alone, at most `LONGEST_HOLD_S`; None where nothing sensible is said.
+
+    The longest of what `Retry-After` says and of the `X-RateLimit-Reset` whose `X-RateLimit-Remaining` is 0, with
+    suffixes or without [conv]. Like NestJS, most servers mean seconds from now by a reset; some a time since 1970.
+    """
+    # Every reply comes by here, and hardly one has such a header.
+    names = "\n".join(headers).lower()
+    if "retry-after" not in names and "x-ratelimit-remaining" not in names:
+        return None
+    given = {name.lower(): value for name, value in headers.items()}
+    waits = [retry_after(headers)]
+    for name, value in given.items():
+        if name.startswith(_REMAINING) and _ZERO.fullmatch(value.strip()):
+            reset = given.get("x-ratelimit-reset" + name.removeprefix(_REMAINING))
+            if reset is not None:
+                waits.append(_reset(reset, given.get("date")))
+    return max((min(seconds, LONGEST_HOLD_S) for seconds in waits if seconds is not None), default=None)
+
+
+def _reset(value: str, date: str | None) -> float | None:
+    if not _EPOCH.fullmatch(value.strip()):
+        return _seconds(value, date)
+    # Ten digits before the point are seconds since 1970, thirteen are milliseconds.
+    at = float(value) / (1000 if len(value.strip().partition(".")[0]) == 13 else 1)
+    seconds = max(0.0, at - _now(date).timestamp())
+    return seconds if seconds <= _LONGEST_S else None
 
 
 def _seconds(value: str, date: str | None) -> float | None:
@@ -91,15 +129,18 @@ def _seconds(value: str, date: str | None) -> float | None:
         at = _date(value)
         if at is None:
             return None
-        # Against the server's own clock, where it tells: ours may be wrong.
-        now = (_date(date) if date else None) or datetime.now(UTC)
-        seconds = max(0.0, (at - now).total_seconds())
-    return seconds if 0 <= seconds <= 86_400 else None
+        seconds = max(0.0, (at - _now(date)).total_seconds())
+    return seconds if 0 <= seconds <= _LONGEST_S else None
+
+
+def _now(date: str | None) -> datetime:
+    """By the server's own clock, where it tells: ours may be wrong."""
+    return (_date(date) if date else None) or datetime.now(UTC)
 
 
 def _date(value: str) -> datetime | None:
     try:
         date = parsedate_to_datetime(value)
-    except (ValueError, TypeError, OverflowError):
+    except (ValueError, TypeError, OverflowError, IndexError):
         return None
     return date if date.tzinfo is not None else None
