@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
-from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar, cast
 from urllib.parse import unquote
 
 import msgspec
@@ -28,7 +28,7 @@ from ..journal import JournalEntry
 from . import waits
 from .decode import parse
 from .outcome import Reply
-from .request import Action, Request
+from .request import Access, Action, Request, Route
 
 T = TypeVar("T")
 
@@ -42,8 +42,18 @@ ABSENCES = 3
 _SKEW_S = 2.0
 
 _CREATES = (TradingSessions.create.route, TradingSessions.create_advance.route)
-_ACTIVE = TradingSessions.active.request()
-_CURRENT_TRADE = TradingSessions.current_trade.request()
+# These reads decide about money, so each has a connection of its own: on one that others used, a stray reply would be
+# taken for the answer, and every answer after it for that of the next read.
+ACTIVE: Request[list[TradingSession]] = Route(
+    "GET", TradingSessions.active.route.template, list[TradingSession], access=Access.BEARER, own_connection=True
+).request()
+CURRENT_TRADE: Request[Trade | None] = Route(
+    "GET",
+    TradingSessions.current_trade.route.template,
+    cast("type[Trade | None]", Trade | None),
+    access=Access.BEARER,
+    own_connection=True,
+).request()
 
 # The documented inputs of both creates, by their names on the wire.
 _INPUTS = {
@@ -159,7 +169,7 @@ async def candidates(request: Request[Any], read: Read, *, limit_s: float) -> tu
         limit_s: seconds to take at most.
     """
     try:
-        seen = await _ask(read, _ACTIVE, limit_s)
+        seen = await _ask(read, ACTIVE, limit_s)
     except ClosedError:
         return ()
     return () if seen is None else tuple(_of_asset(seen.value, _inputs(request.body)))
@@ -258,7 +268,7 @@ async def _settle_create(
 ) -> Settlement:
     found: tuple[TradingSession, ...] = ()
     while await rounds.another():
-        seen = await _ask(read, _ACTIVE, rounds.read_limit_s)
+        seen = await _ask(read, ACTIVE, rounds.read_limit_s)
         if seen is None:
             continue
         earliest, latest = seen.span(window[0])[0], seen.span(window[1])[1]
@@ -504,7 +514,7 @@ async def _settle_close(
     watch = _Watch()
     is_closing = False
     while await rounds.another():
-        seen = await _ask(read, _ACTIVE, rounds.read_limit_s)
+        seen = await _ask(read, ACTIVE, rounds.read_limit_s)
         if seen is None:
             continue
         shown = await _current_trade(read, rounds.read_limit_s)
@@ -539,7 +549,7 @@ async def _current_trade(read: Read, limit_s: float) -> _Seen[Trade | None] | No
     """The current trade; that there is none may be a 404 as well."""
     began = time.monotonic()
     try:
-        reply = await read(_CURRENT_TRADE, limit_s)
+        reply = await read(CURRENT_TRADE, limit_s)
         clock = _clock(reply.headers, began)
         try:
             return _Seen(reply.decode(), began, *clock)
