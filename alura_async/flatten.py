@@ -86,9 +86,9 @@ async def flatten(alura: AsyncAlura, *, timeout: float = 60.0, patience: float =
     asset, or with everything again, whichever works. Nothing stops it but its time: where reads fail it closes
     everything unseen, and what fails is repeated, at once if it is certain that the server did not act.
 
-    Nothing is closed twice in a hurry: what was sent a close and is still listed as open `patience` seconds after the
-    answer, or after the answer was lost, is sent another one; what is listed as closing, three times as long after.
-    Calls of this function on one client know of each other's closes.
+    Nothing is closed twice in a hurry: what was sent a close, alone or with everything, and is still listed as open
+    `patience` seconds after the answer, or after the answer was lost, is sent another one; what is listed as closing,
+    three times as long after. Calls of this function on one client know of each other's closes.
 
     It is flat when at least three reads in a row, over at least `patience` seconds, showed no session in `active()` and
     no trade and no position in `current_trade()`. That those two list all that is open is assumed [conv]. A failed read

@@ -326,6 +326,19 @@ async def test_while_an_equal_create_is_open_nothing_is_taken(
     assert (found.verdict, [each.id for each in found.candidates]) == (Verdict.UNKNOWN, created(sandbox))
 
 
+@pytest.mark.parametrize(
+    "known",
+    [{"outcome": Outcome.DONE, "result_id": "ses_0"}, {"outcome": Outcome.REJECTED}, {"outcome": Outcome.NOT_SENT}],
+)
+async def test_equal_creates_whose_end_is_known_do_not_matter(known: dict[str, Any]) -> None:
+    rival = msgspec.structs.replace(entry_of(PLAIN), **known)
+
+    async def rivals() -> Collection[JournalEntry]:
+        return (rival,)
+
+    assert (await Server([listed()]).settle(PLAIN, rivals)).verdict is Verdict.DONE
+
+
 async def test_what_a_duplicate_ran_into_is_shown(alura: AsyncAlura, sandbox: Sandbox) -> None:
     session = await alura.send(CREATES[0])
     await alura.trading_sessions.create(budget=100, profit_target=40, asset="ETH")
@@ -446,11 +459,20 @@ async def test_a_create_without_an_asset_takes_nothing() -> None:
 
 
 async def test_the_servers_clock_is_what_counts() -> None:
-    def far(seconds: float) -> datetime:
-        return datetime.now(UTC) + timedelta(hours=5, seconds=seconds)
+    second = (datetime.now(UTC) + timedelta(hours=5)).replace(microsecond=0)
 
-    date = format_datetime(far(0), usegmt=True)
-    for created_at, is_ours in ((far(0.01), True), (far(0).replace(microsecond=0), True), (far(-3), False)):
+    def far(seconds: float) -> datetime:
+        return second + timedelta(seconds=seconds)
+
+    date = format_datetime(second, usegmt=True)
+    # A time in whole seconds is that of all of its second.
+    for created_at, is_ours in (
+        (far(0.5), True),
+        (far(0), True),
+        (far(-1), True),
+        (far(-0.5), False),
+        (far(-2), False),
+    ):
         server = Server([listed(createdAt=created_at.isoformat())], headers={"Date": date})
         assert (await server.settle(PLAIN)).verdict is (Verdict.DONE if is_ours else Verdict.UNKNOWN)
     # By this machine's clock, none of them is.

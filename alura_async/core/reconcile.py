@@ -28,7 +28,7 @@ from ..journal import JournalEntry
 from . import waits
 from .decode import parse
 from .outcome import Reply
-from .request import Access, Action, Request, Route
+from .request import Access, Action, Lane, Request, Route
 
 T = TypeVar("T")
 
@@ -42,16 +42,22 @@ ABSENCES = 3
 _SKEW_S = 2.0
 
 _CREATES = (TradingSessions.create.route, TradingSessions.create_advance.route)
-# These reads decide about money, so each has a connection of its own: on one that others used, a stray reply would be
-# taken for the answer, and every answer after it for that of the next read.
+# These reads decide about money. So they go before others, and each has a connection of its own: on one that others
+# used, a stray reply would be taken for the answer, and every answer after it for that of the next read.
 ACTIVE: Request[list[TradingSession]] = Route(
-    "GET", TradingSessions.active.route.template, list[TradingSession], access=Access.BEARER, own_connection=True
+    "GET",
+    TradingSessions.active.route.template,
+    list[TradingSession],
+    access=Access.BEARER,
+    lane=Lane.TRADING,
+    own_connection=True,
 ).request()
 CURRENT_TRADE: Request[Trade | None] = Route(
     "GET",
     TradingSessions.current_trade.route.template,
     cast("type[Trade | None]", Trade | None),
     access=Access.BEARER,
+    lane=Lane.TRADING,
     own_connection=True,
 ).request()
 
@@ -280,11 +286,11 @@ async def _settle_create(
         found = tuple(
             session
             for session in _of_asset(seen.value, sent)
-            if session.id not in known and not _ended_before(session.created_at, earliest)
+            if session.id not in known and not _is_before(session.created_at, earliest)
         )
         if others is None:
             continue
-        ours = [session for session in found if _is_within(session, earliest, latest) and _echoes(session, sent)]
+        ours = [session for session in found if _is_created_by(session, latest) and _echoes(session, sent)]
         if len(ours) == 1 and not any(_may_have_created(rival, ours[0]) for rival in others):
             return Settlement(Verdict.DONE, ours[0], result_id=ours[0].id)
     return Settlement(Verdict.UNKNOWN, candidates=found)
@@ -307,12 +313,12 @@ def _of_asset(sessions: list[TradingSession], sent: Mapping[str, Any]) -> Iterat
             yield session
 
 
-def _is_within(session: TradingSession, earliest: datetime, latest: datetime) -> bool:
-    created = session.created_at
-    return created is not None and not _ended_before(created, earliest) and created <= latest
+def _is_created_by(session: TradingSession, moment: datetime) -> bool:
+    """Whether it is known that a session was created, and not after a moment."""
+    return session.created_at is not None and session.created_at <= moment
 
 
-def _ended_before(created: datetime | None, moment: datetime) -> bool:
+def _is_before(created: datetime | None, moment: datetime) -> bool:
     """Whether a time, which may be in whole seconds, is certainly before a moment."""
     if created is None:
         return False
