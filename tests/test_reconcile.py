@@ -569,8 +569,13 @@ ACTIVE, CLOSING = listed(**OLD), listed(status="closing", **OLD)
         (CLOSE_TRADE, [[CLOSING], []], None, DONE, "closed"),
         (CLOSE_POSITION, [[CLOSING], []], [shown("trd_1", held(status="closing")), None], DONE, "closed"),
         (CLOSE_POSITION, [[ACTIVE]], [shown("trd_1", held(status="closing")), shown()], DONE, "closed"),
+        (CLOSE_POSITION, [[CLOSING], []], [shown("trd_1", held(status="closing")), shown("trd_2")], DONE, "closed"),
         (CLOSE_ASSET, [[CLOSING], []], None, DONE, "closed"),
+        (CLOSE_ASSET, [[CLOSING], [listed(id="ses_2", **NEW)]], None, DONE, "closed"),
         (CLOSE_ALL, [[CLOSING], []], [404], DONE, "closed"),
+        # It was closed since.
+        (CLOSE_ASSET, [[listed(closedAt=NEW["createdAt"])]], None, DONE, "closed"),
+        (CLOSE_ASSET, [[listed(closedAt=OLD["createdAt"])]], None, UNKNOWN, None),
         # It was not listed, or the trade that is shown is another one.
         (CLOSE_TRADE, [[]], None, UNKNOWN, None),
         (CLOSE_POSITION, [[]], None, UNKNOWN, None),
@@ -583,6 +588,7 @@ ACTIVE, CLOSING = listed(**OLD), listed(status="closing", **OLD)
         # It is open.
         (CLOSE_TRADE, [[ACTIVE]], None, OPEN, None),
         (CLOSE_TRADE, [[listed(**NEW)]], None, OPEN, None),
+        (CLOSE_TRADE, [[listed(status="closed")]], [shown("trd_1", held())], OPEN, None),
         (CLOSE_TRADE, [[listed(status=None)]], None, OPEN, None),
         (CLOSE_TRADE, [[]], [shown("trd_1", held(), status=None)], OPEN, None),
         (CLOSE_POSITION, [[CLOSING]], [shown("trd_1", held())], OPEN, None),
@@ -672,6 +678,22 @@ async def test_a_close_that_was_carried_out_is_never_found_open(
         assert found.value.status == (SessionStatus.CLOSING if lag == 60 else SessionStatus.CLOSED)
     ended = [name for entry in sandbox.ledger for name in entry.detail.get("closed_sessions", ())]
     assert len(ended) == (lag != 60 and way != "position")
+
+
+async def test_what_is_missing_counts_as_closed_only_after_a_while(alura: AsyncAlura, sandbox: Sandbox) -> None:
+    request, path = await something_to_close(alura, "trade")
+    sandbox.conditions = Conditions(lag=60)
+    sandbox.faults.add(f"reset-after x1 on POST {path}")
+    gone: list[float] = []
+
+    async def go_on(read: int) -> None:
+        if read == 3:
+            sandbox.advance(minutes=1)
+            gone.append(time.monotonic())
+
+    found = await make(alura, request, patience_s=0.2, limit_s=2, before_read=go_on)
+    assert (found.verdict, found.value.status) == (Verdict.DONE, SessionStatus.CLOSED)
+    assert time.monotonic() - gone[0] >= 0.2
 
 
 async def test_a_close_that_fails_on_the_exchange_is_found_still_open(alura: AsyncAlura, sandbox: Sandbox) -> None:
