@@ -106,8 +106,13 @@ class Exchange:
         )
         if request.route.own_connection:
             # The trace tells the attempt when the headers leave; only these calls pay for one.
-            response = await sessions.once.post(
-                url, data=body, headers=headers, allow_redirects=False, trace_request_ctx=attempt
+            response = await sessions.once.request(
+                request.route.method,
+                url,
+                data=body,
+                headers=headers,
+                allow_redirects=False,
+                trace_request_ctx=attempt,
             )
         else:
             attempt.sent = True

@@ -1,0 +1,740 @@
+"""A reply that was lost is settled by reading, and by nothing that another client did: always against the ledger."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any, TypeAlias, TypeVar
+
+import msgspec
+import pytest
+
+from alura_async import (
+    AluraError,
+    AsyncAlura,
+    DuplicateAssetError,
+    JournalEntry,
+    JournalError,
+    Outcome,
+    OutcomeUnknownError,
+    Reply,
+    Request,
+    SessionStatus,
+    Timeouts,
+    TradingSession,
+    TradingSessions,
+    User,
+    no_waits,
+)
+from alura_async.core.reconcile import Settlement, Verdict, candidates, settle
+from alura_async.sandbox import Conditions, Sandbox
+
+pytestmark = pytest.mark.anyio
+
+T = TypeVar("T")
+
+# Years from this machine's clock: what is compared must be the server's.
+START = datetime(2024, 5, 1, 12, 30, 15, tzinfo=UTC)
+
+QUICK: dict[str, Any] = {"budget": 100, "profit_target": 40, "asset": "BTC"}
+CREATES: list[Request[TradingSession]] = [
+    TradingSessions.create.request(**QUICK, loss_threshold=5, max_positions=3),
+    TradingSessions.create_advance.request(
+        amount="100.50", execution_strategy="Degen", strategy_duration="7D", asset="BTC"
+    ),
+]
+PLAIN = TradingSessions.create.request(**QUICK)
+EVERY_CASE = "ALURA_TEST_EVERY_CASE" in os.environ
+
+Book: TypeAlias = dict[str, JournalEntry]
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    async with Sandbox(seed=7, start=START, limit=None) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+async def alura(sandbox: Sandbox) -> AsyncIterator[AsyncAlura]:
+    async with client(sandbox, sandbox.wallet()) as alura:
+        await alura.auth.login()
+        yield alura
+
+
+def client(sandbox: Sandbox, key: str) -> AsyncAlura:
+    return AsyncAlura(base_url=sandbox.url, wallet=key, timeout=Timeouts(call=2, create=2, read=2))
+
+
+def entry_of(request: Request[Any]) -> JournalEntry:
+    now = datetime.now(UTC)
+    return JournalEntry(
+        id=uuid.uuid4().hex,
+        created_at=now,
+        expires_at=now + timedelta(seconds=10),
+        host="127.0.0.1",
+        account="0x1",
+        method=request.method,
+        path=request.path,
+        action=request.route.action,
+        body="" if request.body is None else request.body.decode(),
+        fingerprint="",
+        pid=1,
+    )
+
+
+async def make(
+    alura: AsyncAlura,
+    request: Request[Any],
+    book: Book | None = None,
+    *,
+    limit_s: float = 0.3,
+    patience_s: float = 0.15,
+    interval_s: float = 0.03,
+    before_read: Callable[[int], Awaitable[object]] | None = None,
+) -> Any:
+    """Make a call as the road does: what it returned, how it failed, or what was found out when its reply was lost.
+
+    `before_read` is called before each read with its number, from 1.
+    """
+    numbers = itertools.count(1)
+    book = {} if book is None else book
+    entry = entry_of(request)
+    book[entry.id] = entry
+    sent_at = time.monotonic()
+
+    async def read(request: Request[T], timeout: float, /) -> Reply[T]:
+        if before_read is not None:
+            await before_read(next(numbers))
+        return await alura.with_options(timeout=timeout).send_raw(request)
+
+    async def rivals() -> Collection[JournalEntry]:
+        return list(book.values())
+
+    def conclude(outcome: Outcome, result_id: str | None = None) -> None:
+        book[entry.id] = msgspec.structs.replace(entry, outcome=outcome, result_id=result_id)
+
+    try:
+        value = await alura.send(request)
+    except OutcomeUnknownError:
+        settlement = await settle(
+            request,
+            entry,
+            read,
+            sent_at=sent_at,
+            limit_s=limit_s,
+            rivals=rivals,
+            interval_s=interval_s,
+            patience_s=patience_s,
+        )
+        conclude(Outcome.DONE if settlement.verdict is Verdict.DONE else Outcome.UNKNOWN, settlement.result_id)
+        return settlement
+    except AluraError as error:
+        conclude(error.outcome)
+        return error
+    conclude(Outcome.DONE, getattr(value, "id", None))
+    return value
+
+
+def at_first(act: Callable[[], Awaitable[object]]) -> Callable[[int], Awaitable[object]]:
+    """What happens before the first read."""
+
+    async def before_read(number: int) -> None:
+        if number == 1:
+            await act()
+
+    return before_read
+
+
+def created(sandbox: Sandbox) -> list[str]:
+    return [entry.detail["session_id"] for entry in sandbox.ledger if entry.kind == "session_created"]
+
+
+# Creates
+
+
+@pytest.mark.parametrize(
+    ("fault", "request_"),
+    [
+        *((fault, CREATES[0]) for fault in ("reset-after", "close-after", "504-after", "truncate", "hang-after")),
+        *((fault, CREATES[1]) for fault in ("reset-after", "garbage", "invalid-json", "builder-fee-after=400")),
+    ],
+)
+async def test_a_create_that_was_carried_out_is_settled_to_its_session(
+    alura: AsyncAlura, sandbox: Sandbox, fault: str, request_: Request[TradingSession]
+) -> None:
+    sandbox.faults.add(f"{fault} x1 on POST {request_.path}")
+    alura = alura.with_options(timeout=0.2) if fault == "hang-after" else alura
+    found = await make(alura, request_, limit_s=2)
+    assert found.verdict is Verdict.DONE
+    assert [found.value.id] == created(sandbox) == [found.result_id]
+    assert found.candidates == ()
+
+
+@pytest.mark.parametrize("fault", ["reset", "close", "503", "garbage-before"])
+async def test_a_create_that_was_not_carried_out_stays_unknown(alura: AsyncAlura, sandbox: Sandbox, fault: str) -> None:
+    sandbox.faults.add(f"{fault} x1 on POST /trading-sessions")
+    found = await make(alura, CREATES[0], limit_s=0.06)
+    assert found == Settlement(Verdict.UNKNOWN)
+    assert created(sandbox) == []
+
+
+async def test_a_server_that_acts_late_and_whose_reads_fail_is_waited_for(alura: AsyncAlura, sandbox: Sandbox) -> None:
+    sandbox.conditions = Conditions(lag=60)
+    sandbox.faults.add("delay=300ms x1 on POST /trading-sessions")
+    sandbox.faults.add("503|reset|garbage|429 x6 on GET /trading-sessions/active")
+    found = await make(alura.with_options(timeout=0.1), CREATES[0], limit_s=2, patience_s=0.5)
+    assert found.verdict is Verdict.DONE
+    assert found.value.status == SessionStatus.PENDING
+    assert [found.value.id] == created(sandbox)
+
+
+OTHERS: list[Request[TradingSession]] = [
+    TradingSessions.create.request(**{**QUICK, "budget": "100.000001"}),
+    TradingSessions.create.request(**{**QUICK, "profit_target": 41}),
+    TradingSessions.create.request(**QUICK, loss_threshold=5),
+    TradingSessions.create.request(**QUICK, max_positions=1),
+    TradingSessions.create_advance.request(amount=100, execution_strategy="Degen", strategy_duration="7D", asset="BTC"),
+]
+
+
+@pytest.mark.parametrize("other", OTHERS, ids=["budget", "target", "threshold", "positions", "advance"])
+async def test_a_session_with_any_other_input_is_shown_and_not_taken(
+    alura: AsyncAlura, sandbox: Sandbox, other: Request[TradingSession]
+) -> None:
+    # The more is left out of ours, the more sessions hold all that we sent.
+    sandbox.faults.add("reset x1 on POST /trading-sessions")
+    with no_waits():
+        found = await make(alura, PLAIN, limit_s=2, interval_s=0.5, before_read=at_first(lambda: alura.send(other)))
+    assert found.verdict is Verdict.UNKNOWN
+    assert [candidate.id for candidate in found.candidates] == created(sandbox) != []
+
+
+async def test_a_session_from_before_the_call_is_not_taken(alura: AsyncAlura, sandbox: Sandbox) -> None:
+    await alura.send(CREATES[0])
+    sandbox.advance(seconds=3)
+    sandbox.faults.add("reset x1 on POST /trading-sessions")
+    assert await make(alura, CREATES[0], limit_s=0.1) == Settlement(Verdict.UNKNOWN)
+
+
+async def test_a_session_from_long_after_the_loss_is_shown_and_not_taken(alura: AsyncAlura, sandbox: Sandbox) -> None:
+    sandbox.faults.add("reset x1 on POST /trading-sessions")
+    # To the replies, the clock does not jump.
+    sandbox.faults.add("headers=Date:" + f'"{format_datetime(START, usegmt=True)}" on GET /trading-sessions/active')
+
+    async def create_later() -> None:
+        sandbox.advance(minutes=1)
+        await alura.send(CREATES[0])
+
+    with no_waits():
+        found = await make(alura, CREATES[0], limit_s=2, interval_s=0.5, before_read=at_first(create_later))
+    assert (found.verdict, [each.id for each in found.candidates]) == (Verdict.UNKNOWN, created(sandbox))
+    assert len(created(sandbox)) == 1
+
+
+CASES = list(
+    itertools.product(
+        ["reset", "reset-after", "delay=100ms"],
+        ["before", "during", "after"],
+        ["", "reset", "reset-after"],
+        ["equal", "different"],
+        [0, 60],
+    )
+)
+
+
+@pytest.mark.parametrize(("fault", "when", "rival_fault", "inputs", "lag"), CASES if EVERY_CASE else CASES[::13])
+async def test_of_two_clients_of_one_account_none_takes_the_session_of_the_other(
+    sandbox: Sandbox, fault: str, when: str, rival_fault: str, inputs: str, lag: int
+) -> None:
+    """Of equal calls the journal tells whose it is; calls that differ need none."""
+    sandbox.conditions = Conditions(lag=lag)
+    key = sandbox.wallet()
+    # The query is nothing to the server: it tells the test whose call was carried out.
+    ours = msgspec.structs.replace(CREATES[0], query="by=us")
+    theirs = msgspec.structs.replace(CREATES[0] if inputs == "equal" else OTHERS[2], query="by=them")
+    book: Book = {}
+    their_book = book if inputs == "equal" else Book()
+    async with client(sandbox, key) as alura, client(sandbox, key) as rival:
+        await alura.auth.login()
+        await rival.auth.login()
+        us = alura
+        if fault.startswith("delay"):
+            # We give up before the server acts.
+            us = alura.with_options(timeout=0.05)
+
+        async def call_them() -> Any:
+            if rival_fault:
+                sandbox.faults.add(f"{rival_fault} x1 on POST /trading-sessions")
+            return await make(rival, theirs, their_book, limit_s=0.07)
+
+        async def call_us() -> Any:
+            sandbox.faults.add(f"{fault} x1 on POST /trading-sessions")
+            return await make(us, ours, book, limit_s=0.12)
+
+        async def after(delay: float, call: Any) -> Any:
+            await asyncio.sleep(delay)
+            return await call()
+
+        match when:
+            case "before":
+                theirs_found = await call_them()
+                ours_found = await call_us()
+            case "during":
+                ours_found, theirs_found = await asyncio.gather(call_us(), call_them())
+            case _:
+                ours_found, theirs_found = await asyncio.gather(call_us(), after(0.07, call_them))
+    posts = [each for each in sandbox.requests if each.path == "/trading-sessions"]
+    carried_out = [each.query["by"] for each in posts if each.executed]
+    assert len(posts) == 2
+    assert len(created(sandbox)) == len(carried_out) <= 1
+    for name, found in (("us", ours_found), ("them", theirs_found)):
+        session = found.value if isinstance(found, Settlement) else found
+        if isinstance(session, TradingSession):
+            assert carried_out == [name]
+            assert [session.id] == created(sandbox)
+    if fault == "reset" and when == "before" and not rival_fault and inputs == "equal":
+        # It is known to be theirs, so it is not even shown.
+        assert ours_found.verdict is Verdict.UNKNOWN
+        assert ours_found.candidates == ()
+        assert isinstance(theirs_found, TradingSession)
+
+
+async def test_a_create_of_ours_that_is_alone_is_taken_although_others_were_refused(
+    alura: AsyncAlura, sandbox: Sandbox
+) -> None:
+    book: Book = {}
+    sandbox.faults.add("reset-after x1 on POST /trading-sessions")
+    found, refused = await asyncio.gather(make(alura, CREATES[0], book, limit_s=2), make(alura, CREATES[0], book))
+    assert isinstance(refused, DuplicateAssetError)
+    assert [found.value.id] == created(sandbox)
+
+
+@pytest.mark.parametrize("outcome", [None, Outcome.UNKNOWN, Outcome.DONE])
+async def test_while_an_equal_create_is_open_nothing_is_taken(
+    alura: AsyncAlura, sandbox: Sandbox, outcome: Outcome | None
+) -> None:
+    rival = msgspec.structs.replace(entry_of(CREATES[0]), outcome=outcome)
+    sandbox.faults.add("reset-after x1 on POST /trading-sessions")
+    found = await make(alura, CREATES[0], {rival.id: rival}, limit_s=0.1)
+    assert (found.verdict, [each.id for each in found.candidates]) == (Verdict.UNKNOWN, created(sandbox))
+
+
+@pytest.mark.parametrize(
+    "known",
+    [{"outcome": Outcome.DONE, "result_id": "ses_0"}, {"outcome": Outcome.REJECTED}, {"outcome": Outcome.NOT_SENT}],
+)
+async def test_equal_creates_whose_end_is_known_do_not_matter(known: dict[str, Any]) -> None:
+    rival = msgspec.structs.replace(entry_of(PLAIN), **known)
+
+    async def rivals() -> Collection[JournalEntry]:
+        return (rival,)
+
+    assert (await Server([listed()]).settle(PLAIN, rivals)).verdict is Verdict.DONE
+
+
+async def test_what_a_duplicate_ran_into_is_shown(alura: AsyncAlura, sandbox: Sandbox) -> None:
+    session = await alura.send(CREATES[0])
+    await alura.trading_sessions.create(budget=100, profit_target=40, asset="ETH")
+
+    async def read(request: Request[T], timeout: float, /) -> Reply[T]:
+        return await alura.with_options(timeout=timeout).send_raw(request)
+
+    shown = await candidates(CREATES[0], read, limit_s=1)
+    assert [each.id for each in shown] == [session.id]
+    sandbox.faults.add("503 on GET /trading-sessions/active")
+    assert await candidates(CREATES[0], read, limit_s=1) == ()
+    await alura.close()
+    assert await candidates(CREATES[0], read, limit_s=1) == ()
+
+
+# What a server may list, read from replies made by hand
+
+
+class Server:
+    """Answers reads with what it is told: the last of several for ever."""
+
+    def __init__(
+        self, *active: list[dict[str, Any]], trades: list[Any] | None = None, headers: dict[str, str] | None = None
+    ) -> None:
+        self.active = list(active)
+        self.trades = [None] if trades is None else trades
+        self.headers = headers or {}
+        self.reads = 0
+
+    async def read(self, request: Request[T], timeout: float, /) -> Reply[T]:
+        await asyncio.sleep(0)
+        self.reads += 1
+        queue: list[Any] = self.active if request.path == "/trading-sessions/active" else self.trades
+        content = queue.pop(0) if len(queue) > 1 else queue[0]
+        if isinstance(content, int):
+            return Reply(request, content, self.headers, b'{"message":"no"}')
+        body = msgspec.json.encode(content)
+        return Reply(request, 200, {"Content-Length": str(len(body)), **self.headers}, body)
+
+    async def settle(self, request: Request[Any], rivals: Any = None) -> Settlement:
+        async def nobody() -> Collection[JournalEntry]:
+            return ()
+
+        with no_waits():
+            return await settle(
+                request,
+                entry_of(request),
+                self.read,
+                sent_at=time.monotonic(),
+                limit_s=10,
+                rivals=rivals or nobody,
+            )
+
+
+def listed(**changes: Any) -> dict[str, Any]:
+    """A session that is exactly what was asked for."""
+    session = {
+        "id": "ses_1",
+        "tradeId": "trd_1",
+        "status": "active",
+        "assetIndex": 0,
+        "budget": "100.00",
+        "profitTarget": 40,
+        "createdAt": (datetime.now(UTC) + timedelta(seconds=0.01)).isoformat(),
+        **changes,
+    }
+    return {name: value for name, value in session.items() if value is not None}
+
+
+def seconds_ago(seconds: float) -> str:
+    return (datetime.now(UTC) - timedelta(seconds=seconds)).isoformat()
+
+
+WITH_ID = TradingSessions.create.request(**QUICK, extra={"clientOrderId": "a1"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_ours"),
+    [
+        ({}, True),
+        ({"budget": 100, "profitTarget": "4E+1"}, True),
+        ({"status": "closed"}, True),
+        ({"maxWalletBudget": False, "symbol": "BTC", "leverage": 3}, True),
+        ({"createdAt": None}, False),
+        ({"createdAt": seconds_ago(3600)}, False),
+        ({"createdAt": seconds_ago(-3600)}, False),
+        ({"assetIndex": None}, False),
+        ({"budget": None}, False),
+        ({"profitTarget": None}, False),
+        ({"lossThreshold": 0}, False),
+        ({"maxPositions": 1}, False),
+        ({"maxWalletBudget": True}, False),
+        ({"amount": 100}, False),
+        ({"executionStrategy": "Degen"}, False),
+    ],
+)
+async def test_a_session_is_ours_by_every_input_and_its_time(changes: dict[str, Any], is_ours: bool) -> None:
+    found = await Server([listed(id="ses_9", assetIndex=1), listed(**changes)]).settle(PLAIN)
+    assert (found.verdict is Verdict.DONE) == is_ours
+    assert found.result_id == ("ses_1" if is_ours else None)
+
+
+async def test_what_the_server_echoes_of_a_field_of_ones_own_tells_too() -> None:
+    assert (await Server([listed(clientOrderId="a1")]).settle(WITH_ID)).verdict is Verdict.DONE
+    assert (await Server([listed()]).settle(WITH_ID)).verdict is Verdict.DONE
+    assert (await Server([listed(clientOrderId="a2")]).settle(WITH_ID)).verdict is Verdict.UNKNOWN
+
+
+async def test_of_two_that_could_be_ours_none_is_taken() -> None:
+    found = await Server([listed(), listed(id="ses_2")]).settle(PLAIN)
+    assert (found.verdict, len(found.candidates)) == (Verdict.UNKNOWN, 2)
+
+
+async def test_a_create_without_an_asset_takes_nothing() -> None:
+    request = TradingSessions.create_advance.request()
+    bare = {"id": "ses_1", "createdAt": seconds_ago(-0.01)}
+    assert (await Server([bare]).settle(request)).verdict is Verdict.UNKNOWN
+
+
+async def test_the_servers_clock_is_what_counts() -> None:
+    second = (datetime.now(UTC) + timedelta(hours=5)).replace(microsecond=0)
+
+    def far(seconds: float) -> datetime:
+        return second + timedelta(seconds=seconds)
+
+    date = format_datetime(second, usegmt=True)
+    # A time in whole seconds is that of all of its second.
+    for created_at, is_ours in (
+        (far(0.5), True),
+        (far(0), True),
+        (far(-1), True),
+        (far(-0.5), False),
+        (far(-2), False),
+    ):
+        server = Server([listed(createdAt=created_at.isoformat())], headers={"Date": date})
+        assert (await server.settle(PLAIN)).verdict is (Verdict.DONE if is_ours else Verdict.UNKNOWN)
+    # By this machine's clock, none of them is.
+    for headers in ({"Date": date, "Age": "60"}, {"Date": "yesterday"}, {}):
+        server = Server([listed(createdAt=far(0.01).isoformat())], headers=headers)
+        assert (await server.settle(PLAIN)).verdict is Verdict.UNKNOWN
+
+
+async def test_the_journal_is_asked_after_the_state_was_read() -> None:
+    """Whoever created what was read wrote it down before; asked the other way round, it might be missing."""
+    server = Server([], [listed()])
+    rival = entry_of(PLAIN)
+
+    async def rivals() -> Collection[JournalEntry]:
+        return () if server.reads < 2 else (rival,)
+
+    assert (await server.settle(PLAIN, rivals=rivals)).verdict is Verdict.UNKNOWN
+
+
+async def test_a_journal_that_cannot_be_read_lets_nothing_be_taken() -> None:
+    async def rivals() -> Collection[JournalEntry]:
+        raise JournalError("it is gone")
+
+    found = await Server([listed()]).settle(PLAIN, rivals=rivals)
+    assert (found.verdict, len(found.candidates)) == (Verdict.UNKNOWN, 1)
+
+
+async def test_without_waits_the_reads_are_as_many_and_take_no_time() -> None:
+    server = Server([])
+    began = time.monotonic()
+    assert (await server.settle(PLAIN)).verdict is Verdict.UNKNOWN
+    assert server.reads == 11
+    assert time.monotonic() - began < 0.5
+
+
+async def test_a_cancellation_passes_through(alura: AsyncAlura, sandbox: Sandbox) -> None:
+    sandbox.faults.add("reset x1 on POST /trading-sessions")
+    task = asyncio.create_task(make(alura, CREATES[0], limit_s=30))
+    await asyncio.sleep(0.05)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        User.withdraw.request(amount=5),
+        User.send_usdc.request(amount=5, destination="0x" + "1" * 40),
+        User.claim_reward.request(),
+        TradingSessions.trigger_cron.request(),
+        TradingSessions.close_signature.request("pos_1"),
+    ],
+)
+async def test_what_no_read_can_tell_is_unknown_at_once(request_: Request[Any]) -> None:
+    server = Server([listed()])
+    assert await server.settle(request_) == Settlement(Verdict.UNKNOWN)
+    assert server.reads == 0
+
+
+# Closes
+
+CLOSE_TRADE = TradingSessions.close_trade.request("trd_1")
+CLOSE_POSITION = TradingSessions.close_position.request("pos_1")
+CLOSE_ASSET = User.close_position.request(asset="BTC")
+CLOSE_ALL = User.close_all_positions.request()
+OLD, NEW = {"createdAt": "2024-05-01T12:00:00Z"}, {"createdAt": "2124-05-01T12:00:00Z"}
+
+
+def shown(trade: str = "trd_1", *positions: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    return {"id": trade, "status": "active", "positions": list(positions), **changes}
+
+
+def held(name: str = "pos_1", status: str = "active", **changes: Any) -> dict[str, Any]:
+    return {"id": name, "status": status, "assetIndex": 0, **changes}
+
+
+DONE, OPEN, UNKNOWN = Verdict.DONE, Verdict.STILL_OPEN, Verdict.UNKNOWN
+ACTIVE, CLOSING = listed(**OLD), listed(status="closing", **OLD)
+
+
+@pytest.mark.parametrize(
+    ("request_", "active", "trades", "verdict", "status"),
+    [
+        # It reads as closed.
+        (CLOSE_TRADE, [[listed(status="closed")]], None, DONE, "closed"),
+        (CLOSE_TRADE, [[listed(closedAt=seconds_ago(0))]], None, DONE, "closed"),
+        (CLOSE_POSITION, [[ACTIVE]], [shown("trd_1", held(status="closed"), held("pos_2"))], DONE, "closed"),
+        # It reads as closing until the end.
+        (CLOSE_TRADE, [[CLOSING]], None, DONE, "closing"),
+        (CLOSE_POSITION, [[ACTIVE]], [shown("trd_1", held(status="closing"))], DONE, "closing"),
+        (CLOSE_ALL, [[CLOSING]], None, DONE, "closing"),
+        # It was listed after the loss, and then no more.
+        (CLOSE_TRADE, [[CLOSING], []], None, DONE, "closed"),
+        (CLOSE_POSITION, [[CLOSING], []], [shown("trd_1", held(status="closing")), None], DONE, "closed"),
+        (CLOSE_POSITION, [[ACTIVE]], [shown("trd_1", held(status="closing")), shown()], DONE, "closed"),
+        (CLOSE_POSITION, [[CLOSING], []], [shown("trd_1", held(status="closing")), shown("trd_2")], DONE, "closed"),
+        (CLOSE_ASSET, [[CLOSING], []], None, DONE, "closed"),
+        (CLOSE_ASSET, [[CLOSING], [listed(id="ses_2", **NEW)]], None, DONE, "closed"),
+        (CLOSE_ALL, [[CLOSING], []], [404], DONE, "closed"),
+        # It was closed since.
+        (CLOSE_ASSET, [[listed(closedAt=NEW["createdAt"])]], None, DONE, "closed"),
+        (CLOSE_ASSET, [[listed(closedAt=OLD["createdAt"])]], None, UNKNOWN, None),
+        # It was not listed, or the trade that is shown is another one.
+        (CLOSE_TRADE, [[]], None, UNKNOWN, None),
+        (CLOSE_POSITION, [[]], None, UNKNOWN, None),
+        (CLOSE_ASSET, [[]], None, UNKNOWN, None),
+        (CLOSE_ALL, [[]], None, UNKNOWN, None),
+        (CLOSE_TRADE, [[CLOSING], [], [], [CLOSING], [], [], 503], None, UNKNOWN, None),
+        (CLOSE_TRADE, [[CLOSING], []], [None, 500], DONE, "closing"),
+        (CLOSE_POSITION, [[ACTIVE]], [shown("trd_1", held(status="closing")), shown("trd_2")], UNKNOWN, None),
+        (CLOSE_POSITION, [[]], [shown("trd_1", held(status="closing")), shown("trd_2")], UNKNOWN, None),
+        # It is open.
+        (CLOSE_TRADE, [[ACTIVE]], None, OPEN, None),
+        (CLOSE_TRADE, [[listed(**NEW)]], None, OPEN, None),
+        (CLOSE_TRADE, [[listed(status="closed")]], [shown("trd_1", held())], OPEN, None),
+        (CLOSE_TRADE, [[listed(status=None)]], None, OPEN, None),
+        (CLOSE_TRADE, [[]], [shown("trd_1", held(), status=None)], OPEN, None),
+        (CLOSE_POSITION, [[CLOSING]], [shown("trd_1", held())], OPEN, None),
+        (CLOSE_ASSET, [[ACTIVE, listed(id="ses_2", assetIndex=1)]], None, OPEN, None),
+        (
+            CLOSE_ALL,
+            [[ACTIVE]],
+            [shown("trd_1", held(openedAt=OLD["createdAt"]), openedAt=OLD["createdAt"])],
+            OPEN,
+            None,
+        ),
+        # It is open, and what else would be closed?
+        (CLOSE_ASSET, [[listed(**NEW)]], None, UNKNOWN, None),
+        (CLOSE_ASSET, [[listed(createdAt=None)]], None, UNKNOWN, None),
+        (CLOSE_ASSET, [[ACTIVE, listed(id="ses_2", **NEW)]], None, UNKNOWN, None),
+        (CLOSE_ASSET, [[listed(assetIndex=None, **OLD)]], None, UNKNOWN, None),
+        (CLOSE_ALL, [[ACTIVE, listed(id="ses_2", **NEW)]], None, UNKNOWN, None),
+        (CLOSE_ALL, [[ACTIVE]], [shown("trd_1", held())], UNKNOWN, None),
+        (CLOSE_ALL, [[ACTIVE, listed(id="ses_2", status="closing", **OLD)]], None, UNKNOWN, None),
+        # Whatever this word means.
+        (CLOSE_TRADE, [[listed(status="settling", **OLD)]], None, UNKNOWN, None),
+        (CLOSE_ALL, [[listed(status="settling", **OLD)]], None, UNKNOWN, None),
+    ],
+)
+async def test_what_the_reads_say_of_a_close(
+    request_: Request[Any], active: list[Any], trades: list[Any] | None, verdict: Verdict, status: str | None
+) -> None:
+    found = await Server(*active, trades=trades).settle(request_)
+    assert (found.verdict, found.value and found.value.status) == (verdict, status)
+    assert found.candidates == ()
+
+
+async def test_a_settled_close_says_what_is_closed() -> None:
+    for request, trade, name, value in (
+        (CLOSE_TRADE, None, "trd_1", {"trade_id": "trd_1"}),
+        (CLOSE_POSITION, shown("trd_1", held(status="closed")), "pos_1", {"position_id": "pos_1"}),
+        (CLOSE_ASSET, None, None, {"asset_index": 0}),
+    ):
+        found = await Server([CLOSING if trade is None else ACTIVE], trades=[trade]).settle(request)
+        named = {
+            key: item
+            for key in ("trade_id", "position_id", "asset_index")
+            if (item := getattr(found.value, key)) is not None
+        }
+        assert (found.result_id, named) == (name, value)
+
+
+@pytest.mark.parametrize("way", ["position", "trade", "asset", "all"])
+async def test_a_close_that_did_not_arrive_is_found_still_open_and_not_too_soon(
+    alura: AsyncAlura, sandbox: Sandbox, way: str
+) -> None:
+    request, path = await something_to_close(alura, way)
+    sandbox.advance(seconds=5)
+    sandbox.faults.add(f"reset x1 on POST {path}")
+    began = time.monotonic()
+    found = await make(alura, request, patience_s=0.1, limit_s=1)
+    assert found == Settlement(Verdict.STILL_OPEN)
+    assert 0.1 <= time.monotonic() - began < 0.8
+    again = await make(alura, request)
+    assert again.status == SessionStatus.CLOSED
+    assert len([entry for entry in sandbox.ledger if entry.kind.endswith("_closed")]) == 1
+
+
+@pytest.mark.parametrize(
+    ("way", "lag"),
+    list(itertools.product(["position", "trade", "asset", "all"], [0, 1, 60])),
+)
+async def test_a_close_that_was_carried_out_is_never_found_open(
+    alura: AsyncAlura, sandbox: Sandbox, way: str, lag: float
+) -> None:
+    request, path = await something_to_close(alura, way)
+    sandbox.advance(seconds=5)
+    sandbox.conditions = Conditions(lag=lag, partial=0.5 if lag == 60 else 1)
+    sandbox.faults.add(f"reset-after x1 on POST {path}")
+
+    async def go_on(read: int) -> None:
+        # The first reading sees it closing.
+        sandbox.advance(seconds=1 if read == 3 else 0)
+
+    with no_waits():
+        found = await make(alura, request, limit_s=5, interval_s=0.5, before_read=go_on)
+    if lag == 0 and way != "position":
+        # Gone before the first read: that it is missing proves nothing.
+        assert found == Settlement(Verdict.UNKNOWN)
+    else:
+        assert found.verdict is Verdict.DONE
+        assert found.value.status == (SessionStatus.CLOSING if lag == 60 else SessionStatus.CLOSED)
+    ended = [name for entry in sandbox.ledger for name in entry.detail.get("closed_sessions", ())]
+    assert len(ended) == (lag != 60 and way != "position")
+
+
+async def test_what_is_missing_counts_as_closed_only_after_a_while(alura: AsyncAlura, sandbox: Sandbox) -> None:
+    request, path = await something_to_close(alura, "trade")
+    sandbox.conditions = Conditions(lag=60)
+    sandbox.faults.add(f"reset-after x1 on POST {path}")
+    gone: list[float] = []
+
+    async def go_on(read: int) -> None:
+        if read == 3:
+            sandbox.advance(minutes=1)
+            gone.append(time.monotonic())
+
+    found = await make(alura, request, patience_s=0.2, limit_s=2, before_read=go_on)
+    assert (found.verdict, found.value.status) == (Verdict.DONE, SessionStatus.CLOSED)
+    assert time.monotonic() - gone[0] >= 0.2
+
+
+async def test_a_close_that_fails_on_the_exchange_is_found_still_open(alura: AsyncAlura, sandbox: Sandbox) -> None:
+    request, path = await something_to_close(alura, "trade")
+    sandbox.conditions = Conditions(lag=0.15, failing_closes=1)
+    sandbox.faults.add(f"reset-after x1 on POST {path}")
+    found = await make(alura, request, patience_s=0.1, limit_s=1)
+    assert found == Settlement(Verdict.STILL_OPEN)
+    assert [entry.kind for entry in sandbox.ledger][-1] == "close_failed"
+
+
+async def test_what_was_opened_after_a_lost_close_is_not_closed_by_it(alura: AsyncAlura, sandbox: Sandbox) -> None:
+    request, path = await something_to_close(alura, "asset")
+    sandbox.advance(seconds=5)
+    sandbox.faults.add(f"reset-after x1 on POST {path}")
+    with no_waits():
+        found = await make(alura, request, limit_s=2, interval_s=0.5, before_read=at_first(lambda: alura.send(PLAIN)))
+    assert found.verdict is Verdict.UNKNOWN
+    assert len(created(sandbox)) == 2
+
+
+async def test_after_the_client_was_closed_nothing_more_is_read(alura: AsyncAlura, sandbox: Sandbox) -> None:
+    sandbox.faults.add("reset-after x1 on POST /trading-sessions")
+    sandbox.faults.add("503 on GET /trading-sessions/active")
+    task = asyncio.create_task(make(alura, CREATES[0], limit_s=30))
+    await asyncio.sleep(0.1)
+    await alura.close()
+    assert await asyncio.wait_for(task, 1) == Settlement(Verdict.UNKNOWN)
+
+
+async def something_to_close(alura: AsyncAlura, way: str) -> tuple[Request[Any], str]:
+    """A close of something that is open, and its path."""
+    session = await alura.trading_sessions.create(**QUICK, max_positions=2)
+    trade = await alura.trading_sessions.current_trade()
+    assert session.trade_id is not None
+    assert trade is not None
+    assert trade.positions is not None
+    request: Request[Any] = {
+        "position": TradingSessions.close_position.request(trade.positions[0].id),
+        "trade": TradingSessions.close_trade.request(session.trade_id),
+        "asset": CLOSE_ASSET,
+        "all": CLOSE_ALL,
+    }[way]
+    return request, request.route.template
