@@ -181,6 +181,9 @@ async def test_a_warm_call_is_answered_where_the_server_hung_up_on_the_spare(ser
         await alura.send(READ.request("first"))
         for number in range(20):
             await until_warm(alura)
+            async with asyncio.timeout(10):
+                while not server.open:
+                    await asyncio.sleep(0.0005)
             for transport in list(server.open):
                 server._loop.call_soon_threadsafe(transport.abort)
             async with asyncio.timeout(10):

@@ -170,7 +170,9 @@ async def test_a_spare_that_the_server_hung_up_on_is_not_written_to(
     writer = server.writers[number]
     sock = writer.get_extra_info("socket")
     if how == "RST":
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        sock.setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
+        )
         writer.transport.abort()
     else:
         if how.startswith("stray"):

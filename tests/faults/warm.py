@@ -11,9 +11,9 @@ from alura_async import AsyncAlura
 from alura_async.core.spare import Spare
 
 
-def warm_client(url: str, **settings: Any) -> AsyncAlura:
+def warm_client(base_url: str, **settings: Any) -> AsyncAlura:
     """A client that keeps one unused connection ready."""
-    alura = AsyncAlura(base_url=url, **settings)
+    alura = AsyncAlura(base_url=base_url, **settings)
     alura._road._connection = msgspec.structs.replace(alura._road._connection, warm=True)
     return alura
 
