@@ -4,6 +4,9 @@ A connection that nobody used before should be silent until it is asked. Where i
 long, a farewell, a reply that belongs to somebody else), aiohttp would read what came as the answer to the request
 that it is about to write, although the server has not seen it. The gate opens when the first byte of the request
 leaves. What comes before that never reaches aiohttp, the connection is given up, and nothing is written.
+
+What is on its way when the request leaves looks like an answer. On a connection that nobody used it can only be what a
+server says unasked, a 408 for one, and that is never taken for a success.
 """
 
 from __future__ import annotations

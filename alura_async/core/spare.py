@@ -2,7 +2,9 @@
 
 A connection of its own costs such a call a handshake. The spare has made it beforehand, and is otherwise what a fresh
 connection is: nobody used it. It is kept for seconds, and only while the client is used, so that it costs the server
-little and is younger than any server's patience with a connection that says nothing.
+little and is younger than any server's patience with a connection that says nothing. One thing it cannot know: that
+the way to the server broke without a word since it was made. A fresh connection would then fail as NOT_SENT; a request
+on the spare is UNKNOWN.
 """
 
 from __future__ import annotations
