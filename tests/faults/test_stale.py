@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from alura_async import Access, AsyncAlura, Effect, NotSentError, OutcomeUnknownError, Route, TransportError
-from tests.faults.warm import until_warm, warm_client
+from tests.faults.warm import spare_of, until_warm, warm_client
 
 pytestmark = pytest.mark.anyio
 
@@ -188,13 +188,12 @@ async def test_a_warm_call_is_answered_where_the_server_hung_up_on_the_spare(ser
         await alura.send(READ.request("first"))
         for number in range(20):
             await until_warm(alura)
+            held = spare_of(alura)._held
+            assert held is not None
             async with asyncio.timeout(10):
-                while not server.open:
-                    await asyncio.sleep(0.0005)
-            for transport in list(server.open):
-                server._loop.call_soon_threadsafe(transport.abort)
-            async with asyncio.timeout(10):
-                while server.open:
+                while held[1].is_fit:
+                    for transport in list(server.open):
+                        server._loop.call_soon_threadsafe(transport.abort)
                     await asyncio.sleep(0.0005)
             assert await alura.send(ONCE.request(str(number), body={})) == {}
     assert server.executed == {"/first": 1} | {f"/{number}": 1 for number in range(20)}
