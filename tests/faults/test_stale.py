@@ -18,7 +18,7 @@ from tests.faults.warm import spare_of, until_warm, warm_client
 pytestmark = pytest.mark.anyio
 
 # For each of the tests; `nox -s races` has a thousand.
-RACES = int(os.environ.get("ALURA_RACES", "250"))
+RACES = int(os.environ.get("ALURA_RACES", "100"))
 # The server hangs up after up to this long; the client calls after as long. Both are drawn anew for every call.
 IDLE_S = 0.0008
 
