@@ -176,8 +176,9 @@ async def test_no_call_that_must_not_be_made_twice_is(server: ImpatientServer, i
         ended = await race(alura, ONCE, server)
         await is_over(alura, server)
     assert server.hung_up > RACES / 10
-    assert ended["answered"] > RACES / 2
-    assert ended["unknown"] > RACES / 50
+    # How many is the machine's affair: on a busy one the server is often the first.
+    assert ended["answered"] > RACES / 10
+    assert ended["unknown"] > 0
     assert max(server.executed.values()) == 1
 
 
