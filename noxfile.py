@@ -79,6 +79,13 @@ def property_(session: nox.Session) -> None:
 
 
 @nox.session
+def races(session: nox.Session) -> None:
+    """A server that closes idle connections just as calls go out, 1,000 times for each kind of call."""
+    _install_locked(session)
+    session.run("python", "-m", "pytest", "--timeout=300", "tests/faults/test_stale.py", env={"ALURA_RACES": "1000"})
+
+
+@nox.session
 def demo(session: nox.Session) -> None:
     """The main job, on the embedded sandbox."""
     _install_locked(session)

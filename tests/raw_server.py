@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from ssl import SSLContext
-from typing import TypeAlias
+from typing import Self, TypeAlias
 
 
 @dataclass
@@ -49,7 +49,7 @@ def reply(
 class RawServer:
     """Answers each request with the next of `answers`, the last one for ever; b"" closes the connection without one.
 
-    A path in `routes` has answers of its own.
+    A path in `routes` has answers of its own. `writers` has one for each connection that is open, by its number.
     """
 
     answers: list[Answer] = field(default_factory=lambda: [reply('{"status":"ok"}')])
@@ -57,6 +57,7 @@ class RawServer:
     received: list[Received] = field(default_factory=list)
     connections: int = 0
     open_connections: int = 0
+    writers: dict[int, asyncio.StreamWriter] = field(default_factory=dict)
     ssl: SSLContext | None = None
     host: str = "127.0.0.1"
     _server: asyncio.Server | None = None
@@ -75,7 +76,7 @@ class RawServer:
     def paths(self) -> list[str]:
         return [f"{request.method} {request.path}" for request in self.received]
 
-    async def __aenter__(self) -> RawServer:
+    async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, self.host, 0, ssl=self.ssl)
         return self
 
@@ -96,6 +97,7 @@ class RawServer:
         self.connections += 1
         self.open_connections += 1
         number = self.connections
+        self.writers[number] = writer
         try:
             while True:
                 request = await _read(reader, number)
@@ -113,6 +115,7 @@ class RawServer:
             pass
         finally:
             self.open_connections -= 1
+            del self.writers[number]
             writer.close()
 
 

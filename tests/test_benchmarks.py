@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 import alura_async
-from benchmarks import contest, drive, harness, sandbox_load, soak
+from benchmarks import contest, drive, harness, sandbox_load, soak, warm
 from benchmarks.contest import CANDLE_PAGE, CANDLES, HEALTH, Case, Contestant, Measurement
 from benchmarks.harness import CaseResult, Result, Server, Spread, paired_ratio, spread
 from benchmarks.sandbox_server import SandboxProcess
@@ -306,3 +306,9 @@ def _no_server(self: Server, cores: object) -> None:
 
 def _nothing_to_close(self: Server) -> None:
     pass
+
+
+def test_the_warm_benchmark_compares_three_kinds_of_calls(capsys: pytest.CaptureFixture[str]) -> None:
+    assert warm.main(["--rounds", "1", "--delay", "2"]) == 0
+    printed = capsys.readouterr().out
+    assert all(kind in printed for kind in ("READ, kept alive", "ONCE, cold", "ONCE, warm", "round trips"))

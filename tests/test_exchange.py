@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import socket
 import ssl
@@ -11,10 +12,12 @@ import sys
 import warnings
 import zlib
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import aiohttp
 import pytest
+import trustme
 
 from alura_async import (
     Access,
@@ -23,9 +26,11 @@ from alura_async import (
     ClosedError,
     ConfigurationError,
     Effect,
+    InvalidArgumentError,
     NotSentError,
     Outcome,
     OutcomeUnknownError,
+    Request,
     ResponseError,
     Route,
     Timeouts,
@@ -33,6 +38,10 @@ from alura_async import (
     UsageError,
     __version__,
 )
+from alura_async.core.exchange import Exchange
+from alura_async.core.outcome import Attempt
+from alura_async.core.settings import Connection, origin
+from tests.faults.warm import warm_client
 from tests.raw_server import RawServer, Received, hang, reply
 
 pytestmark = pytest.mark.anyio
@@ -116,6 +125,40 @@ async def test_headers_name_the_sdk_and_the_token_goes_only_where_it_belongs(raw
     assert bearer.headers["authorization"] == "Bearer t0ken"
     assert bearer.headers["content-type"] == "application/json"
     assert bearer.body == b'{"a":1}'
+
+
+@pytest.mark.parametrize("route", [READ, REPEATABLE, ONCE], ids=["read", "repeatable", "once"])
+async def test_a_call_that_has_a_name_sends_it(raw: RawServer, route: Route[dict[str, Any]]) -> None:
+    exchange = Exchange(Connection(origin=origin(raw.url)), Timeouts())
+    try:
+        await exchange.send(route.request(), None, Attempt("7f3a"))
+        await exchange.send(route.request(), None, Attempt())
+    finally:
+        await exchange.close()
+    named, nameless = raw.received
+    assert named.headers["x-request-id"] == named.headers["idempotency-key"] == "7f3a"
+    assert not {"x-request-id", "idempotency-key"} & nameless.headers.keys()
+
+
+@pytest.mark.parametrize("end", ["\r\nX-Evil: 1", "\n\nGET /evil HTTP/1.1", "\r", "\0"])
+@pytest.mark.parametrize("route", [READ, REPEATABLE, ONCE], ids=["read", "repeatable", "once"])
+async def test_no_line_break_gets_out_in_a_path_or_a_header(
+    raw: RawServer, route: Route[dict[str, Any]], end: str
+) -> None:
+    """Also where somebody puts a request together by hand, past what encodes its parts."""
+    exchange = Exchange(Connection(origin=origin(raw.url)), Timeouts())
+    by_hand = [(Request(route, f"/a{end}", "", None), ""), (Request(route, "/a", f"b={end}", None), "")]
+    try:
+        for request, call_id in [*by_hand, (route.request(), f"7f3a{end}")]:
+            attempt = Attempt(call_id)
+            with pytest.raises(ValueError, match="control character"):
+                await exchange.send(request, None, attempt)
+            assert not (attempt.sent and route is ONCE)
+    finally:
+        await exchange.close()
+    assert raw.received == []
+    with pytest.raises(InvalidArgumentError, match="control characters"):
+        Route(route.method, "/:x", dict, effect=route.effect).request(f"a{end}")
 
 
 async def test_a_segment_with_a_slash_stays_one_segment(raw: RawServer, alura: AsyncAlura) -> None:
@@ -230,7 +273,7 @@ async def test_a_cancelled_call_is_cancelled_and_its_connection_is_not_used_agai
 
 
 # In a process of its own: the most memory that this one has ever held says nothing about one call.
-_READS_A_BOMB = """
+_READS_A_FLOOD = """
 import asyncio, resource, sys
 from alura_async import Access, AluraError, AsyncAlura, Route
 from alura_async.core import exchange
@@ -242,28 +285,43 @@ async def main(url, method):
     async with AsyncAlura(base_url=url, max_body_bytes=8 * 1024 * 1024) as alura:
         before = peak()
         try:
-            await alura.send(Route(method, "/bomb", dict, access=Access.PUBLIC).request())
+            await alura.send(Route(method, "/flood", dict, access=Access.PUBLIC).request())
         except AluraError as error:
             print(type(error).__name__, peak() - before, error)
 
 asyncio.run(main(*sys.argv[1:]))
 """
+MIB = 1024 * 1024
+
+
+def bomb() -> bytes:
+    squeeze = zlib.compressobj(9, wbits=31)
+    return b"".join([squeeze.compress(b" " * MIB) for _ in range(256)]) + squeeze.flush()
+
+
+async def hundred_mebibytes(request: Received, writer: asyncio.StreamWriter) -> bytes:
+    writer.write(reply("", length=100 * MIB))
+    for _ in range(100):
+        writer.write(b" " * MIB)
+        await writer.drain()
+    return b""
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no resource module there")
 @pytest.mark.parametrize(("method", "kind"), [("GET", "BodyTooLargeError"), ("POST", "OutcomeUnknownError")])
-async def test_a_gzip_bomb_is_refused_before_it_fills_the_memory(raw: RawServer, method: str, kind: str) -> None:
-    squeeze = zlib.compressobj(9, wbits=31)
-    bomb = b"".join([squeeze.compress(b" " * 1024 * 1024) for _ in range(256)]) + squeeze.flush()
-    raw.answers = [reply(bomb, headers={"Content-Encoding": "gzip"})]
+@pytest.mark.parametrize("flood", ["gzip bomb", "100 MiB"])
+async def test_a_reply_without_end_is_refused_before_it_fills_the_memory(
+    raw: RawServer, flood: str, method: str, kind: str
+) -> None:
+    raw.answers = [reply(bomb(), headers={"Content-Encoding": "gzip"}) if flood == "gzip bomb" else hundred_mebibytes]
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", _READS_A_BOMB, raw.url, method, stdout=subprocess.PIPE
+        sys.executable, "-c", _READS_A_FLOOD, raw.url, method, stdout=subprocess.PIPE
     )
     output, _ = await process.communicate()
     raised, grown, message = output.decode().split(" ", 2)
     assert raised == kind
     assert "max_body_bytes=8388608" in message
-    assert int(grown) < 32 * 1024 * 1024
+    assert int(grown) < 32 * MIB
 
 
 _READS_BRACKETS = """
@@ -356,6 +414,56 @@ async def test_a_certificate_that_nobody_vouches_for_is_refused(
             await alura.send(READ.request())
             await alura.send(ONCE.request())
         assert raw.paths() == ["GET /read", "POST /once"]
+
+
+def certified(
+    host: str, not_before: datetime | None = None, not_after: datetime | None = None
+) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """A server's context for a host, and one of a client that knows its authority."""
+    authority = trustme.CA()
+    server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(host, not_before=not_before, not_after=not_after).configure_cert(server_side)
+    knows_it = ssl.create_default_context()
+    authority.configure_trust(knows_it)
+    return server_side, knows_it
+
+
+@pytest.mark.parametrize("fault", ["wrong host", "expired", "no TLS", "FIN", "RST", "stall"])
+@pytest.mark.parametrize("is_warm", [False, True], ids=["cold", "warm"])
+async def test_a_handshake_that_fails_means_not_sent(fault: str, is_warm: bool) -> None:
+    async def misbehave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        if fault == "stall":
+            await reader.read()
+        if fault == "no TLS":
+            writer.write(reply("{}", "400 Bad Request"))
+        if fault == "RST":
+            writer.transport.abort()
+        else:
+            writer.close()
+
+    long_ago = datetime(2020, 1, 1, tzinfo=UTC)
+    server_side, knows_it = {
+        "wrong host": lambda: certified("localhost"),
+        "expired": lambda: certified("127.0.0.1", not_before=long_ago, not_after=long_ago + timedelta(days=1)),
+    }.get(fault, lambda: certified("127.0.0.1"))()
+    has_bad_certificate = fault in ("wrong host", "expired")
+    async with contextlib.AsyncExitStack() as stack:
+        if has_bad_certificate:
+            url = (raw := await stack.enter_async_context(RawServer(ssl=server_side))).url
+        else:
+            raw = RawServer()
+            server = await asyncio.start_server(misbehave, "127.0.0.1", 0)
+            stack.callback(server.close)
+            url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        limits = Timeouts(connect=0.15)
+        open_client = warm_client if is_warm else AsyncAlura
+        alura = await stack.enter_async_context(open_client(base_url=url, ssl_context=knows_it, timeout=limits))
+        for request in (READ.request(), REPEATABLE.request(), ONCE.request()):
+            with pytest.raises(NotSentError) as caught:
+                await alura.send(request)
+            assert caught.value.outcome is Outcome.NOT_SENT
+        assert raw.received == []
 
 
 async def test_a_context_that_checks_nothing_is_refused() -> None:

@@ -2,7 +2,7 @@
 
 Two aiohttp sessions, because a stray response on an idle pooled connection is taken as the answer to the next request:
 READ and REPEATABLE calls share a keep-alive pool; a ONCE call has a connection of its own, which nobody used before
-it and nobody uses after it. That costs a handshake, and is worth it where money moves.
+it and nobody uses after it (`spare.py`). That costs a handshake, and is worth it where money moves.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import asyncio
 import warnings
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack
-from types import SimpleNamespace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiohttp
@@ -21,6 +21,7 @@ from .._version import __version__
 from ..secret import SecretBytes, scrub
 from .outcome import Attempt, CapPassedError, Reply
 from .request import Request
+from .spare import OnceConnector, Spare, ungated_trace
 
 if TYPE_CHECKING:
     from .settings import Connection, Timeouts
@@ -42,6 +43,10 @@ _NOT_CONNECTED = (
     aiohttp.ConnectionTimeoutError,
     aiohttp.InvalidURL,
 )
+
+
+class AnsweredEarlyError(Exception):
+    """A success came before the request had left."""
 
 
 class Exchange:
@@ -75,6 +80,7 @@ class Exchange:
 
         Raises:
             aiohttp.ClientError, OSError, TimeoutError, CapPassedError: no complete reply came.
+            SpokeFirstError, AnsweredEarlyError: what came is no reply to this request.
         """
         try:
             return await self._send(request, token, attempt)
@@ -87,13 +93,18 @@ class Exchange:
         sessions = self._sessions
         if sessions is None:
             sessions = await self._open()
+        if sessions.spare is not None:
+            sessions.spare.touch()
         headers = sessions.headers
-        if token is not None or request.body is not None:
+        if token is not None or request.body is not None or attempt.call_id:
             headers = dict(headers)
             if token is not None:
                 headers["Authorization"] = token.header
             if request.body is not None:
                 headers["Content-Type"] = "application/json"
+            if attempt.call_id:
+                # Harmless where they are ignored, and never relied on.
+                headers["X-Request-Id"] = headers["Idempotency-Key"] = attempt.call_id
         body = None if request.body is None else SecretBytes(request.body)
         # `encoded=True` keeps `%2F` in a segment as it is, and costs half of what parsing text costs.
         url = URL.build(
@@ -105,15 +116,19 @@ class Exchange:
             encoded=True,
         )
         if request.route.own_connection:
-            # The trace tells the attempt when the headers leave; only these calls pay for one.
-            response = await sessions.once.request(
+            response = await sessions.once_connector.request(
+                sessions.once,
+                attempt,
                 request.route.method,
                 url,
                 data=body,
                 headers=headers,
                 allow_redirects=False,
-                trace_request_ctx=attempt,
             )
+            if attempt.answered_early and 200 <= response.status < 300:
+                # A refusal may come before the body was read. A success cannot be the answer to what nobody has read.
+                response.close()
+                raise AnsweredEarlyError(f"a {response.status} came before all of the request had left")
         else:
             attempt.sent = True
             try:
@@ -202,15 +217,17 @@ class _Sessions:
                 **common,
             )
             self._owned.append(self.read)
-        trace = aiohttp.TraceConfig()
-        trace.on_request_headers_sent.append(_headers_sent)
+        self.once_connector = OnceConnector(ssl=ssl_setting)
         self.once = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(force_close=True, limit=0, ssl=ssl_setting),
-            timeout=once_timeout,
-            trace_configs=[trace],
-            **common,
+            connector=self.once_connector, timeout=once_timeout, trace_configs=[ungated_trace()], **common
         )
         self._owned.append(self.once)
+        self.spare: Spare | None = None
+        # A proxy's patience with a silent tunnel is anybody's guess, and each call asks the environment anew.
+        if connection.warm and connection.proxy is None and not connection.trust_env:
+            url = URL(str(connection.origin))
+            self.spare = Spare(partial(self.once_connector.connect_ahead, url, once_timeout))
+            self.once_connector.spare = self.spare
 
     async def close(self) -> None:
         self.closed = True
@@ -218,10 +235,8 @@ class _Sessions:
         async with AsyncExitStack() as each:
             for session in self._owned:
                 each.push_async_callback(session.close)
-
-
-async def _headers_sent(session: aiohttp.ClientSession, context: SimpleNamespace, params: object) -> None:
-    context.trace_request_ctx.sent = True
+            if self.spare is not None:
+                each.push_async_callback(self.spare.close)
 
 
 # Sessions that were neither closed nor reported yet. Held here so that aiohttp's own complaint about a forgotten

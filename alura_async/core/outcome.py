@@ -168,13 +168,21 @@ def lost(request: Request[Any], error: BaseException, *, sent: bool) -> CallErro
 class Attempt:
     """What is known of one sending while it goes on.
 
-    `sent` is true as soon as the request's headers may have been written. It never says no wrongly.
+    Args:
+        call_id: names the call to the server, so that its logs can be asked about it; empty for none.
+
+    Attributes:
+        sent: true as soon as the request's headers may have been written. It never says no wrongly.
+        answered_early: whether a reply began before all of the request had left. Kept where calls have a connection of
+            their own.
     """
 
-    __slots__ = ("sent",)
+    __slots__ = ("answered_early", "call_id", "sent")
 
-    def __init__(self) -> None:
+    def __init__(self, call_id: str = "") -> None:
+        self.call_id = call_id
         self.sent = False
+        self.answered_early = False
 
 
 class CapPassedError(Exception):

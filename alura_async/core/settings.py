@@ -175,6 +175,7 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
     max_body_bytes: int = 64 * 1024 * 1024
     session: aiohttp.ClientSession | None = None
     connector: aiohttp.BaseConnector | None = None
+    warm: bool = False
 
     def __post_init__(self) -> None:
         context: Any = self.ssl_context
