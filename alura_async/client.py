@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -25,7 +24,7 @@ from .groups.trading_sessions import TradingSessions
 from .groups.usdc_verification import UsdcVerification
 from .groups.user import User
 from .secret import Secret
-from .signin import sign_in
+from .signin import SigningIn
 from .wallet import Keystore, as_wallet, sealed
 
 if TYPE_CHECKING:
@@ -118,13 +117,12 @@ class AsyncAlura:
         self._origin = connection.origin
         signs_in = None
         if wallet is not None:
-            signs_in = partial(
-                sign_in,
-                wallet=as_wallet(wallet),
-                check=check_challenge,
-                host=connection.origin.host,
-                timeout=self._options.timeouts.sign_in,
-                referral_code=referral_code,
+            signs_in = SigningIn(
+                as_wallet(wallet),
+                check_challenge,
+                connection.origin.host,
+                self._options.timeouts.sign_in,
+                referral_code,
             )
         self._road = Road(connection, self._options.timeouts, signs_in, token)
         self._owns_road = True
@@ -231,9 +229,9 @@ class AsyncAlura:
         """For `auth.login()`."""
         await self._road.login()
 
-    def _logout(self) -> None:
+    async def _logout(self) -> None:
         """For `auth.logout()`."""
-        self._road.tokens.forget()
+        await self._road.tokens.logout()
 
     def _after_fork(self) -> None:
         """Go on in a child process, without the parent's connections and with its token."""
