@@ -776,7 +776,7 @@ class Wallet:
     async def sign_message(self, text):
         return "0x" + "5e" * 65
 
-alura = Alura(Wallet(), base_url=sys.argv[1])
+alura = Alura(Wallet(), base_url=sys.argv[1], token_cache=sys.argv[2])
 if sys.argv[3] == "before":
     alura.user.profile()
 login = threading.Thread(target=alura.auth.login, daemon=True)
