@@ -229,6 +229,23 @@ async def test_a_server_that_refuses_everything_sees_two_sign_ins_and_then_none(
     assert server.logins == 2
 
 
+async def test_a_minute_after_a_server_refused_everything_it_is_asked_again(
+    server: Server, alura: AsyncAlura, hands: Hands
+) -> None:
+    server.refuses.add("*")
+    with pytest.raises(UnauthorizedError):
+        await alura.user.profile()
+    with pytest.raises(SignInError, match="no further sign-in for 60 s"):
+        await alura.user.sync_fills()
+    server.refuses = {"token-1", "token-2"}
+    hands.pass_(59)
+    with pytest.raises(SignInError, match="no further sign-in for 60 s"):
+        await alura.user.sync_fills()
+    hands.pass_(2)
+    await alura.user.profile()
+    assert server.logins == 3
+
+
 async def test_one_endpoint_that_always_refuses_keeps_no_other_waiting(
     server: Server, raw: RawServer, alura: AsyncAlura
 ) -> None:
@@ -675,6 +692,10 @@ async def test_a_token_that_expired_or_was_replaced_while_a_call_waited_is_not_g
     new = await tokens.get(Access.BEARER)
     assert new is not None
     assert (tokens.is_good(new), tokens.is_good(token)) == (True, False)
+    await alura.auth.login()
+    assert not tokens.is_good(new), "it has not expired, and there is a newer one"
+    new = tokens.held
+    assert new is not None
     # One that nobody holds any more still serves the call that has it.
     await alura.auth.logout()
     assert tokens.is_good(new)

@@ -162,6 +162,19 @@ async def test_a_logout_right_after_a_sign_in_wins_over_its_writing(raw: RawServ
         assert not file.exists() or kept(file) == {}
 
 
+async def test_a_writing_that_comes_to_its_turn_after_a_later_removal_is_not_done(file: Path) -> None:
+    async def address() -> str:
+        return ADDRESS
+
+    cache = TokenCache(file, "https://x", address)
+    saving = cache.save(CachedToken(Secret("t0ken"), 1.0, 9e9))
+    await cache.remove()
+    await saving
+    assert await cache.load() is None
+    await cache.save(CachedToken(Secret("t0ken"), 1.0, 9e9))
+    assert await cache.load() == (Secret("t0ken"), 1.0, 9e9)
+
+
 @pytest.mark.parametrize(
     ("obtained", "expires"),
     [(-86401, -1), (-10, 0), (3600, 90000), (-10, 1e300)],
@@ -267,6 +280,16 @@ async def test_a_link_that_was_laid_where_we_write_is_not_followed(
     await run(raw, file)
     assert server.logins == 1
     assert target.read_text() == "precious"
+
+
+@posix
+async def test_a_link_in_the_locks_place_makes_no_file_elsewhere(
+    raw: RawServer, server: Server, file: Path, tmp_path: Path
+) -> None:
+    Path(f"{file}.lock").symlink_to(tmp_path / "made")
+    await run(raw, file)
+    assert server.logins == 1
+    assert not (tmp_path / "made").exists()
 
 
 @posix
