@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -15,6 +14,7 @@ from .core.request import Action, Request
 from .core.road import Road
 from .core.settings import TESTNET_URL, Connection, TimeoutLike, options, origin
 from .core.surface import Async
+from .core.token_cache import TokenCache
 from .errors import ConfigurationError, InvalidArgumentError
 from .groups.auth import Auth
 from .groups.health import Health
@@ -25,7 +25,7 @@ from .groups.trading_sessions import TradingSessions
 from .groups.usdc_verification import UsdcVerification
 from .groups.user import User
 from .secret import Secret
-from .signin import sign_in
+from .signin import SigningIn
 from .wallet import Keystore, as_wallet, sealed
 
 if TYPE_CHECKING:
@@ -55,6 +55,11 @@ class AsyncAlura:
         wallet: what signs you in: a private key as hex text or 32 bytes, an eth-account `LocalAccount`, a `Keystore`,
             or any object with `address` and an async `sign_message(text)`. Without one, public calls work.
         token: a JWT that was obtained elsewhere, instead of a wallet or besides it.
+        token_cache: a file that keeps the wallet's token between two runs, so that not every start signs in; or a
+            folder, if it is one or ends with a separator. It may serve several accounts and servers, and several
+            processes at once. Only its owner may be able to read it: one that is not safe, or not the client's own, is
+            neither read nor touched, and a warning on the logger `alura_async` says why. Without a wallet it is not
+            used.
         base_url: the server; by default the documented testnet.
         timeout: seconds that bound every call, or `Timeouts`; by default 30 s, 10 s for creates, 20 s for a sign-in.
         assets: which index a symbol has, where the documented table is not yours.
@@ -88,6 +93,7 @@ class AsyncAlura:
         wallet: WalletLike | None = None,
         *,
         token: str | Secret | None = None,
+        token_cache: str | os.PathLike[str] | None = None,
         base_url: str = TESTNET_URL,
         timeout: TimeoutLike | None = None,
         assets: Mapping[str, int] | None = None,
@@ -116,17 +122,18 @@ class AsyncAlura:
         )
         self._options = options(timeout=timeout, assets=assets, poll_interval=poll_interval)
         self._origin = connection.origin
-        signs_in = None
+        signs_in = cache = None
         if wallet is not None:
-            signs_in = partial(
-                sign_in,
-                wallet=as_wallet(wallet),
-                check=check_challenge,
-                host=connection.origin.host,
-                timeout=self._options.timeouts.sign_in,
-                referral_code=referral_code,
+            signs_in = SigningIn(
+                as_wallet(wallet),
+                check_challenge,
+                connection.origin.host,
+                self._options.timeouts.sign_in,
+                referral_code,
             )
-        self._road = Road(connection, self._options.timeouts, signs_in, token)
+        if signs_in is not None and token_cache is not None:
+            cache = TokenCache(token_cache, str(connection.origin), signs_in.address)
+        self._road = Road(connection, self._options.timeouts, signs_in, token, cache)
         self._owns_road = True
         self._add_groups()
 
@@ -231,9 +238,9 @@ class AsyncAlura:
         """For `auth.login()`."""
         await self._road.login()
 
-    def _logout(self) -> None:
+    async def _logout(self) -> None:
         """For `auth.logout()`."""
-        self._road.tokens.forget()
+        await self._road.tokens.logout()
 
     def _after_fork(self) -> None:
         """Go on in a child process, without the parent's connections and with its token."""

@@ -4,58 +4,95 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .core.challenge import SignedNonces, check_challenge
 from .core.text import shown
-from .errors import AluraError, CallError, ShapeError, SignInError
+from .errors import AluraError, CallError, OutcomeUnknownError, ShapeError, SignInError
 from .groups.auth import Auth, SignIn
 from .secret import Secret
 
 if TYPE_CHECKING:
     from .core.challenge import ChallengeCheck
+    from .core.deadline import Deadline
     from .core.road import Road
     from .wallet import Wallet
 
 
-async def sign_in(
-    road: Road, wallet: Wallet, check: ChallengeCheck, host: str, timeout: float, referral_code: str | None
-) -> SignIn:
-    """Obtain a token.
+class SigningIn:
+    """How one client obtains its tokens.
 
     Args:
-        road: how calls are made.
         wallet: what signs.
         check: refuses a text that is not plainly a sign-in to this server; nothing is signed then.
         host: the server's host, for the check.
-        timeout: seconds for all of it.
+        timeout: seconds for all of a sign-in.
         referral_code: the code of whoever referred this user.
-
-    Raises:
-        SignInError: the server or the wallet refused, or the text was refused.
-        CallError: a call failed.
     """
-    with road.within(timeout) as deadline:
-        try:
-            prepare = getattr(wallet, "prepare", None)
-            if prepare is not None:
-                await prepare()
-            address = wallet.address
-            challenge = await road.travel(Auth.challenge.request(address), deadline.remaining())
-            check(challenge, address=address, host=host)
-            # At once out of sight: a traceback of what follows may be rendered with this frame's locals.
-            signature = _sealed(await wallet.sign_message(challenge.message))
-            verify = Auth.verify.request(address, signature, referral_code)
-            return await road.travel(verify, deadline.remaining())
-        except ShapeError as error:
-            raise SignInError(f"the server answered the sign-in in an unknown shape: {error}") from error
-        except CallError as error:
-            if error.status is None:
+
+    def __init__(
+        self, wallet: Wallet, check: ChallengeCheck, host: str, timeout: float, referral_code: str | None
+    ) -> None:
+        self._wallet = wallet
+        self._check = check
+        self._host = host
+        self._timeout = timeout
+        self._referral_code = referral_code
+        self._signed = SignedNonces()
+
+    async def __call__(self, road: Road) -> SignIn:
+        """Obtain a token.
+
+        If the reply to the verification is lost, all of it is done once more within the time limit, with a new
+        challenge and a new signature: the server may have taken the first one, but a sign-in moves no money, and a
+        token that nobody received harms nobody. A wallet that asks somebody asks twice then.
+
+        Args:
+            road: how calls are made.
+
+        Raises:
+            SignInError: the server or the wallet refused, or the text was refused.
+            CallError: a call failed.
+        """
+        with road.within(self._timeout) as deadline:
+            try:
+                try:
+                    return await self._once(road, deadline)
+                except OutcomeUnknownError as error:
+                    if error.status is not None or deadline.remaining() == 0:
+                        raise
+                return await self._once(road, deadline)
+            except ShapeError as error:
+                raise SignInError(f"the server answered the sign-in in an unknown shape: {error}") from error
+            except CallError as error:
+                if error.status is None:
+                    raise
+                raise SignInError(f"the server refused the sign-in: {error}") from error
+            except (AluraError, TimeoutError):
                 raise
-            raise SignInError(f"the server refused the sign-in: {error}") from error
-        except (AluraError, TimeoutError):
-            raise
-        except Exception as error:
-            # Whatever a wallet of the user's own raises: callers expect this tree.
-            why = shown(str(error), 200)
-            raise SignInError(f"the wallet could not sign: {type(error).__name__}: {why}") from error
+            except Exception as error:
+                # Whatever a wallet of the user's own raises: callers expect this tree.
+                why = shown(str(error), 200)
+                raise SignInError(f"the wallet could not sign: {type(error).__name__}: {why}") from error
+
+    async def address(self) -> str:
+        """The wallet's address; a wallet that has to derive it first does so in its own way."""
+        prepare = getattr(self._wallet, "prepare", None)
+        if prepare is not None:
+            await prepare()
+        return self._wallet.address
+
+    async def _once(self, road: Road, deadline: Deadline) -> SignIn:
+        address = await self.address()
+        challenge = await road.travel(Auth.challenge.request(address), deadline.remaining())
+        self._check(challenge, address=address, host=self._host)
+        if self._check is check_challenge:
+            self._signed.check(challenge)
+        self._signed.note(challenge)
+        # At once out of sight: a traceback of what follows may be rendered with this frame's locals.
+        signature = _sealed(await self._wallet.sign_message(challenge.message))
+        verify = Auth.verify.request(address, signature, self._referral_code)
+        answer = await road.travel(verify, deadline.remaining())
+        self._signed.use_up(challenge)
+        return answer
 
 
 def _sealed(signature: str | bytes | Secret) -> Secret:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
@@ -55,6 +56,11 @@ class Alura:
         wallet: what signs you in: a private key as hex text or 32 bytes, an eth-account `LocalAccount`, a `Keystore`,
             or any object with `address` and an async `sign_message(text)`. Without one, public calls work.
         token: a JWT that was obtained elsewhere, instead of a wallet or besides it.
+        token_cache: a file that keeps the wallet's token between two runs, so that not every start signs in; or a
+            folder, if it is one or ends with a separator. It may serve several accounts and servers, and several
+            processes at once. Only its owner may be able to read it: one that is not safe, or not the client's own, is
+            neither read nor touched, and a warning on the logger `alura_async` says why. Without a wallet it is not
+            used.
         base_url: the server; by default the documented testnet.
         timeout: seconds that bound every call, or `Timeouts`; by default 30 s, 10 s for creates, 20 s for a sign-in.
         assets: which index a symbol has, where the documented table is not yours.
@@ -90,6 +96,7 @@ class Alura:
         wallet: WalletLike | None = None,
         *,
         token: str | Secret | None = None,
+        token_cache: str | os.PathLike[str] | None = None,
         base_url: str = TESTNET_URL,
         timeout: TimeoutLike | None = None,
         assets: Mapping[str, int] | None = None,
@@ -111,6 +118,7 @@ class Alura:
         self._core = AsyncAlura(
             wallet,
             token=token,
+            token_cache=token_cache,
             base_url=base_url,
             timeout=timeout,
             assets=assets,

@@ -12,10 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from alura_async import AsyncAlura
 from alura_async.core import challenge as challenge_module
-from alura_async.core.challenge import ChallengeCheck, check_challenge
+from alura_async.core.challenge import ChallengeCheck, SignedNonces, check_challenge
 from alura_async.errors import ChallengeRefusedError, SignInError
 from alura_async.groups.auth import Challenge
+from tests.raw_server import RawServer, reply
 
 # The key and address of web3.js's documentation; public, so never of worth.
 KEY = "0x4c0883a69102937d6231471b5dbb6204fe5129617082792ae468d01a3f362318"
@@ -111,6 +113,7 @@ Nonce:
     "hex nonce": (f"Sign in to Alura.\nNonce: {HEX_NONCE}", {"nonce": HEX_NONCE}),
     "hex nonce with prefix": (f"Sign in to Alura.\nNonce: 0x{HEX_NONCE}", {"nonce": "0x" + HEX_NONCE}),
     "hex nonce that is shown with a prefix": (f"Sign in to Alura.\nNonce: 0x{HEX_NONCE}", {"nonce": HEX_NONCE}),
+    "EIP-4361 of another chain": (SIWE.replace("42161", "999"), {}),
     "nonce of 64 bytes": (f"Sign in to Alura: {HEX_NONCE * 2}", {"nonce": HEX_NONCE * 2}),
     "UUID nonce": (
         "Sign in to Alura: 0b1f7a3e-5f2c-4d3b-9a56-3f8e2b1c7d90",
@@ -207,6 +210,15 @@ HOSTILE: dict[str, tuple[str, str, dict[str, str]]] = {
     "nonce with a line end": (WORDS + "\nx", "nonce", {"nonce": NONCE + "\nx"}),
     "another nonce": (WORDS, "does not contain", {"nonce": "somethingelse"}),
     "nonce in another case": (WORDS, "does not contain", {"nonce": NONCE.upper()}),
+    # whole messages of the standard, for somebody else
+    "EIP-4361 with another URI": (
+        SIWE.replace("URI: https://testnet-api.alura.fun", "URI: ipfs://evil.eth"),
+        "evil",
+        {},
+    ),
+    "EIP-4361 for another address": (SIWE.replace(ADDRESS, OTHER_ADDRESS), "it names 0x", {}),
+    "EIP-4361 with another resource": (f"{SIWE}\nResources:\n- https://evil.com/drain", "evil.com", {}),
+    "EIP-4361 of another chain and site": (SIWE.replace("42161", "1").replace(HOST, "evil.com"), "evil.com", {}),
     # data
     "only the nonce": (NONCE, "words", {}),
     "nonce and a label": (f"nonce: {NONCE}", "words", {}),
@@ -429,3 +441,142 @@ def test_a_huge_text_is_refused_without_reading_it_all() -> None:
     start = time.perf_counter()
     refuse(WORDS + "\ufdfa" * 2_000_000)
     assert time.perf_counter() - start < 1
+
+
+# Through the whole client: what the server is sent, and what the wallet is given
+
+
+class Wallet:
+    """Remembers what it was given to sign."""
+
+    address = ADDRESS
+
+    def __init__(self) -> None:
+        self.signed: list[str] = []
+
+    async def sign_message(self, text: str, /) -> str:
+        self.signed.append(text)
+        return "0x" + "5e" * 65
+
+
+TOKEN = reply('{"ok":true,"accessToken":"t0ken","tokenType":"Bearer","expiresIn":86400}', "201 Created")
+
+
+def challenged(raw: RawServer, **fields: str) -> None:
+    """Have the server offer this."""
+    raw.routes["/auth/evm/challenge"] = [reply(json.dumps(fields), "201 Created")]
+    raw.routes["/auth/evm/verify"] = [TOKEN]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("name", HOSTILE)
+async def test_nothing_hostile_is_signed_and_nothing_is_verified(raw: RawServer, name: str) -> None:
+    message, _, case = HOSTILE[name]
+    wallet = Wallet()
+    challenged(raw, address=case.get("asked", ADDRESS), nonce=case.get("nonce", NONCE), message=message)
+    async with AsyncAlura(wallet, base_url=raw.url) as alura:
+        # Half a surrogate pair is no JSON, so it is no challenge either.
+        with pytest.raises(SignInError if name == "half a surrogate pair" else ChallengeRefusedError):
+            await alura.auth.login()
+        with pytest.raises(SignInError):
+            await alura.user.profile()
+    assert wallet.signed == []
+    assert set(raw.paths()) == {"POST /auth/evm/challenge"}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "body",
+    [
+        "",
+        "null",
+        "[]",
+        "{}",
+        '"sign this"',
+        "<html>",
+        json.dumps({"address": ADDRESS, "message": WORDS}),
+        json.dumps({"address": ADDRESS, "nonce": None, "message": WORDS}),
+        json.dumps({"address": ADDRESS, "nonce": NONCE, "message": {"primaryType": "Permit", "nonce": NONCE}}),
+    ],
+    ids=range(9),
+)
+async def test_what_is_no_challenge_is_not_signed(raw: RawServer, body: str) -> None:
+    wallet = Wallet()
+    raw.routes["/auth/evm/challenge"] = [reply(body, "201 Created")]
+    async with AsyncAlura(wallet, base_url=raw.url) as alura:
+        with pytest.raises(SignInError):
+            await alura.user.profile()
+    assert wallet.signed == []
+    assert set(raw.paths()) == {"POST /auth/evm/challenge"}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "name",
+    [
+        name
+        for name, (message, case) in GOOD.items()
+        # Those that name no host: this server's is an IP address.
+        if set(case) <= {"nonce", "asked"} and "alura.fun" not in message.lower()
+    ],
+)
+async def test_plain_sentences_are_signed_as_they_are(raw: RawServer, name: str) -> None:
+    message, case = GOOD[name]
+    wallet = Wallet()
+    challenged(raw, address=case.get("asked", ADDRESS), nonce=case.get("nonce", NONCE), message=message)
+    async with AsyncAlura(wallet, base_url=raw.url) as alura:
+        await alura.auth.login()
+    assert wallet.signed == [message]
+    assert raw.paths()[1] == "POST /auth/evm/verify"
+
+
+@pytest.mark.anyio
+async def test_a_nonce_that_was_used_is_not_signed_again(raw: RawServer) -> None:
+    wallet = Wallet()
+    challenged(raw, address=ADDRESS, nonce=NONCE, message=WORDS)
+    async with AsyncAlura(wallet, base_url=raw.url) as alura:
+        await alura.auth.login()
+        for text in (WORDS, WORDS + " again"):
+            challenged(raw, address=ADDRESS, nonce=NONCE, message=text)
+            with pytest.raises(ChallengeRefusedError, match=f"nonce '{NONCE}' was used before"):
+                await alura.auth.login()
+        challenged(raw, address=ADDRESS, nonce=NONCE + "2", message=WORDS + "2")
+        await alura.auth.login()
+    assert wallet.signed == [WORDS, WORDS + "2"]
+    assert raw.paths().count("POST /auth/evm/verify") == 2
+
+
+@pytest.mark.anyio
+async def test_a_nonce_whose_verification_failed_is_signed_again_with_the_same_text_only(raw: RawServer) -> None:
+    """Many servers keep a nonce until it was verified, and the same text tells nobody anything new."""
+    wallet = Wallet()
+    challenged(raw, address=ADDRESS, nonce=NONCE, message=WORDS)
+    raw.routes["/auth/evm/verify"] = [reply('{"message":"try later"}', "401 Unauthorized")]
+    async with AsyncAlura(wallet, base_url=raw.url) as alura:
+        with pytest.raises(SignInError, match="try later"):
+            await alura.auth.login()
+        challenged(raw, address=ADDRESS, nonce=NONCE, message=WORDS + " differently")
+        with pytest.raises(ChallengeRefusedError, match="was used before"):
+            await alura.auth.login()
+        challenged(raw, address=ADDRESS, nonce=NONCE, message=WORDS)
+        await alura.auth.login()
+    assert wallet.signed == [WORDS, WORDS]
+
+
+@pytest.mark.anyio
+async def test_a_policy_of_the_users_own_decides_about_nonces_too(raw: RawServer) -> None:
+    wallet = Wallet()
+    challenged(raw, address=ADDRESS, nonce=NONCE, message=WORDS)
+    async with AsyncAlura(wallet, base_url=raw.url, check_challenge=lambda challenge, **about: None) as alura:
+        await alura.auth.login()
+        await alura.auth.login()
+    assert wallet.signed == [WORDS, WORDS]
+
+
+def test_the_memory_of_nonces_is_bounded() -> None:
+    nonces = SignedNonces()
+    for number in range(10_050):
+        nonces.note(Challenge(address=ADDRESS, nonce=f"nonce-{number}", message="x"))
+    assert len(nonces._texts) == 10_000
+    with pytest.raises(ChallengeRefusedError):
+        nonces.check(Challenge(address=ADDRESS, nonce="nonce-10049", message="y"))

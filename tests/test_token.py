@@ -6,13 +6,18 @@ import asyncio
 import base64
 import contextlib
 import json
+import os
+import sys
 import time
+import traceback
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from alura_async import (
+    Access,
     AluraError,
     AsyncAlura,
     Challenge,
@@ -23,9 +28,11 @@ from alura_async import (
     NotSentError,
     OutcomeUnknownError,
     SignInError,
+    Timeouts,
     UnauthorizedError,
+    UsageError,
 )
-from alura_async.core import token as token_module
+from alura_async.core.token import Clock, TokenLock
 from tests.raw_server import RawServer, Received, hang, reply
 
 pytestmark = pytest.mark.anyio
@@ -222,6 +229,23 @@ async def test_a_server_that_refuses_everything_sees_two_sign_ins_and_then_none(
     assert server.logins == 2
 
 
+async def test_a_minute_after_a_server_refused_everything_it_is_asked_again(
+    server: Server, alura: AsyncAlura, hands: Hands
+) -> None:
+    server.refuses.add("*")
+    with pytest.raises(UnauthorizedError):
+        await alura.user.profile()
+    with pytest.raises(SignInError, match="no further sign-in for 60 s"):
+        await alura.user.sync_fills()
+    server.refuses = {"token-1", "token-2"}
+    hands.pass_(59)
+    with pytest.raises(SignInError, match="no further sign-in for 60 s"):
+        await alura.user.sync_fills()
+    hands.pass_(2)
+    await alura.user.profile()
+    assert server.logins == 3
+
+
 async def test_one_endpoint_that_always_refuses_keeps_no_other_waiting(
     server: Server, raw: RawServer, alura: AsyncAlura
 ) -> None:
@@ -326,54 +350,57 @@ async def test_a_sign_in_that_takes_too_long_fails_the_call_unsent(server: Serve
     assert "GET /user/profile" not in raw.paths()
 
 
-class Clock:
+class Hands:
     """The two clocks that a token goes by, moved by hand."""
 
     def __init__(self) -> None:
-        self.awake = 1000.0
+        self.steady = 1000.0
         self.wall = 1_800_000_000.0
 
-    def monotonic(self) -> float:
-        return self.awake
-
-    def time(self) -> float:
-        return self.wall
+    @property
+    def clock(self) -> Clock:
+        return Clock(lambda: self.steady, lambda: self.wall)
 
     def pass_(self, seconds: float) -> None:
-        self.awake += seconds
+        self.steady += seconds
         self.wall += seconds
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(token_module, "time", clock)
-    return clock
+def hands(alura: AsyncAlura) -> Hands:
+    hands = Hands()
+    alura._road.tokens.clock = hands.clock
+    return hands
+
+
+async def signed_in_again(server: Server, alura: AsyncAlura, logins: int = 2) -> None:
+    """Wait for a renewal in the background."""
+    while server.logins < logins or alura._road.tokens._is_under_way:
+        await asyncio.sleep(0.005)
 
 
 async def test_a_token_is_renewed_in_the_background_before_it_ends(
-    server: Server, raw: RawServer, alura: AsyncAlura, clock: Clock
+    server: Server, raw: RawServer, alura: AsyncAlura, hands: Hands
 ) -> None:
     await alura.user.profile()
-    clock.pass_(86400 - 301)
+    hands.pass_(86400 - 301)
     await alura.user.profile()
-    clock.pass_(62 + 60)
+    hands.pass_(62 + 60)
     for _ in range(3):
         await alura.user.profile()
     assert raw.received[-1].headers["authorization"] in ("Bearer token-1", "Bearer token-2")
-    while server.logins < 2 or alura._road.tokens._task is not None:
-        await asyncio.sleep(0.005)
+    await signed_in_again(server, alura)
     await alura.user.profile()
     assert raw.received[-1].headers["authorization"] == "Bearer token-2"
     assert server.logins == 2
 
 
 async def test_a_failed_renewal_in_the_background_costs_the_caller_nothing(
-    server: Server, raw: RawServer, alura: AsyncAlura, clock: Clock
+    server: Server, raw: RawServer, alura: AsyncAlura, hands: Hands
 ) -> None:
     await alura.user.profile()
     raw.routes["/auth/evm/challenge"] = [reply("{}", "503 Service Unavailable")]
-    clock.pass_(86400 - 120)
+    hands.pass_(86400 - 120)
     for _ in range(5):
         await alura.user.profile()
         await asyncio.sleep(0.005)
@@ -383,24 +410,24 @@ async def test_a_failed_renewal_in_the_background_costs_the_caller_nothing(
 
 @pytest.mark.parametrize("asleep", [False, True], ids=["awake", "machine slept"])
 async def test_an_expired_token_is_replaced_before_the_call(
-    server: Server, raw: RawServer, alura: AsyncAlura, clock: Clock, asleep: bool
+    server: Server, raw: RawServer, alura: AsyncAlura, hands: Hands, asleep: bool
 ) -> None:
     """The monotonic clock stands still while the machine sleeps; the wall clock tells then."""
     await alura.user.profile()
-    clock.wall += 86401
+    hands.wall += 86401
     if not asleep:
-        clock.awake += 86401
+        hands.steady += 86401
     raw.received.clear()
     await alura.user.profile()
     assert raw.paths() == ["POST /auth/evm/challenge", "POST /auth/evm/verify", "GET /user/profile"]
 
 
 async def test_a_wall_clock_set_back_a_day_does_not_prolong_a_token(
-    server: Server, alura: AsyncAlura, clock: Clock
+    server: Server, alura: AsyncAlura, hands: Hands
 ) -> None:
     await alura.user.profile()
-    clock.wall -= 86400
-    clock.awake += 86401
+    hands.wall -= 86400
+    hands.steady += 86401
     await alura.user.profile()
     assert server.logins == 2
 
@@ -509,3 +536,311 @@ async def test_a_wallet_that_ignores_being_stopped_does_not_hold_up_close(server
     released.set()
     with pytest.raises(AluraError):
         await call
+
+
+# Many callers and one sign-in, on a server that counts
+
+
+async def test_five_hundred_callers_with_an_expired_token_make_one_sign_in_also_when_all_but_one_are_cancelled(
+    server: Server, alura: AsyncAlura, hands: Hands
+) -> None:
+    await alura.user.profile()
+    hands.pass_(86401)
+    server.login_takes = 0.1
+    callers = [asyncio.create_task(alura.user.profile()) for _ in range(500)]
+    await asyncio.sleep(0.02)
+    # The first of them started it, and is cancelled too.
+    for caller in callers[:-1]:
+        caller.cancel()
+    assert (await callers[-1]).id == "me"
+    assert sum(caller.cancelled() for caller in callers) == 499
+    assert server.logins == 2
+
+
+async def test_a_sign_in_that_everybody_left_still_serves_those_who_come_later(
+    server: Server, alura: AsyncAlura
+) -> None:
+    server.login_takes = 0.05
+    callers = [asyncio.create_task(alura.user.profile()) for _ in range(20)]
+    await asyncio.sleep(0.01)
+    for caller in callers:
+        caller.cancel()
+    await asyncio.wait(callers)
+    await alura.user.profile()
+    assert server.logins == 1
+
+
+async def test_a_server_that_refuses_everything_sees_two_sign_ins_of_a_hundred_calls_at_once(
+    server: Server, raw: RawServer, alura: AsyncAlura
+) -> None:
+    server.refuses.add("*")
+    made: list[Any] = []
+    for _ in range(25):
+        made += [
+            alura.user.profile(),
+            alura.trading_sessions.active(),
+            alura.user.sync_fills(),
+            alura.referrals.get("1"),
+        ]
+    results = await asyncio.gather(*made, return_exceptions=True)
+    assert {type(result) for result in results} <= {UnauthorizedError, SignInError}
+    assert server.logins == 2
+    assert len(raw.received) <= 2 * 2 + 2 * 100
+
+
+async def test_a_login_after_a_logout_during_a_sign_in_holds_its_token(server: Server, alura: AsyncAlura) -> None:
+    server.login_takes = 0.05
+    first = asyncio.create_task(alura.auth.login())
+    await asyncio.sleep(0.01)
+    await alura.auth.logout()
+    await alura.auth.login()
+    await first
+    assert alura._road.tokens.held is not None
+    await alura.user.profile()
+    assert server.logins == 1
+
+
+async def test_a_second_loop_gets_a_clear_error_also_while_the_first_signs_in(
+    server: Server, alura: AsyncAlura
+) -> None:
+    server.login_takes = 0.1
+    call = asyncio.create_task(alura.user.profile())
+    await asyncio.sleep(0.01)
+
+    def elsewhere() -> None:
+        with pytest.raises(UsageError, match="another event loop"):
+            asyncio.run(alura.user.profile())
+        with pytest.raises(UsageError, match="another event loop"):
+            asyncio.run(alura.auth.login())
+
+    await asyncio.to_thread(elsewhere)
+    assert (await call).id == "me"
+    assert server.logins == 1
+
+
+# Clocks that somebody sets
+
+
+@pytest.mark.parametrize("jump", [-86400.0, 86400.0])
+async def test_a_wall_clock_that_jumps_costs_one_sign_in_at_most(
+    server: Server, alura: AsyncAlura, hands: Hands, jump: float
+) -> None:
+    """Also where it stays wrong for good: the end of a new token is counted by the very clock that judges it."""
+    await alura.user.profile()
+    hands.wall += jump
+    for _ in range(20):
+        await alura.user.profile()
+        hands.pass_(60)
+    await signed_in_again(server, alura, 1)
+    assert server.logins == (2 if jump > 0 else 1)
+
+
+def jwt(**claims: Any) -> str:
+    middle = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
+    return f"eyJhbGciOiJIUzI1NiJ9.{middle}.c2lnbmF0dXJl"
+
+
+async def test_a_new_token_is_good_although_by_our_clock_it_expired_a_day_ago(
+    server: Server, raw: RawServer, alura: AsyncAlura, hands: Hands
+) -> None:
+    """Its own times are the server's; where nothing else is said, their difference is what counts."""
+    token = jwt(iat=hands.wall - 2 * 86400, exp=hands.wall - 86400)
+    raw.routes["/auth/evm/verify"] = [reply(json.dumps({"ok": True, "accessToken": token}), "201 Created")]
+    for _ in range(5):
+        await alura.user.profile()
+    assert server.logins == 1
+    hands.pass_(86401)
+    server.given += 1
+    await alura.user.profile()
+    assert server.logins == 2
+
+
+async def test_a_clock_that_is_behind_prolongs_no_given_token() -> None:
+    hands = Hands()
+    lock = TokenLock(None, jwt(iat=hands.wall + 86400, exp=hands.wall + 86400 + 3600), clock=hands.clock)
+    assert await lock.get(Access.BEARER) is not None
+    hands.pass_(3601)
+    with pytest.raises(CredentialsNeededError, match="expired"):
+        await lock.get(Access.BEARER)
+
+
+async def test_a_given_token_that_nothing_can_replace_outlives_a_clock_that_is_set_ahead() -> None:
+    """Whoever set it must still get out of a position; the server judges."""
+    hands = Hands()
+    lock = TokenLock(None, jwt(exp=hands.wall + 3600), clock=hands.clock)
+    token = await lock.get(Access.BEARER)
+    assert token is not None
+    hands.wall += 86400
+    assert await lock.get(Access.BEARER) is token
+    assert lock.is_good(token)
+    hands.steady += 3600
+    assert not lock.is_good(token)
+    with pytest.raises(CredentialsNeededError):
+        await lock.get(Access.BEARER)
+
+
+async def test_a_token_that_expired_or_was_replaced_while_a_call_waited_is_not_good(
+    server: Server, alura: AsyncAlura, hands: Hands
+) -> None:
+    await alura.user.profile()
+    tokens = alura._road.tokens
+    token = await tokens.get(Access.BEARER)
+    assert token is not None
+    assert tokens.is_good(token)
+    hands.pass_(86400)
+    assert not tokens.is_good(token)
+    new = await tokens.get(Access.BEARER)
+    assert new is not None
+    assert (tokens.is_good(new), tokens.is_good(token)) == (True, False)
+    await alura.auth.login()
+    assert not tokens.is_good(new), "it has not expired, and there is a newer one"
+    new = tokens.held
+    assert new is not None
+    # One that nobody holds any more still serves the call that has it.
+    await alura.auth.logout()
+    assert tokens.is_good(new)
+
+
+async def test_a_renewal_that_fails_in_the_background_is_told_of_and_not_repeated_at_once(
+    server: Server, raw: RawServer, alura: AsyncAlura, hands: Hands, caplog: pytest.LogCaptureFixture
+) -> None:
+    await alura.user.profile()
+    raw.routes["/auth/evm/challenge"] = [reply('{"message":"down"}', "503 Service Unavailable")]
+    hands.pass_(86400 - 200 + 150)
+    for _ in range(4):
+        await alura.user.profile()
+        while alura._road.tokens._is_under_way:
+            await asyncio.sleep(0.005)
+        hands.pass_(9)
+    assert raw.paths().count("POST /auth/evm/challenge") == 2
+    (record,) = [record for record in caplog.records if record.name == "alura_async"]
+    assert record.levelname == "WARNING"
+    assert "goes on being used" in record.getMessage()
+    assert "down" in record.getMessage()
+    assert "token-1" not in caplog.text
+
+
+# A reply that is lost on the way
+
+
+async def test_a_verification_whose_reply_is_lost_is_made_once_more_with_a_new_challenge(
+    server: Server, raw: RawServer
+) -> None:
+    wallet = FakeWallet()
+    raw.routes["/auth/evm/verify"] = [b"", server.verify]
+    server.given = 7
+    async with AsyncAlura(wallet, base_url=raw.url) as alura:
+        results = await asyncio.gather(*[alura.user.profile() for _ in range(20)])
+    assert {result.id for result in results} == {"me"}
+    assert raw.paths()[:4] == ["POST /auth/evm/challenge", "POST /auth/evm/verify"] * 2
+    assert len(wallet.signed) == 2
+    assert server.logins == 2
+
+
+async def test_a_verification_whose_reply_is_always_lost_is_made_twice_and_fails_all_who_wait(
+    server: Server, raw: RawServer, alura: AsyncAlura
+) -> None:
+    raw.routes["/auth/evm/verify"] = [b""]
+    results = await asyncio.gather(*[alura.user.profile() for _ in range(20)], return_exceptions=True)
+    assert {type(result) for result in results} == {SignInError}
+    assert server.logins == 2
+
+
+@pytest.mark.parametrize("status", ["401 Unauthorized", "502 Bad Gateway"])
+async def test_a_verification_that_is_answered_is_not_made_again(
+    server: Server, raw: RawServer, alura: AsyncAlura, status: str
+) -> None:
+    raw.routes["/auth/evm/verify"] = [reply('{"message":"no"}', status)]
+    with pytest.raises(SignInError, match="no"):
+        await alura.user.profile()
+    assert server.logins == 1
+
+
+async def test_a_lost_verification_is_not_made_again_when_the_time_is_up(server: Server, raw: RawServer) -> None:
+    raw.routes["/auth/evm/verify"] = [hang]
+    async with AsyncAlura(FakeWallet(), base_url=raw.url, timeout=Timeouts(sign_in=0.2)) as alura:
+        with pytest.raises(SignInError):
+            await alura.user.profile()
+    assert server.logins == 1
+
+
+# Nothing of a token is shown
+
+
+async def test_a_traceback_with_all_locals_shows_no_token(raw: RawServer) -> None:
+    def report(error: BaseException) -> str:
+        """Without this test's own frame, which knows the token."""
+        assert error.__traceback__ is not None
+        frames = error.__traceback__.tb_next
+        return "".join(traceback.TracebackException(type(error), error, frames, capture_locals=True).format())
+
+    with pytest.raises(ConfigurationError) as caught:
+        TokenLock(None, "s3cr3t token")
+    assert "s3cr3t" not in report(caught.value)
+    async with AsyncAlura(base_url=raw.url, token="s3cr3t-token") as alura:
+        raw.answers = [b""]
+        with pytest.raises(AluraError) as lost:
+            await alura.trading_sessions.close_trade("1")
+        assert raw.received[0].headers["authorization"] == "Bearer s3cr3t-token"
+    frames = report(lost.value)
+    assert "Authorization" in frames, "the frame that holds the header is among them"
+    assert "s3cr3t" not in frames
+
+
+_FORKS = """
+import os, sys, threading, time, warnings
+from alura_async import Alura
+warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 warns of every fork beside threads
+
+class Wallet:
+    address = "0x" + "a1" * 20
+    async def sign_message(self, text):
+        return "0x" + "5e" * 65
+
+alura = Alura(Wallet(), base_url=sys.argv[1], token_cache=sys.argv[2])
+if sys.argv[3] == "before":
+    alura.user.profile()
+login = threading.Thread(target=alura.auth.login, daemon=True)
+login.start()
+sys.stdin.readline()  # until the server has begun to answer the sign-in
+child = os.fork()
+if child == 0:
+    print("child", alura.user.profile().id, flush=True)
+    alura.close()
+    os._exit(0)
+os.waitpid(child, 0)
+login.join()
+print("parent", alura.user.profile().id, flush=True)
+alura.close()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.parametrize(("when", "logins"), [("before", 2), ("during", 2)])
+async def test_a_fork_during_a_sign_in_leaves_the_child_the_token_and_not_the_parents_task(
+    server: Server, raw: RawServer, tmp_path: Path, when: str, logins: int
+) -> None:
+    """With a token the child goes on with it; without one it signs in by itself. Neither waits for the parent's."""
+    started, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(request: Received, writer: asyncio.StreamWriter) -> bytes:
+        if started.is_set() or (when == "before" and server.given == 0):
+            return await server.challenge(request, writer)
+        started.set()
+        await go_on.wait()
+        return await server.challenge(request, writer)
+
+    raw.routes["/auth/evm/challenge"] = [slow]
+    pipe = asyncio.subprocess.PIPE
+    arguments = ["-c", _FORKS, raw.url, str(tmp_path / "cache"), when]
+    process = await asyncio.create_subprocess_exec(sys.executable, *arguments, stdin=pipe, stdout=pipe, stderr=pipe)
+    await started.wait()
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(b"\n")
+    await process.stdin.drain()
+    assert await process.stdout.readline() == b"child me\n"
+    go_on.set()
+    output, errors = await process.communicate()
+    assert (process.returncode, output, errors) == (0, b"parent me\n", b"")
+    assert server.logins == logins

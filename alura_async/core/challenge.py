@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import unicodedata
 from collections.abc import Callable, Iterator
@@ -37,6 +38,9 @@ def check_challenge(challenge: Challenge, /, *, address: str, host: str) -> None
       `localhost`. IP addresses and `localhost` must be the same; ports are not compared. A file's name (`terms.html`)
       and two words that a full stop joins (`Alura.Welcome`) read as hosts, except in the path of one of our URLs.
 
+    With this policy a client also refuses a nonce that it has used before. Which chain a text names is not judged:
+    nobody documents the server's, and a text that is for this server alone does no harm elsewhere.
+
     Args:
         challenge: what the server sent.
         address: the wallet's address.
@@ -57,6 +61,46 @@ def check_challenge(challenge: Challenge, /, *, address: str, host: str) -> None
             )
 
 
+class SignedNonces:
+    """Which nonces a client has signed, so that each is used once.
+
+    A nonce is used up by the sign-in that succeeds with it. Until then the server may offer it again, as many do whose
+    verification was lost or failed, though only with the very same text: signing that tells nobody anything new.
+    """
+
+    def __init__(self) -> None:
+        # The texts that were signed, by nonce; empty once it is used up. As digests: a server chooses their length.
+        self._texts: dict[bytes, bytes] = {}
+
+    def check(self, challenge: Challenge) -> None:
+        """Refuse to sign what was used up, or signed with another text.
+
+        Raises:
+            ChallengeRefusedError: the nonce is not new.
+        """
+        text = self._texts.get(_digest(challenge.nonce))
+        if text is not None and text != _digest(challenge.message):
+            raise ChallengeRefusedError(
+                f"refused to sign, because its nonce {_quoted(challenge.nonce, 60)} was used before. Nothing was "
+                f"signed. If this server's nonces may be used twice, pass a policy of your own as check_challenge=. "
+                f"The text is: {_quoted(challenge.message, 600)}"
+            )
+
+    def note(self, challenge: Challenge) -> None:
+        """Note that it is about to be signed."""
+        if len(self._texts) >= _MAX_NONCES:
+            del self._texts[next(iter(self._texts))]
+        self._texts[_digest(challenge.nonce)] = _digest(challenge.message)
+
+    def use_up(self, challenge: Challenge) -> None:
+        """Note that the server took its signature."""
+        self._texts[_digest(challenge.nonce)] = b""
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+
+
 class _Case(NamedTuple):
     """One challenge before the rules."""
 
@@ -71,6 +115,8 @@ class _Case(NamedTuple):
 _MAX_TEXT = 4096
 _MIN_NONCE = 6
 _MAX_NONCE_DIGITS = 128
+# Years of sign-ins.
+_MAX_NONCES = 10_000
 _MIN_WORDS = 2
 
 # Blank, but neither control nor format by category: fillers, the empty braille cell, variation selectors. The two

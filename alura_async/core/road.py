@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ..secret import Secret
     from .exchange import Exchange
     from .settings import Connection, Timeouts
+    from .token_cache import TokenCache
 
 T = TypeVar("T")
 
@@ -41,6 +42,7 @@ class Road:
         timeouts: limits of connecting and reading.
         sign_in: signs in, given this road; None without a wallet.
         token: a token that was obtained elsewhere.
+        token_cache: where tokens are kept between two runs.
     """
 
     def __init__(
@@ -49,10 +51,11 @@ class Road:
         timeouts: Timeouts,
         sign_in: Callable[[Road], Awaitable[SignIn]] | None,
         token: str | Secret | None,
+        token_cache: TokenCache | None = None,
     ) -> None:
         self._connection = connection
         self._timeouts = timeouts
-        self.tokens = TokenLock(None if sign_in is None else lambda: sign_in(self), token)
+        self.tokens = TokenLock(None if sign_in is None else lambda: sign_in(self), token, cache=token_cache)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._exchange: Exchange
         self._deadlines: Deadlines

@@ -1,36 +1,49 @@
 """The token: one for all calls, one sign-in at a time, renewed before it ends.
 
 A sign-in is one shared task: 500 callers without a token make one, and a caller who is cancelled takes nobody along.
+
+How often a client signs in, at most: once when a call needs a token and none is good, once ahead of a token's end, once
+more for a call that was answered 401, and whenever `login()` asks. After a sign-in that failed, none for 5 seconds;
+after a server refused the two tokens that it had just given, none for a minute.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
+import logging
 import random
+import sys
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from ..errors import ChallengeRefusedError, ConfigurationError, CredentialsNeededError, SignInError
 from ..secret import Secret, SecretText
 from .request import Access, Route
+from .token_cache import CachedToken
 
 if TYPE_CHECKING:
     from ..groups.auth import SignIn
+    from .token_cache import TokenCache
 
 # A token is renewed this long before it ends, less a random part, so that many bots do not all sign in at once.
 _RENEW_BEFORE_S = 300.0
 _RENEW_JITTER_S = 60.0
+# After a renewal ahead of time failed, the next one waits this long: the token that is held is still good.
+_RENEW_AGAIN_S = 30.0
 # After a failed sign-in, callers get its failure for this long instead of starting another.
 _COOL_DOWN_S = 5.0
 # How long closing waits for a sign-in to stop.
 _STOP_S = 2.0
 # Longer than any token lives.
 _LONGEST_S = 10 * 365 * 86400.0
+# Later than any date that is meant as one.
+_LONGEST_CLAIM_S = 1e12
 # A server that refuses the tokens it has just given is not asked for more of them for this long.
 _BREAKER_REFUSALS = 2
 _BREAKER_S = 60.0
@@ -40,18 +53,65 @@ NEEDS_CREDENTIALS = (
     "ALURA_PRIVATE_KEY and make the client by from_env()"
 )
 
+_log = logging.getLogger("alura_async")
+
+
+class Clock(NamedTuple):
+    """The two clocks that tokens go by, in seconds. A test gives the lock a pair that it moves by hand.
+
+    Attributes:
+        steady: nobody can set it, and where the system has such a clock it goes on while the machine sleeps.
+        wall: the time of day, since 1970. It jumps when somebody sets it.
+    """
+
+    steady: Callable[[], float]
+    wall: Callable[[], float]
+
+
+def _steady() -> Callable[[], float]:
+    """`time.monotonic` stops while Linux and macOS sleep; these go on."""
+    name = {"linux": "CLOCK_BOOTTIME", "darwin": "CLOCK_MONOTONIC"}.get(sys.platform, "")
+    try:
+        clock = partial(time.clock_gettime, getattr(time, name))
+        clock()
+    except (AttributeError, OSError):
+        return time.monotonic
+    return clock
+
+
+SYSTEM_CLOCK = Clock(_steady(), time.time)
+
 
 class Token:
     """A token and how long it is good for.
 
-    It has expired as soon as one of two clocks says so: the monotonic clock stops while the machine sleeps, the wall
-    clock jumps when somebody sets it.
+    It has expired as soon as one of the two clocks says so, so that neither a sleep nor a clock that is set prolongs
+    it. Both ends are counted from now on, never taken from the server's clock: however wrong this machine's clock is, a
+    new token is good.
+
+    Args:
+        secret: the token.
+        lifetime: seconds from now on; None where nobody knows.
+        clock: what tells the time.
+
+    Raises:
+        ConfigurationError: it cannot be sent in a header.
     """
 
-    __slots__ = ("_expires", "_expires_wall", "_renews", "_renews_wall", "doubted", "header", "proven", "secret")
+    __slots__ = (
+        "_clock",
+        "_expires",
+        "_expires_wall",
+        "_renews",
+        "_renews_wall",
+        "doubted",
+        "header",
+        "proven",
+        "secret",
+    )
 
-    def __init__(self, secret: Secret, lifetime: float | None) -> None:
-        if not _can_be_sent(secret):
+    def __init__(self, secret: Secret, lifetime: float | None, clock: Clock = SYSTEM_CLOCK) -> None:
+        if not is_sendable(secret):
             raise ConfigurationError(
                 "the token cannot be sent: it is empty, or has other than visible ASCII characters"
             )
@@ -64,26 +124,38 @@ class Token:
         lifetime = inf if lifetime is None else lifetime
         jitter = random.uniform(0, _RENEW_JITTER_S)  # noqa: S311 - it spreads load and hides nothing
         margin = min(_RENEW_BEFORE_S - jitter, lifetime / 4)
-        self._expires = time.monotonic() + lifetime
-        self._expires_wall = time.time() + lifetime
+        self._clock = clock
+        self._expires = clock.steady() + lifetime
+        self._expires_wall = clock.wall() + lifetime
         self._renews = self._expires - margin
         self._renews_wall = self._expires_wall - margin
 
     @property
     def is_expired(self) -> bool:
         """Whether its time is up."""
-        return time.monotonic() >= self._expires or time.time() >= self._expires_wall
+        clock = self._clock
+        return clock.steady() >= self._expires or clock.wall() >= self._expires_wall
 
     @property
     def is_due(self) -> bool:
         """Whether it should be renewed by now."""
-        return time.monotonic() >= self._renews or time.time() >= self._renews_wall
+        clock = self._clock
+        return clock.steady() >= self._renews or clock.wall() >= self._renews_wall
+
+    @property
+    def is_good_by_one_clock(self) -> bool:
+        """Whether it is only the wall clock that says, if at all, that its time is up: somebody may have set it."""
+        return self._clock.steady() < self._expires
 
     def __repr__(self) -> str:
         # Shown also half made: tracebacks with locals show the object whose making failed.
-        if not hasattr(self, "_renews_wall"):
-            return "<Token>"
-        return f"<Token {'expired' if self.is_expired else 'valid'}>"
+        return f"<Token {'expired' if hasattr(self, '_renews_wall') and self.is_expired else 'valid'}>"
+
+
+def is_sendable(secret: Secret) -> bool:
+    """Whether a token can be a header's value: visible ASCII characters, and at least one."""
+    text: object = secret.reveal()
+    return isinstance(text, str) and bool(text) and all(33 <= ord(character) <= 126 for character in text)
 
 
 class _Failure(msgspec.Struct):
@@ -104,24 +176,44 @@ class _Failure(msgspec.Struct):
 class TokenLock:
     """Holds the token and signs in when there is none.
 
+    It belongs to one event loop, that of the road it serves.
+
     Args:
         sign_in: signs in and returns the server's answer, or None where there is no wallet.
         token: a token that was obtained elsewhere.
+        cache: where tokens are kept between two runs. Used with a wallet only.
+        clock: what tells the time.
     """
 
-    def __init__(self, sign_in: Callable[[], Awaitable[SignIn]] | None, token: str | Secret | None = None) -> None:
+    def __init__(
+        self,
+        sign_in: Callable[[], Awaitable[SignIn]] | None,
+        token: str | Secret | None = None,
+        *,
+        cache: TokenCache | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        # First of all: a traceback that shows local variables must find nothing here.
+        token = Secret(token) if isinstance(token, str) else token
+        self.clock = clock
         self._sign_in = sign_in
+        self._cache = None if sign_in is None else cache
         self._token: Token | None = None
         self._task: asyncio.Task[Token | _Failure] | None = None
+        self._saving: set[asyncio.Task[None]] = set()
         self._failure: _Failure | None = None
+        self._renews_ahead_from = -inf
         self._refusals = 0
-        self._refusing: dict[tuple[str, str], float] = {}
-        self._epoch = 0
+        self._refusing: dict[str, float] = {}
+        # Of the sign-in under way: how many wait for it, whether a token of the cache will do for them, and whether
+        # a logout came after the last of them.
+        self._waiting = 0
+        self._cached_will_do = True
+        self._discards = False
         if token is not None:
-            secret = token if isinstance(token, Secret) else Secret(token)
-            if not isinstance(secret.reveal(), str):
+            if not isinstance(token, Secret):
                 raise ConfigurationError("the token cannot be sent: give it as text")
-            self._token = Token(secret, _lifetime_of(secret))
+            self._token = Token(token, _time_left(token, clock.wall()), clock)
 
     @property
     def can_sign_in(self) -> bool:
@@ -134,6 +226,16 @@ class TokenLock:
         token = self._token
         return None if token is None or token.is_expired else token
 
+    def is_good(self, token: Token) -> bool:
+        """Whether a token that a call got a while ago is still the one to send: neither expired nor replaced since.
+
+        Where it is not, `get()` has the one that is.
+        """
+        current = self._token
+        if current is not None and current is not token:
+            return False
+        return not token.is_expired or (self._sign_in is None and token.is_good_by_one_clock)
+
     async def get(self, access: Access) -> Token | None:
         """The token to make a call with; None for a call that needs none and for which there is none.
 
@@ -142,16 +244,22 @@ class TokenLock:
             SignInError: the sign-in failed.
         """
         token = self._token
-        if token is not None and not token.is_expired:
-            if token.is_due and self._sign_in is not None and not self._is_cooling():
-                # In the background: this call still has a good token.
-                self._start()
-            return token
+        if token is not None:
+            if not token.is_due:
+                return token
+            if not token.is_expired:
+                self._renew_ahead()
+                return token
+            if self._sign_in is None and token.is_good_by_one_clock:
+                # Nothing can replace it, and whoever set the clock must still get out of a position.
+                return token
         if access is Access.OPTIONAL:
             return None
         if self._sign_in is None:
             if token is not None:
-                raise CredentialsNeededError("the token has expired, and there is no wallet to sign in with again")
+                raise CredentialsNeededError(
+                    "the token has expired by this machine's clock, and there is no wallet to sign in with again"
+                )
             raise CredentialsNeededError(NEEDS_CREDENTIALS)
         return await self._join()
 
@@ -170,13 +278,14 @@ class TokenLock:
         """
         if self._sign_in is None:
             return None
-        if time.monotonic() < self._refusing.get((route.method, route.template), 0.0):
+        if self.clock.steady() < self._refusing.get(route.name, -inf):
             return None
         self._doubt(refused)
         current = self._token
         if current is not None and current is not refused and not current.is_expired:
             return current
-        return await self._join()
+        # What refuses one token from before now may refuse all of them, and the call is repeated only once.
+        return await self._join(cached_will_do=refused is None)
 
     def refuse(self, token: Token, route: Route[Any]) -> None:
         """Note that an endpoint did not take a token that was just given.
@@ -185,7 +294,7 @@ class TokenLock:
         no further sign-in for a while.
         """
         self._doubt(token)
-        self._refusing[route.method, route.template] = time.monotonic() + _BREAKER_S
+        self._refusing[route.name] = self.clock.steady() + _BREAKER_S
 
     def _doubt(self, token: Token | None) -> None:
         if token is not None and not token.proven and not token.doubted:
@@ -198,7 +307,7 @@ class TokenLock:
         self._refusals = 0
 
     async def login(self) -> None:
-        """Sign in now, whatever is held.
+        """Sign in now, whatever is held. The new token is in the cache when this returns.
 
         Raises:
             CredentialsNeededError: there is no wallet.
@@ -208,86 +317,149 @@ class TokenLock:
             raise CredentialsNeededError(NEEDS_CREDENTIALS)
         self._failure = None
         self._refusals = 0
-        await self._join()
+        await self._join(cached_will_do=False)
+        await self._saved()
 
-    def forget(self) -> None:
-        """Drop the token, and that of a sign-in under way."""
+    async def logout(self) -> None:
+        """Drop the token, and that of a sign-in under way, also from the cache.
+
+        Raises:
+            ConfigurationError: it is forgotten, but could not be removed from the cache.
+        """
         self._token = None
-        self._epoch += 1
+        self._discards = True
+        if self._cache is not None:
+            await self._cache.remove()
 
     def anew(self) -> TokenLock:
         """The same lock and token without a sign-in under way: after a fork, its task belongs to the parent."""
-        fresh = TokenLock(self._sign_in)
+        cache = None if self._cache is None else self._cache.anew()
+        fresh = TokenLock(self._sign_in, cache=cache, clock=self.clock)
         fresh._token = self._token
         return fresh
 
     async def close(self) -> None:
-        """Stop a sign-in that is under way."""
+        """Stop a sign-in that is under way, and see the last token to the cache."""
         task = self._task
         if task is not None and not task.done():
             task.cancel()
             # A wallet may not listen; nothing is lost by leaving it behind.
             await asyncio.wait([task], timeout=_STOP_S)
+        await self._saved()
 
-    def _is_cooling(self) -> bool:
-        return self._failure is not None and time.monotonic() < self._failure.until
+    async def _saved(self) -> None:
+        """Wait for what is being written; each is bounded by itself."""
+        if self._saving:
+            await asyncio.wait(list(self._saving))
 
-    async def _join(self) -> Token:
+    def _renew_ahead(self) -> None:
+        """Renew in the background: whoever calls now still has a good token."""
+        if self._sign_in is None or self._is_under_way or self.clock.steady() < self._renews_ahead_from:
+            return
+        if self._obstacle() is None:
+            self._start()
+
+    @property
+    def _is_under_way(self) -> bool:
+        return self._task is not None and not self._task.done()
+
+    def _obstacle(self) -> _Failure | None:
+        """What keeps a sign-in from being started now."""
+        now = self.clock.steady()
+        if self._refusals >= _BREAKER_REFUSALS:
+            self._refusals = 0
+            error = SignInError(
+                f"the server refused the last {_BREAKER_REFUSALS} tokens that it had just given: no further sign-in "
+                f"for {_BREAKER_S:.0f} s"
+            )
+            self._failure = _Failure(error, now + _BREAKER_S)
+        return self._failure if self._failure is not None and now < self._failure.until else None
+
+    async def _join(self, *, cached_will_do: bool = True) -> Token:
         """Wait for the one sign-in, starting it if need be."""
-        if self._task is None:
-            if self._failure is not None and self._is_cooling():
-                raise self._failure.again()
-            if self._refusals >= _BREAKER_REFUSALS:
-                self._refusals = 0
-                self._failure = _Failure(
-                    SignInError(
-                        f"the server refused the last {_BREAKER_REFUSALS} tokens that it had just given: no further "
-                        f"sign-in for {_BREAKER_S:.0f} s"
-                    ),
-                    time.monotonic() + _BREAKER_S,
-                )
-                raise self._failure.again()
+        if not self._is_under_way and (obstacle := self._obstacle()) is not None:
+            raise obstacle.again()
         caller = asyncio.current_task()
         assert caller is not None
         before = caller.cancelling()
         task = self._start()
+        # Whoever asks after a logout wants the token that the sign-in under way brings.
+        self._discards = False
+        self._cached_will_do &= cached_will_do
+        self._waiting += 1
         try:
             result = await asyncio.shield(task)
         except asyncio.CancelledError:
             if caller.cancelling() > before or not task.cancelled():
                 raise
             raise SignInError("the sign-in was stopped before it ended, so the call was not made") from None
+        finally:
+            self._waiting -= 1
         if isinstance(result, _Failure):
             raise result.again()
         return result
 
     def _start(self) -> asyncio.Task[Token | _Failure]:
-        if self._task is None:
+        if self._task is None or self._task.done():
+            self._discards = False
+            self._cached_will_do = True
             self._task = asyncio.get_running_loop().create_task(self._run(), name="alura sign-in")
-            self._task.add_done_callback(self._finished)
         return self._task
-
-    def _finished(self, task: asyncio.Task[Token | _Failure]) -> None:
-        if self._task is task:
-            self._task = None
 
     async def _run(self) -> Token | _Failure:
         """Sign in. Failures are a result, so that none is lost or reported as unhandled if nobody waits any more."""
-        assert self._sign_in is not None
-        epoch = self._epoch
         try:
-            answer = await self._sign_in()
-            seconds = answer.expires_in
-            # A lifetime that makes no sense says nothing: the server will answer 401 when it is over.
-            token = Token(answer.access_token, seconds if seconds and 0 < seconds < _LONGEST_S else None)
+            token = await self._from_cache()
+            if token is None or not self._cached_will_do:
+                token = await self._from_server()
         except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - whatever a wallet raises, those who
             # wait are told, and the loop that serves others goes on.
-            self._failure = _Failure(_as_sign_in_error(error), time.monotonic() + _COOL_DOWN_S)
-            return self._failure
-        if epoch == self._epoch:
-            self._token = token
+            return self._failed(error)
+        # From here on nothing is awaited: whoever comes later starts another one.
         self._failure = None
+        if not self._discards:
+            self._token = token
         return token
+
+    def _failed(self, error: BaseException) -> _Failure:
+        now = self.clock.steady()
+        failure = self._failure = _Failure(_as_sign_in_error(error), now + _COOL_DOWN_S)
+        self._renews_ahead_from = now + _RENEW_AGAIN_S
+        if not self._waiting:
+            held = "the one that is held goes on being used" if self.held else "the next call that needs one signs in"
+            _log.warning("no new token could be had in the background; %s: %s", held, failure.error)
+        return failure
+
+    async def _from_server(self) -> Token:
+        assert self._sign_in is not None
+        answer = await self._sign_in()
+        secret = answer.access_token
+        lifetime = _lifetime(answer.expires_in, secret)
+        token = Token(secret, lifetime, self.clock)
+        if self._cache is not None and lifetime is not None and not self._discards:
+            now = self.clock.wall()
+            saving = asyncio.get_running_loop().create_task(
+                self._cache.save(CachedToken(secret, now, now + lifetime)), name="alura token cache"
+            )
+            self._saving.add(saving)
+            saving.add_done_callback(self._saving.discard)
+        return token
+
+    async def _from_cache(self) -> Token | None:
+        """A token that another run, or another process, left behind, if it is good for a while."""
+        if self._cache is None or not self._cached_will_do:
+            return None
+        kept = await self._cache.load()
+        now = self.clock.wall()
+        # One from the future tells that the clock was set back since, so that nobody knows how old it is.
+        if kept is None or not kept.obtained_at <= now < kept.expires_at < now + _LONGEST_S:
+            return None
+        if not is_sendable(kept.secret):
+            _log.warning("what the token cache holds for this wallet is no token, and is replaced")
+            return None
+        if self._token is not None and self._token.secret == kept.secret:
+            return None
+        return Token(kept.secret, kept.expires_at - now, self.clock)
 
 
 def _as_sign_in_error(error: BaseException) -> SignInError:
@@ -298,20 +470,44 @@ def _as_sign_in_error(error: BaseException) -> SignInError:
     return wrapped
 
 
-def _can_be_sent(token: Secret) -> bool:
-    text = token.reveal()
-    return bool(text) and all(33 <= ord(character) <= 126 for character in text)
+def _lifetime(expires_in: float | None, token: Secret) -> float | None:
+    """Seconds that a new token lives: what the server says, or else what the token says of itself.
+
+    A lifetime that makes no sense says nothing: the server will answer 401 when it is over.
+    """
+    if expires_in is None:
+        issued, expires = _claims(token)
+        expires_in = None if issued is None or expires is None else expires - issued
+    return expires_in if expires_in and 0 < expires_in < _LONGEST_S else None
 
 
-def _lifetime_of(token: Secret) -> float | None:
-    """Seconds until a JWT says that it ends; None for anything that does not say so. The signature is the
+def _time_left(token: Secret, now: float) -> float | None:
+    """Seconds until a token that was obtained elsewhere ends, by this machine's clock; None where it does not say.
+
+    Its times are the server's. A clock that is behind them prolongs no token beyond its whole lifetime.
+    """
+    issued, expires = _claims(token)
+    if expires is None:
+        return None
+    return expires - (now if issued is None else max(now, min(issued, expires)))
+
+
+def _claims(token: Secret) -> tuple[float | None, float | None]:
+    """When a JWT says that it was issued and that it ends; None for anything that does not say so. The signature is the
     server's business.
     """
     parts = token.reveal().split(".")
     if len(parts) != 3:
-        return None
+        return None, None
     try:
         claims = msgspec.json.decode(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-        return float(claims["exp"]) - time.time()
-    except (ValueError, TypeError, KeyError, OverflowError, msgspec.DecodeError):
-        return None
+    except (ValueError, msgspec.DecodeError):
+        return None, None
+    if not isinstance(claims, dict):
+        return None, None
+    return _seconds(claims.get("iat")), _seconds(claims.get("exp"))
+
+
+def _seconds(claim: object) -> float | None:
+    is_number = isinstance(claim, int | float) and not isinstance(claim, bool) and abs(claim) < _LONGEST_CLAIM_S
+    return float(claim) if is_number else None  # type: ignore[arg-type]

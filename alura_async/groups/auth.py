@@ -134,7 +134,10 @@ class Auth(Group[Mode]):
 
     @operation
     async def logout(self: Auth[Async]) -> None:
-        """Forget the token. This is local: the API has no way to revoke one. With a wallet, the next call
-        signs in anew.
+        """Forget the token, also in the `token_cache`. This is local: the API has no way to revoke one. With a
+        wallet, the next call signs in anew.
+
+        Raises:
+            ConfigurationError: it is forgotten, but may still be in the `token_cache`; the message says why.
         """
-        cast("AsyncAlura", self._client)._logout()
+        await cast("AsyncAlura", self._client)._logout()

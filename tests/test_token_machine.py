@@ -1,0 +1,269 @@
+"""The token lock against a simple model of it: any order of calls, cancellations, refusals, logouts and clock jumps.
+
+The clock is the lock's own `clock=`, moved by hand; the server is a future that the machine answers when it pleases.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from alura_async import Access, Route, SignInError
+from alura_async.core.token import Clock, Token, TokenLock
+from alura_async.groups.auth import SignIn
+from alura_async.secret import Secret
+
+DAY = 86400.0
+COOL_DOWN = 5.0
+BREAKER = 60.0
+ROUTES: list[Route[Any]] = [Route("GET", "/one", dict), Route("POST", "/two", dict)]
+
+
+class TokenMachine(RuleBasedStateMachine):
+    """The model knows the true time, when each token truly ends, and why a sign-in may start."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.now = 10_000.0
+        self.slept = 0.0
+        self.wall_is_wrong_by = 0.0
+        self.steady_sleeps = False
+        self.under_way: asyncio.Future[SignIn] | None = None
+        self.signed_in = 0
+        self.expected = 0
+        self.ends: dict[str, float] = {}
+        self.callers: list[asyncio.Task[Token | None]] = []
+        self.logins: list[asyncio.Task[None]] = []
+        self.used: list[Token] = []
+        self.discards = False
+        self.no_sign_in_before = 0.0
+        self.no_renewal_before = 0.0
+        self.unproven_refusals: set[str] = set()
+        self.refusals = 0
+        self.proven: set[str] = set()
+        self.refusing: dict[str, float] = {}
+        self.lock = TokenLock(self.sign_in, clock=Clock(self.steady, self.wall))
+
+    # --- the world
+
+    def steady(self) -> float:
+        return self.now - (self.slept if self.steady_sleeps else 0.0)
+
+    def wall(self) -> float:
+        return 1_800_000_000.0 + self.now + self.wall_is_wrong_by
+
+    async def sign_in(self) -> SignIn:
+        assert self.under_way is None, "two sign-ins at once"
+        self.signed_in += 1
+        self.under_way = self.loop.create_future()
+        try:
+            return await self.under_way
+        finally:
+            self.under_way = None
+
+    def settle(self) -> None:
+        async def turns() -> None:
+            for _ in range(8):
+                await asyncio.sleep(0)
+
+        self.loop.run_until_complete(turns())
+        for caller in [caller for caller in self.callers if caller.done()]:
+            self.callers.remove(caller)
+            if not caller.cancelled() and caller.exception() is None and (token := caller.result()) is not None:
+                assert self.now < self.ends[token.secret.reveal()], "an expired token was handed out"
+                self.used.append(token)
+            elif not caller.cancelled() and (error := caller.exception()) is not None:
+                assert type(error) is SignInError, error
+
+    def task(self, coroutine: Any) -> Any:
+        return self.loop.create_task(coroutine)
+
+    # --- the model
+
+    def a_sign_in_is_due(self, *, on_behalf_of_the_user: bool = False) -> bool:
+        if self.under_way is not None:
+            return False
+        if on_behalf_of_the_user:
+            return True
+        if self.refusals >= 2:
+            self.refusals = 0
+            self.no_sign_in_before = self.steady() + BREAKER
+        return self.steady() >= self.no_sign_in_before
+
+    # --- what happens
+
+    @initialize(steady_sleeps=st.booleans())
+    def choose_a_system(self, steady_sleeps: bool) -> None:
+        """Where the steady clock sleeps too, the wall clock must be right: nothing else can tell."""
+        self.steady_sleeps = steady_sleeps
+
+    @rule(count=st.integers(1, 5))
+    def calls_begin(self, count: int) -> None:
+        held = self.lock._token
+        good = held is not None and not held.is_expired
+        if not good:
+            self.expected += self.a_sign_in_is_due()
+            self.discards = False
+        elif held is not None and held.is_due and self.steady() >= self.no_renewal_before:
+            self.expected += self.a_sign_in_is_due()
+        for _ in range(count):
+            self.callers.append(self.task(self.lock.get(Access.BEARER)))
+        self.settle()
+
+    @rule()
+    def a_call_that_needs_no_token_gets_none_or_a_good_one(self) -> None:
+        held = self.lock._token
+        if held is not None and not held.is_expired and held.is_due and self.steady() >= self.no_renewal_before:
+            self.expected += self.a_sign_in_is_due()
+        token = self.loop.run_until_complete(self.lock.get(Access.OPTIONAL))
+        assert token is None or self.now < self.ends[token.secret.reveal()]
+        self.settle()
+
+    @precondition(lambda self: self.callers)
+    @rule(data=st.data())
+    def a_caller_is_cancelled(self, data: st.DataObject) -> None:
+        caller = data.draw(st.sampled_from(self.callers))
+        caller.cancel()
+        self.settle()
+        assert caller.cancelled()
+
+    @precondition(lambda self: self.callers)
+    @rule()
+    def all_callers_but_one_are_cancelled(self) -> None:
+        for caller in self.callers[:-1]:
+            caller.cancel()
+        self.settle()
+
+    @precondition(lambda self: self.used)
+    @rule(data=st.data())
+    def the_server_takes_a_token(self, data: st.DataObject) -> None:
+        token = data.draw(st.sampled_from(self.used))
+        self.lock.prove(token)
+        self.proven.add(token.secret.reveal())
+        self.refusals = 0
+
+    @precondition(lambda self: self.used)
+    @rule(data=st.data(), route=st.sampled_from(ROUTES), again=st.booleans())
+    def the_server_refuses_a_token(self, data: st.DataObject, route: Route[Any], again: bool) -> None:
+        token = data.draw(st.sampled_from(self.used[-4:]))
+        name = token.secret.reveal()
+        if again:
+            self.doubt(name)
+            self.lock.refuse(token, route)
+            self.refusing[route.name] = self.steady() + BREAKER
+            return
+        if self.steady() < self.refusing.get(route.name, 0.0):
+            assert self.loop.run_until_complete(self.lock.renew(token, route)) is None
+            return
+        self.doubt(name)
+        held = self.lock._token
+        if held is None or held is token or held.is_expired:
+            self.expected += self.a_sign_in_is_due()
+            self.discards = False
+        self.callers.append(self.task(self.lock.renew(token, route)))
+        self.settle()
+
+    def doubt(self, name: str) -> None:
+        if name not in self.proven and name not in self.unproven_refusals:
+            self.unproven_refusals.add(name)
+            self.refusals += 1
+
+    @rule()
+    def the_user_logs_in(self) -> None:
+        self.no_sign_in_before = 0.0
+        self.refusals = 0
+        self.expected += self.a_sign_in_is_due(on_behalf_of_the_user=True)
+        self.logins.append(self.task(self.lock.login()))
+        self.settle()
+        self.discards = False
+
+    @rule()
+    def the_user_logs_out(self) -> None:
+        self.loop.run_until_complete(self.lock.logout())
+        assert self.lock.held is None
+        self.discards = self.under_way is not None
+
+    @precondition(lambda self: self.under_way is not None)
+    @rule(lifetime=st.sampled_from([30.0, 3600.0, DAY]))
+    def the_sign_in_succeeds(self, lifetime: float) -> None:
+        name = f"token-{self.signed_in}"
+        self.ends[name] = self.now + lifetime
+        waiting = list(self.callers)
+        assert self.under_way is not None
+        self.under_way.set_result(SignIn(access_token=Secret(name), expires_in=lifetime))
+        self.settle()
+        self.no_sign_in_before = 0.0
+        for caller in waiting:
+            token = caller.result()
+            assert token is not None
+            assert token.secret.reveal() == name, "everybody gets the one token"
+        if self.logins:
+            assert all(login.exception() is None for login in self.logins)
+            self.logins.clear()
+        assert (self.lock.held is None) == self.discards, "a logout is not undone, and a login after it is not lost"
+
+    @precondition(lambda self: self.under_way is not None)
+    @rule(error=st.sampled_from([OSError("no device"), SignInError("refused"), SystemExit(1)]))
+    def the_sign_in_fails(self, error: BaseException) -> None:
+        waiting = [*self.callers, *self.logins]
+        assert self.under_way is not None
+        self.under_way.set_exception(error)
+        self.settle()
+        self.no_sign_in_before = self.steady() + COOL_DOWN
+        self.no_renewal_before = self.steady() + 30
+        errors = [task.exception() for task in waiting]
+        assert all(type(error) is SignInError for error in errors), "all fail at once"
+        assert len({id(error) for error in errors}) == len(errors), "each with an error of its own"
+        self.logins.clear()
+
+    @rule(seconds=st.sampled_from([1.0, 4.9, 5.0, 31.0, 61.0, 3000.0, DAY - 400, DAY - 59, DAY]))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule(seconds=st.sampled_from([60.0, 3600.0, DAY]))
+    def the_machine_sleeps(self, seconds: float) -> None:
+        self.now += seconds
+        self.slept += seconds
+
+    @precondition(lambda self: not self.steady_sleeps)
+    @rule(seconds=st.sampled_from([-DAY, -3600.0, 3600.0, DAY]))
+    def somebody_sets_the_clock(self, seconds: float) -> None:
+        self.wall_is_wrong_by += seconds
+
+    # --- what always holds
+
+    @invariant()
+    def nobody_waits_for_nothing(self) -> None:
+        if self.under_way is None:
+            assert not self.callers, "a caller waits, and no sign-in is under way"
+            assert not [login for login in self.logins if not login.done()]
+
+    @invariant()
+    def there_were_no_more_sign_ins_than_are_documented(self) -> None:
+        assert self.signed_in == self.expected
+
+    @invariant()
+    def no_token_that_is_truly_over_counts_as_good(self) -> None:
+        held = self.lock.held
+        assert held is None or self.now < self.ends[held.secret.reveal()]
+        for token in self.used:
+            if self.lock.is_good(token):
+                assert self.now < self.ends[token.secret.reveal()]
+
+    def teardown(self) -> None:
+        for task in [*self.callers, *self.logins]:
+            task.cancel()
+        self.loop.run_until_complete(self.lock.close())
+        self.settle()
+        tasks = asyncio.all_tasks(self.loop)
+        self.loop.close()
+        assert not tasks
+
+
+TestTokenLock = TokenMachine.TestCase
+TestTokenLock.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
