@@ -195,6 +195,12 @@ async def test_a_server_that_acts_late_and_whose_reads_fail_is_waited_for(alura:
     assert [found.value.id] == created(sandbox)
 
 
+async def test_a_read_that_hangs_leaves_time_for_another(alura: AsyncAlura, sandbox: Sandbox) -> None:
+    sandbox.faults.add("reset-after x1 on POST /trading-sessions")
+    sandbox.faults.add("hang x1 on GET /trading-sessions/active")
+    assert (await make(alura, CREATES[0], limit_s=0.6)).verdict is Verdict.DONE
+
+
 OTHERS: list[Request[TradingSession]] = [
     TradingSessions.create.request(**{**QUICK, "budget": "100.000001"}),
     TradingSessions.create.request(**{**QUICK, "profit_target": 41}),

@@ -335,6 +335,20 @@ async def test_what_has_no_session_or_no_trade_is_closed_by_what_it_has(
     assert raw.connections == len(raw.received)
 
 
+async def test_flat_is_only_what_is_flat_in_one_go_and_in_both_reads(raw: RawServer) -> None:
+    empty, nothing = reply("[]"), reply("null")
+    raw.routes = {
+        "/trading-sessions/active": [empty, empty, reply('[{"id":"s1","tradeId":"t1"}]'), empty],
+        "/trading-sessions/current-trade": [nothing],
+    }
+    raw.answers = [reply("", "201 Created")]
+    async with client(raw.url, token="t") as alura:
+        assert (await flatten(alura, patience=0, timeout=5)).reads == 6
+        raw.routes["/trading-sessions/current-trade"] = [reply("{}", "500 Oh")]
+        with pytest.raises(NotFlatError, match="current-trade"):
+            await flatten(alura, patience=0, timeout=0.2)
+
+
 async def test_what_was_closed_unseen_is_not_closed_again_when_it_shows(raw: RawServer) -> None:
     sent: list[tuple[float, str]] = []
 
