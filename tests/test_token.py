@@ -11,7 +11,6 @@ import sys
 import time
 import traceback
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -797,8 +796,8 @@ class Wallet:
     async def sign_message(self, text):
         return "0x" + "5e" * 65
 
-alura = Alura(Wallet(), base_url=sys.argv[1], token_cache=sys.argv[2])
-if sys.argv[3] == "before":
+alura = Alura(Wallet(), base_url=sys.argv[1])
+if sys.argv[2] == "before":
     alura.user.profile()
 login = threading.Thread(target=alura.auth.login, daemon=True)
 login.start()
@@ -818,7 +817,7 @@ alura.close()
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.parametrize(("when", "logins"), [("before", 2), ("during", 2)])
 async def test_a_fork_during_a_sign_in_leaves_the_child_the_token_and_not_the_parents_task(
-    server: Server, raw: RawServer, tmp_path: Path, when: str, logins: int
+    server: Server, raw: RawServer, when: str, logins: int
 ) -> None:
     """With a token the child goes on with it; without one it signs in by itself. Neither waits for the parent's."""
     started, go_on = asyncio.Event(), asyncio.Event()
@@ -832,7 +831,7 @@ async def test_a_fork_during_a_sign_in_leaves_the_child_the_token_and_not_the_pa
 
     raw.routes["/auth/evm/challenge"] = [slow]
     pipe = asyncio.subprocess.PIPE
-    arguments = ["-c", _FORKS, raw.url, str(tmp_path / "cache"), when]
+    arguments = ["-c", _FORKS, raw.url, when]
     process = await asyncio.create_subprocess_exec(sys.executable, *arguments, stdin=pipe, stdout=pipe, stderr=pipe)
     await started.wait()
     assert process.stdin is not None

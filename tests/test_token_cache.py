@@ -162,6 +162,37 @@ async def test_a_logout_right_after_a_sign_in_wins_over_its_writing(raw: RawServ
         assert not file.exists() or kept(file) == {}
 
 
+async def test_a_token_that_is_due_is_renewed_and_not_taken_from_the_file_once_more(
+    raw: RawServer, server: Server, file: Path
+) -> None:
+    now = time.time()
+    write(file, raw.url, "kept", now - 86000, now + 100)
+    async with AsyncAlura(FakeWallet(), base_url=raw.url, token_cache=file) as alura:
+        await alura.user.profile()
+        assert server.logins == 0
+        tokens = alura._road.tokens
+        assert tokens.held is not None
+        tokens.held._renews = 0.0  # what it would be in 75 seconds
+        await alura.user.profile()
+        while tokens._is_under_way:
+            await asyncio.sleep(0.005)
+        await alura.user.profile()
+    assert server.logins == 1
+    assert raw.received[-1].headers["authorization"] == "Bearer token-1"
+
+
+async def test_a_logout_during_a_sign_in_keeps_its_token_out_of_the_file(
+    raw: RawServer, server: Server, file: Path
+) -> None:
+    server.login_takes = 0.05
+    async with AsyncAlura(FakeWallet(), base_url=raw.url, token_cache=file) as alura:
+        call = asyncio.create_task(alura.user.profile())
+        await asyncio.sleep(0.01)
+        await alura.auth.logout()
+        await call
+    assert not file.exists()
+
+
 async def test_a_writing_that_comes_to_its_turn_after_a_later_removal_is_not_done(file: Path) -> None:
     async def address() -> str:
         return ADDRESS
