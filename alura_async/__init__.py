@@ -18,6 +18,7 @@ from .core.challenge import ChallengeCheck, check_challenge
 from .core.lanes import RateLimiter
 from .core.outcome import Reply
 from .core.request import Access, Action, Effect, Extra, Lane, Params, Request, Route
+from .core.retry import Retry
 from .core.settings import TESTNET_URL, TimeoutLike, Timeouts
 from .core.waits import no_waits
 from .errors import (
@@ -55,6 +56,7 @@ from .errors import (
     UsageError,
     WaitTimeoutError,
 )
+from .flatten import Flattened
 from .groups.auth import Auth, Challenge, SignIn, TradingKey
 from .groups.health import Health, ServiceHealth
 from .groups.indicators import Candle, Indicators, Signal, SignalAction
@@ -120,6 +122,7 @@ __all__ = [
     "Fill",
     "FillSide",
     "FillsSync",
+    "Flattened",
     "ForbiddenError",
     "Guard",
     "GuardError",
@@ -160,6 +163,7 @@ __all__ = [
     "Reply",
     "Request",
     "ResponseError",
+    "Retry",
     "RewardClaim",
     "Route",
     "RunningLoopError",

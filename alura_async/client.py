@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from .assets import Assets
+from .core import log
 from .core.challenge import check_challenge
 from .core.outcome import Reply
 from .core.request import Action, Request
 from .core.road import Road
-from .core.settings import TESTNET_URL, Connection, TimeoutLike, options, origin
+from .core.settings import TESTNET_URL, Connection, TimeoutLike, options, origin, safety
 from .core.surface import Async
 from .core.token_cache import TokenCache
 from .errors import ConfigurationError, InvalidArgumentError
+from .flatten import Flattened, flatten
 from .groups.auth import Auth
 from .groups.health import Health
 from .groups.indicators import Indicators
@@ -24,8 +27,9 @@ from .groups.referrals import Referrals
 from .groups.trading_sessions import TradingSessions
 from .groups.usdc_verification import UsdcVerification
 from .groups.user import User
+from .journal import Journal
 from .secret import Secret
-from .signin import SigningIn
+from .signin import SigningIn, account_of
 from .wallet import Keystore, as_wallet, sealed
 
 if TYPE_CHECKING:
@@ -34,6 +38,10 @@ if TYPE_CHECKING:
     import aiohttp
 
     from .core.challenge import ChallengeCheck
+    from .core.intents import Intents
+    from .core.lanes import RateLimiter
+    from .core.retry import Retry
+    from .guard import Guard
     from .wallet import WalletLike
 
 T = TypeVar("T")
@@ -62,6 +70,14 @@ class AsyncAlura:
             used.
         base_url: the server; by default the documented testnet.
         timeout: seconds that bound every call, or `Timeouts`; by default 30 s, 10 s for creates, 20 s for a sign-in.
+        retry: how often a call that failed is made again, where that is safe: `Retry(attempts=1)` for never.
+        limiter: how many calls are made a second and at once, 10 and 16 by default: a `RateLimiter`, which several
+            clients may share, since a server counts by address; `RateLimiter.unlimited()` for none.
+        journal: a file that keeps what must not be made twice, and what became of it, over a crash; several processes
+            may share one. By default that is kept in memory only. See `alura.journal`.
+        guard: what may be created and transferred, and who is asked before.
+        warm: whether to keep a connection ready for the next call that creates, closes or transfers: it saves the
+            handshake of the connection of its own that each of them has.
         assets: which index a symbol has, where the documented table is not yours.
         poll_interval: seconds between two reads of `watch…` and `wait_…`.
         referral_code: the code of whoever referred you; sent with the sign-in.
@@ -87,6 +103,7 @@ class AsyncAlura:
     referrals: Referrals[Async]
     usdc_verification: UsdcVerification[Async]
     health: Health[Async]
+    journal: Journal[Async]
 
     def __init__(
         self,
@@ -96,6 +113,11 @@ class AsyncAlura:
         token_cache: str | os.PathLike[str] | None = None,
         base_url: str = TESTNET_URL,
         timeout: TimeoutLike | None = None,
+        retry: Retry | None = None,
+        limiter: RateLimiter | None = None,
+        journal: str | os.PathLike[str] | None = None,
+        guard: Guard | None = None,
+        warm: bool = False,
         assets: Mapping[str, int] | None = None,
         poll_interval: float = 2.0,
         referral_code: str | None = None,
@@ -119,8 +141,9 @@ class AsyncAlura:
             max_body_bytes=max_body_bytes,
             session=session,
             connector=connector,
+            warm=warm,
         )
-        self._options = options(timeout=timeout, assets=assets, poll_interval=poll_interval)
+        self._options = options(timeout=timeout, assets=assets, poll_interval=poll_interval, retry=retry)
         self._origin = connection.origin
         signs_in = cache = None
         if wallet is not None:
@@ -133,7 +156,15 @@ class AsyncAlura:
             )
         if signs_in is not None and token_cache is not None:
             cache = TokenCache(token_cache, str(connection.origin), signs_in.address)
-        self._road = Road(connection, self._options.timeouts, signs_in, token, cache)
+        self._road = Road(
+            connection,
+            self._options,
+            safety(limiter, journal, guard, self._options.assets),
+            signs_in,
+            token,
+            cache,
+            partial(account_of, signs_in, token),
+        )
         self._owns_road = True
         self._add_groups()
 
@@ -141,8 +172,8 @@ class AsyncAlura:
     def from_env(cls, **settings: Any) -> Self:
         """Make a client of environment variables.
 
-        `ALURA_BASE_URL`, `ALURA_PRIVATE_KEY`, `ALURA_KEYSTORE` with `ALURA_KEYSTORE_PASSWORD`, and `ALURA_TOKEN`;
-        each may be missing.
+        `ALURA_BASE_URL`, `ALURA_PRIVATE_KEY`, `ALURA_KEYSTORE` with `ALURA_KEYSTORE_PASSWORD`, `ALURA_TOKEN` and
+        `ALURA_JOURNAL`; each may be missing. `ALURA_LOG` is the level of a log on stderr: `debug`, `info`, `warning`.
 
         Args:
             settings: settings of the client, which have the last word.
@@ -161,6 +192,7 @@ class AsyncAlura:
         self.referrals = Referrals(self)
         self.usdc_verification = UsdcVerification(self)
         self.health = Health(self)
+        self.journal = Journal(self)
 
     async def send(self, request: Request[T]) -> T:
         """Make a call that was built beforehand and return what its method would have returned.
@@ -174,7 +206,8 @@ class AsyncAlura:
         Raises:
             AluraError: what the endpoint's method raises.
         """
-        return await self._road.travel(request, self._time_limit(request))
+        self._road.require_open()
+        return await self._road.travel(request, self._time_limit(request), self._options)
 
     async def send_raw(self, request: Request[T]) -> Reply[T]:
         """Make a call and return the complete reply, whatever its status: status, headers, bytes, and `decode()`.
@@ -190,12 +223,14 @@ class AsyncAlura:
             CredentialsNeededError: the call needs a token, and there is neither one nor a wallet.
             SignInError: the sign-in failed.
         """
-        return await self._road.carry(request, self._time_limit(request))
+        self._road.require_open()
+        return await self._road.carry(request, self._time_limit(request), self._options)
 
     def with_options(
         self,
         *,
         timeout: TimeoutLike | None = None,
+        retry: Retry | None = None,
         assets: Mapping[str, int] | None = None,
         poll_interval: float | None = None,
     ) -> Self:
@@ -205,6 +240,7 @@ class AsyncAlura:
 
         Args:
             timeout: seconds that bound every call, or `Timeouts`.
+            retry: how often a call that failed is made again, where that is safe.
             assets: which index a symbol has.
             poll_interval: seconds between two reads of `watch…` and `wait_…`.
 
@@ -212,12 +248,30 @@ class AsyncAlura:
             ConfigurationError: a value cannot be used.
         """
         view = object.__new__(type(self))
-        view._options = self._options.changed(timeout, assets, poll_interval)
+        view._options = self._options.changed(timeout, retry, assets, poll_interval)
         view._origin = self._origin
         view._road = self._road
         view._owns_road = False
         view._add_groups()
         return view
+
+    async def flatten(self, *, timeout: float = 60.0, patience: float = 5.0) -> Flattened:
+        """Close everything, repeat what remains, and return only when the reads say that nothing is open.
+
+        Args:
+            timeout: seconds to go on for at most.
+            patience: seconds that nothing must have been listed for: the server may act, and list, late.
+
+        Raises:
+            NotFlatError: something is still open, or cannot be read, after `timeout` seconds; says what.
+        """
+        self._road.require_open()
+        return await flatten(self, timeout=timeout, patience=patience)
+
+    @property
+    def _intents(self) -> Intents:
+        """For `journal`."""
+        return self._road.intents
 
     @property
     def assets(self) -> Assets:
@@ -289,6 +343,10 @@ def settings_from_env() -> dict[str, Any]:
         settings["base_url"] = url
     if token := _secret_of("ALURA_TOKEN"):
         settings["token"] = token
+    if journal := os.environ.get("ALURA_JOURNAL"):
+        settings["journal"] = journal
+    if level := os.environ.get("ALURA_LOG"):
+        log.show(level)
     key, keystore = _secret_of("ALURA_PRIVATE_KEY"), os.environ.get("ALURA_KEYSTORE")
     if key and keystore:
         raise ConfigurationError("ALURA_PRIVATE_KEY and ALURA_KEYSTORE are both set: unset one of them")

@@ -219,6 +219,12 @@ class OutcomeUnknownError(CallError):
 
     candidates: tuple[TradingSession, ...] = ()
 
+    def __str__(self) -> str:
+        text = super().__str__()
+        return (
+            f"{text}; when you know, journal.settle({self.call_id!r}, 'done' or 'rejected')" if self.call_id else text
+        )
+
 
 class BuilderFeeError(OutcomeUnknownError):
     """The server's own upstream refused the builder fee approval; the call may be half done."""
@@ -274,7 +280,7 @@ class ShapeError(CallError):
     """The call succeeded, but its reply's body is of no shape that this SDK knows.
 
     Attributes:
-        raw: the body as it came. It is not redacted.
+        raw: the body as it came. It is not redacted, and left out of pickles.
     """
 
     def __init__(self, message: str, *, raw: bytes = b"", **facts: Any) -> None:

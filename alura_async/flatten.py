@@ -14,6 +14,7 @@ import msgspec
 
 from .core import waits
 from .core.reconcile import ABSENCES, ACTIVE, CURRENT_TRADE, EFFECT_S, State, state_of
+from .core.settings import Timeouts
 from .core.text import shown
 from .errors import (
     AluraError,
@@ -342,7 +343,8 @@ class _Flattening:
 
     async def _call(self, request: Request[T], limit: float) -> T:
         limit = min(limit, self._alura._options.timeouts.call, max(_SHORTEST_INTERVAL_S, self._left))
-        return await self._alura.with_options(timeout=limit).send(request)
+        # Nothing is settled call by call: what is read next tells, and what is still open is closed again.
+        return await self._alura.with_options(timeout=Timeouts(call=limit, settle=0)).send(request)
 
     async def _together(self, calls: Iterable[Coroutine[Any, Any, Any]]) -> list[Any]:
         """Make calls at the same time; what no repetition can help is raised when all of them are over."""

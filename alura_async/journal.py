@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 
@@ -14,6 +14,7 @@ from .core.surface import Async, Group, Mode, operation
 from .errors import InvalidArgumentError, Outcome
 
 if TYPE_CHECKING:
+    from .client import AsyncAlura
     from .core.intents import Intents
 
 
@@ -140,7 +141,7 @@ class Journal(Group[Mode]):
         return await self._intents().settle(entry_id, _as_settled(outcome), _as_note(note))
 
     def _intents(self) -> Intents:
-        intents: Intents = cast("Any", self._client)._intents
+        intents: Intents = cast("AsyncAlura", self._client)._intents
         return intents
 
 

@@ -45,8 +45,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Make the marker known."""
     config.addinivalue_line(
         "markers",
-        "alura(seed=0, start='2026-01-05T12:00Z', speed=0, limit=None, funds=…, …): settings of the test's sandbox, all"
-        " those of alura_async.sandbox.Sandbox; of test, class and module the nearest decides, setting by setting.",
+        "alura(seed=0, start='2026-01-05T12:00Z', speed=0, limit=None, funds=…, waits=False, …): settings of the test's"
+        " sandbox, all those of alura_async.sandbox.Sandbox, and whether clients pause before they repeat a call; of"
+        " test, class and module the nearest decides, setting by setting.",
     )
 
 
@@ -64,6 +65,9 @@ def alura_sandbox(request: pytest.FixtureRequest) -> Generator[Sandbox]:
     `@pytest.mark.alura(seed=…, start=…, …)` changes any setting. It runs in a thread of its own, so it serves tests
     that block and tests that await.
 
+    While the test runs, no client of this process pauses before it repeats a call, nor paces its calls (`no_waits`);
+    `@pytest.mark.alura(waits=True)` leaves that as it is in earnest.
+
     For an outage, `await alura_sandbox.stop()` and later `await alura_sandbox.start()`; in a test that blocks,
     `with alura_sandbox.down(): …`.
 
@@ -74,12 +78,15 @@ def alura_sandbox(request: pytest.FixtureRequest) -> Generator[Sandbox]:
         _refuse("alura(…) takes settings by name, such as @pytest.mark.alura(seed=7)")
     with ExitStack() as stack:
         try:
+            from . import no_waits
             from .errors import ConfigurationError
             from .sandbox import Sandbox
             from .sandbox.fixtures import settings
 
             try:
-                chosen = settings([marker.kwargs for marker in markers], _given_seed(request.config) or 0)
+                chosen, waits = settings([marker.kwargs for marker in markers], _given_seed(request.config) or 0)
+                if not waits:
+                    stack.enter_context(no_waits())
                 sandbox = stack.enter_context(Sandbox.threaded(**chosen))
             except ConfigurationError as error:
                 _refuse(f"the sandbox cannot be set up as this test's marker says: {error}")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from .core.challenge import SignedNonces, check_challenge
 from .core.text import shown
+from .core.token import owner_of
 from .errors import AluraError, CallError, OutcomeUnknownError, ShapeError, SignInError
 from .groups.auth import Auth, SignIn
 from .secret import Secret
@@ -106,3 +107,16 @@ def _sealed(signature: str | bytes | Secret) -> Secret:
     # Whatever it is, a signature is in it.
     del signature
     raise SignInError(f"the wallet's sign_message returned a {kind}: it must return '0x…' text, or bytes")
+
+
+async def account_of(signs_in: SigningIn | None, token: str | Secret | None) -> str:
+    """Whose calls a client makes, for the journal: the wallet's address, or what the token says of its owner.
+
+    Empty where neither tells. A wallet that fails here fails again, and aloud, where it has to sign.
+    """
+    if signs_in is None:
+        return "" if token is None else owner_of(token)
+    try:
+        return await signs_in.address()
+    except Exception:  # noqa: BLE001 - a wallet of the user's own may raise anything
+        return ""

@@ -15,6 +15,7 @@ from .core.outcome import Reply
 from .core.request import Request
 from .core.settings import TESTNET_URL, TimeoutLike
 from .core.surface import Sync
+from .flatten import Flattened
 from .groups.auth import Auth
 from .groups.health import Health
 from .groups.indicators import Indicators
@@ -23,15 +24,20 @@ from .groups.referrals import Referrals
 from .groups.trading_sessions import TradingSessions
 from .groups.usdc_verification import UsdcVerification
 from .groups.user import User
+from .journal import Journal
 from .secret import Secret
 from .wallet import sealed
 
 if TYPE_CHECKING:
+    import os
     import ssl
 
     import aiohttp
 
     from .core.challenge import ChallengeCheck
+    from .core.lanes import RateLimiter
+    from .core.retry import Retry
+    from .guard import Guard
     from .wallet import WalletLike
 
 P = ParamSpec("P")
@@ -63,6 +69,14 @@ class Alura:
             used.
         base_url: the server; by default the documented testnet.
         timeout: seconds that bound every call, or `Timeouts`; by default 30 s, 10 s for creates, 20 s for a sign-in.
+        retry: how often a call that failed is made again, where that is safe: `Retry(attempts=1)` for never.
+        limiter: how many calls are made a second and at once, 10 and 16 by default: a `RateLimiter`, which several
+            clients may share, since a server counts by address; `RateLimiter.unlimited()` for none.
+        journal: a file that keeps what must not be made twice, and what became of it, over a crash; several processes
+            may share one. By default that is kept in memory only. See `alura.journal`.
+        guard: what may be created and transferred, and who is asked before.
+        warm: whether to keep a connection ready for the next call that creates, closes or transfers: it saves the
+            handshake of the connection of its own that each of them has.
         assets: which index a symbol has, where the documented table is not yours.
         poll_interval: seconds between two reads of `watch…` and `wait_…`.
         referral_code: the code of whoever referred you; sent with the sign-in.
@@ -90,6 +104,7 @@ class Alura:
     referrals: Referrals[Sync]
     usdc_verification: UsdcVerification[Sync]
     health: Health[Sync]
+    journal: Journal[Sync]
 
     def __init__(
         self,
@@ -99,6 +114,11 @@ class Alura:
         token_cache: str | os.PathLike[str] | None = None,
         base_url: str = TESTNET_URL,
         timeout: TimeoutLike | None = None,
+        retry: Retry | None = None,
+        limiter: RateLimiter | None = None,
+        journal: str | os.PathLike[str] | None = None,
+        guard: Guard | None = None,
+        warm: bool = False,
         assets: Mapping[str, int] | None = None,
         poll_interval: float = 2.0,
         referral_code: str | None = None,
@@ -121,6 +141,11 @@ class Alura:
             token_cache=token_cache,
             base_url=base_url,
             timeout=timeout,
+            retry=retry,
+            limiter=limiter,
+            journal=journal,
+            guard=guard,
+            warm=warm,
             assets=assets,
             poll_interval=poll_interval,
             referral_code=referral_code,
@@ -141,8 +166,8 @@ class Alura:
     def from_env(cls, **settings: Any) -> Self:
         """Make a client of environment variables.
 
-        `ALURA_BASE_URL`, `ALURA_PRIVATE_KEY`, `ALURA_KEYSTORE` with `ALURA_KEYSTORE_PASSWORD`, and `ALURA_TOKEN`;
-        each may be missing.
+        `ALURA_BASE_URL`, `ALURA_PRIVATE_KEY`, `ALURA_KEYSTORE` with `ALURA_KEYSTORE_PASSWORD`, `ALURA_TOKEN` and
+        `ALURA_JOURNAL`; each may be missing. `ALURA_LOG` is the level of a log on stderr: `debug`, `info`, `warning`.
 
         Args:
             settings: settings of the client, which have the last word.
@@ -162,6 +187,7 @@ class Alura:
         self.referrals = Referrals(self, core.referrals)
         self.usdc_verification = UsdcVerification(self, core.usdc_verification)
         self.health = Health(self, core.health)
+        self.journal = Journal(self, core.journal)
 
     def send(self, request: Request[T]) -> T:
         """Make a call that was built beforehand and return what its method would have returned.
@@ -197,6 +223,7 @@ class Alura:
         self,
         *,
         timeout: TimeoutLike | None = None,
+        retry: Retry | None = None,
         assets: Mapping[str, int] | None = None,
         poll_interval: float | None = None,
     ) -> Self:
@@ -206,6 +233,7 @@ class Alura:
 
         Args:
             timeout: seconds that bound every call, or `Timeouts`.
+            retry: how often a call that failed is made again, where that is safe.
             assets: which index a symbol has.
             poll_interval: seconds between two reads of `watch…` and `wait_…`.
 
@@ -213,11 +241,23 @@ class Alura:
             ConfigurationError: a value cannot be used.
         """
         view = object.__new__(type(self))
-        view._core = self._core.with_options(timeout=timeout, assets=assets, poll_interval=poll_interval)
+        view._core = self._core.with_options(timeout=timeout, retry=retry, assets=assets, poll_interval=poll_interval)
         view._loop_thread = self._loop_thread
         view._owns_thread = False
         view._add_groups()
         return view
+
+    def flatten(self, *, timeout: float = 60.0, patience: float = 5.0) -> Flattened:
+        """Close everything, repeat what remains, and return only when the reads say that nothing is open.
+
+        Args:
+            timeout: seconds to go on for at most.
+            patience: seconds that nothing must have been listed for: the server may act, and list, late.
+
+        Raises:
+            NotFlatError: something is still open, or cannot be read, after `timeout` seconds; says what.
+        """
+        return self._loop_thread.run(self._core.flatten, timeout=timeout, patience=patience)
 
     @property
     def assets(self) -> Assets:

@@ -16,9 +16,9 @@ from .drive import AsyncCall, BlockingCall
 @asynccontextmanager
 async def asynchronous(job: Job) -> AsyncGenerator[AsyncCall, None]:
     """`AsyncAlura`, through the method that users call."""
-    from alura_async import AsyncAlura
+    from alura_async import AsyncAlura, RateLimiter
 
-    async with AsyncAlura(base_url=job.base_url) as alura:
+    async with AsyncAlura(base_url=job.base_url, limiter=RateLimiter.unlimited()) as alura:
         if job.page is CANDLE_PAGE:
             candles = alura.indicators.candles
             yield lambda: candles("BTC", "1m", limit=CANDLES)
@@ -29,9 +29,9 @@ async def asynchronous(job: Job) -> AsyncGenerator[AsyncCall, None]:
 @contextmanager
 def blocking(job: Job) -> Generator[BlockingCall, None, None]:
     """`Alura`, through the method that users call."""
-    from alura_async import Alura
+    from alura_async import Alura, RateLimiter
 
-    with Alura(base_url=job.base_url) as alura:
+    with Alura(base_url=job.base_url, limiter=RateLimiter.unlimited()) as alura:
         if job.page is CANDLE_PAGE:
             candles = alura.indicators.candles
             yield lambda: candles("BTC", "1m", limit=CANDLES)

@@ -17,10 +17,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
-import msgspec
 import trustme
 
-from alura_async import Access, AsyncAlura, Route
+from alura_async import Access, AsyncAlura, RateLimiter, Route
 
 from .harness import machine, spread
 
@@ -88,9 +87,12 @@ async def measure(rounds: int, delay_s: float, seed: int) -> dict[str, list[floa
         url = f"https://127.0.0.1:{link.sockets[0].getsockname()[1]}"
         # What is on its way when the clients have closed.
         stack.push_async_callback(asyncio.sleep, 10 * delay_s)
-        cold = await stack.enter_async_context(AsyncAlura(base_url=url, ssl_context=knows_it))
-        warm = await stack.enter_async_context(AsyncAlura(base_url=url, ssl_context=knows_it))
-        warm._road._connection = msgspec.structs.replace(warm._road._connection, warm=True)
+        cold = await stack.enter_async_context(
+            AsyncAlura(base_url=url, ssl_context=knows_it, limiter=RateLimiter.unlimited())
+        )
+        warm = await stack.enter_async_context(
+            AsyncAlura(base_url=url, ssl_context=knows_it, limiter=RateLimiter.unlimited(), warm=True)
+        )
         calls: dict[str, Callable[[], Awaitable[object]]] = {
             "READ, kept alive": lambda: cold.send(READ.request()),
             "ONCE, cold": lambda: cold.send(CLOSE.request()),

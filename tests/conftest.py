@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import nullcontext
 
 import pytest
 import trustme
 
+from alura_async import no_waits
 from tests.raw_server import RawServer
 
 
@@ -33,3 +35,10 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContex
     knows_it = ssl.create_default_context()
     authority.configure_trust(knows_it)
     return server_side, knows_it
+
+
+@pytest.fixture(autouse=True)
+def _no_waits(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Nothing is waited for, but in tests that are about the waits: `@pytest.mark.waits`."""
+    with nullcontext() if request.node.get_closest_marker("waits") else no_waits():
+        yield

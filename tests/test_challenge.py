@@ -475,8 +475,10 @@ async def test_nothing_hostile_is_signed_and_nothing_is_verified(raw: RawServer,
     wallet = Wallet()
     challenged(raw, address=case.get("asked", ADDRESS), nonce=case.get("nonce", NONCE), message=message)
     async with AsyncAlura(wallet, base_url=raw.url) as alura:
-        # Half a surrogate pair is no JSON, so it is no challenge either.
-        with pytest.raises(SignInError if name == "half a surrogate pair" else ChallengeRefusedError):
+        # Half a surrogate pair is no JSON, so it is no challenge either; a body of many brackets is not read where
+        # something else in the process has raised Python's limit of recursion.
+        no_challenge = ("half a surrogate pair", "deep JSON")
+        with pytest.raises(SignInError if name in no_challenge else ChallengeRefusedError):
             await alura.auth.login()
         with pytest.raises(SignInError):
             await alura.user.profile()

@@ -30,6 +30,7 @@ from alura_async import (
     NotSentError,
     Outcome,
     OutcomeUnknownError,
+    RateLimiter,
     Request,
     ResponseError,
     Route,
@@ -41,7 +42,7 @@ from alura_async import (
 from alura_async.core.exchange import Exchange
 from alura_async.core.outcome import Attempt
 from alura_async.core.settings import Connection, origin
-from tests.faults.warm import warm_client
+from tests.faults.clients import warm_client
 from tests.raw_server import RawServer, Received, hang, reply
 
 pytestmark = pytest.mark.anyio
@@ -484,7 +485,8 @@ async def test_calls_after_close_say_so(raw: RawServer) -> None:
 async def test_closing_under_a_call_is_told_and_cancels_nobody(raw: RawServer, route: Route[dict[str, Any]]) -> None:
     """A cancellation that nobody asked for would make the call's task vanish from its TaskGroup without a word."""
     raw.answers = [hang]
-    alura = AsyncAlura(base_url=raw.url)
+    limits = Timeouts(drain=0.05, settle=0)
+    alura = AsyncAlura(base_url=raw.url, limiter=RateLimiter.unlimited(), timeout=limits)
     calls = [asyncio.create_task(alura.send(route.request())) for _ in range(120)]
     while len(raw.received) < 100:
         await asyncio.sleep(0.01)

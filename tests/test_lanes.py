@@ -26,9 +26,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from alura_async import ConfigurationError, InvalidArgumentError, Lane, RateLimiter, no_waits
 
+pytestmark = pytest.mark.waits
+
 T = TypeVar("T")
 
-SIGN_IN, TRADING, ACCOUNT, MARKET = Lane
+EXIT, TRADING, ACCOUNT, MARKET = Lane
 CLOSE = "https://alura.test POST /user/close-position"
 CANDLES = "https://alura.test GET /api/indicators/candles/:symbol/:interval"
 HISTORY = "https://alura.test GET /api/indicators/candles/history/:symbol"
@@ -141,7 +143,7 @@ def test_the_defaults_are_ten_a_second_ten_together_sixteen_at_once_four_of_them
         await asyncio.sleep(1)
         assert [limiter.try_acquire(MARKET, CANDLES) for _ in range(2)] == [True, False]
         assert [limiter.try_acquire(TRADING, CLOSE) for _ in range(5)] == [True] * 4 + [False]
-        assert limiter.try_acquire(SIGN_IN, "https://alura.test POST /auth/evm/verify")
+        assert limiter.try_acquire(EXIT, "https://alura.test POST /auth/evm/verify")
         assert repr(limiter) == "<RateLimiter 10/s, burst 10, 16 of 16 under way>"
 
     stepped(main)
@@ -167,7 +169,7 @@ def test_signing_in_takes_no_slot_but_does_take_its_share_of_the_pace() -> None:
         calls = Calls(RateLimiter(rate=1, burst=2, concurrency=1, reserved=0, clock=loop.time))
         trades = [calls.start(f"close {number}", TRADING, CLOSE, seconds=0.5) for number in range(3)]
         await idle()
-        await asyncio.gather(*[calls.start(f"sign-in {number}", SIGN_IN) for number in range(2)], *trades)
+        await asyncio.gather(*[calls.start(f"sign-in {number}", EXIT) for number in range(2)], *trades)
         return calls.begun
 
     assert stepped(main) == [("close 0", 0), ("sign-in 0", 0), ("sign-in 1", 1), ("close 1", 2), ("close 2", 3)]
@@ -216,13 +218,13 @@ def test_one_close_at_a_time_overtakes_ten_thousand_queued_candle_requests() -> 
         # Trading keeps nine tenths also of two lower lanes, and neither of those starves.
         ((TRADING, ACCOUNT, MARKET), "TTTTTTTTTATTTTTTTTTM" * 2),
         # Signing in goes before everything and is not counted.
-        ((SIGN_IN, TRADING, MARKET), "S" * 40),
+        ((EXIT, TRADING, MARKET), "E" * 40),
     ],
 )
 def test_after_nine_in_a_row_a_waiting_lower_lane_gets_one(lanes: tuple[Lane, ...], expected: str) -> None:
     async def main(loop: StepLoop) -> str:
         calls = Calls(RateLimiter(rate=1, burst=1, clock=loop.time))
-        assert calls.limiter.try_acquire(SIGN_IN, CLOSE)
+        assert calls.limiter.try_acquire(EXIT, CLOSE)
         tasks = [
             calls.start(lane.name[0], lane, f"https://alura.test GET /{lane}") for lane in lanes for _ in range(50)
         ]
@@ -594,9 +596,9 @@ class History(RuleBasedStateMachine):
         return self.now >= min(self.held.get(call.endpoint, 0), call.arrived + call.patience)
 
     def has_slot(self, lane: Lane) -> bool:
-        taken = [call.lane for call in self.under_way.values() if call.lane is not SIGN_IN]
+        taken = [call.lane for call in self.under_way.values() if call.lane is not EXIT]
         _, _, concurrency, reserved = self.shape
-        return lane is SIGN_IN or (
+        return lane is EXIT or (
             len(taken) < concurrency and (lane is not MARKET or taken.count(MARKET) < concurrency - reserved)
         )
 
@@ -613,8 +615,8 @@ class History(RuleBasedStateMachine):
         assert call.lane in able, "granted although it is held or there is no slot"
         assert able[call.lane] is call, "somebody of the lane who could go came earlier"
         lower = [lane for lane in able if lane > min(able)]
-        if call.lane is not SIGN_IN:
-            assert SIGN_IN not in able
+        if call.lane is not EXIT:
+            assert EXIT not in able
             if call.lane is not min(able):
                 assert self.streak in (9, None), "passed over a higher lane"
                 self.streak = 0

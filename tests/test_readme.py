@@ -28,13 +28,15 @@ SECTIONS = {
 }
 (BOT,) = SECTIONS["A bot"]
 (SCRIPT,) = SECTIONS["A script"]
+(ORDERS,) = SECTIONS["Orders"]
 (SANDBOX,) = SECTIONS["Sandbox"]
 ENDPOINT, ROUTE = SECTIONS["Add an endpoint"]
 
 
-def run(text: str, **environment: str) -> str:
+def run(text: str, folder: Path | None = None, **environment: str) -> str:
     process = subprocess.run(
         [sys.executable, "-W", "error", "-c", text],
+        cwd=folder,
         capture_output=True,
         text=True,
         check=False,
@@ -47,8 +49,8 @@ def run(text: str, **environment: str) -> str:
 
 def test_every_program_of_the_readme_is_one_that_is_run_here() -> None:
     # That of "Test your bot" is run by the plugin's tests, under each plugin that runs loops.
-    assert sum(map(len, SECTIONS.values())) == 6
-    assert README.count("```python") == 6
+    assert sum(map(len, SECTIONS.values())) == 7
+    assert README.count("```python") == 7
 
 
 def test_the_bot_opens_a_session_and_follows_it_to_its_end() -> None:
@@ -69,6 +71,24 @@ def test_the_bot_opens_a_session_and_follows_it_to_its_end() -> None:
     assert first[1] == "active"
     assert last == [first[0], "closed"]
     assert kinds.count("session_created") == 1
+
+
+def test_the_orders_are_kept_and_everything_is_closed(tmp_path: Path) -> None:
+    # The program waits for 5 seconds in which nothing is listed; here a moment will do.
+    program = ORDERS.replace("flatten()", "flatten(patience=0.1)")
+    with Sandbox.threaded(seed=2, start=datetime(2026, 3, 1, tzinfo=UTC), speed=0, limit=None) as sandbox:
+        settings = {"ALURA_BASE_URL": sandbox.url, "ALURA_PRIVATE_KEY": sandbox.wallet(), "PYTHONPATH": str(Path.cwd())}
+        first = run(program, tmp_path, **settings)
+        sandbox.faults.add("503-before x1 on POST /trading-sessions")
+        hurried = "timeout=Timeouts(settle=1), journal="
+        hasty = "from alura_async import Timeouts\n" + program.replace("journal=", hurried)
+        second = run(hasty, tmp_path, **settings)
+        third = run(program, tmp_path, **settings)
+        assert sum(len(entry.detail.get("closed_sessions", ())) for entry in sandbox.ledger) == 1
+    assert first.startswith("open: ")
+    assert "nobody knows: POST /trading-sessions was sent, and the reply is 503" in second
+    assert third.startswith("not known since")
+    assert "alura journal" in third
 
 
 def test_the_script_reads_its_sessions_and_closes_a_losing_one() -> None:

@@ -23,8 +23,10 @@ from alura_async import (
     JournalError,
     Outcome,
     OutcomeUnknownError,
+    RateLimiter,
     Reply,
     Request,
+    Retry,
     SessionStatus,
     Timeouts,
     TradingSession,
@@ -35,7 +37,7 @@ from alura_async import (
 from alura_async.core.reconcile import Settlement, Verdict, candidates, settle
 from alura_async.sandbox import Conditions, Sandbox
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.waits]
 
 T = TypeVar("T")
 
@@ -69,7 +71,13 @@ async def alura(sandbox: Sandbox) -> AsyncIterator[AsyncAlura]:
 
 
 def client(sandbox: Sandbox, key: str) -> AsyncAlura:
-    return AsyncAlura(base_url=sandbox.url, wallet=key, timeout=Timeouts(call=2, create=2, read=2))
+    return AsyncAlura(
+        base_url=sandbox.url,
+        wallet=key,
+        timeout=Timeouts(call=2, create=2, read=2, settle=0),
+        limiter=RateLimiter.unlimited(),
+        retry=Retry(attempts=1),
+    )
 
 
 def entry_of(request: Request[Any]) -> JournalEntry:
@@ -236,6 +244,8 @@ async def test_a_session_from_long_after_the_loss_is_shown_and_not_taken(alura: 
 
     async def create_later() -> None:
         sandbox.advance(minutes=1)
+        (lost,) = await alura.journal.unresolved()
+        await alura.journal.settle(lost.id, "rejected")
         await alura.send(CREATES[0])
 
     with no_waits():

@@ -161,7 +161,8 @@ def test_there_are_no_methods_besides_the_endpoints_and_the_listed_operations_an
 def test_what_creates_closes_or_moves_money_is_sent_once_and_goes_first() -> None:
     for where in MOVES_MONEY | CREATES | CLOSES:
         route = DEFINED[where].route
-        assert (route.effect, route.lane) == (ONCE, Lane.TRADING), where
+        lane = Lane.EXIT if where in CLOSES else Lane.TRADING
+        assert (route.effect, route.lane) == (ONCE, lane), where
 
 
 def test_only_creates_have_the_short_time_limit() -> None:

@@ -19,7 +19,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import groupby, islice
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -35,6 +35,7 @@ from ..errors import (
 )
 from ..journal import JournalEntry, SettledBy
 from .entries import Conclusion, as_prefix, blocked, settled, the_only
+from .request import Action
 from .text import printable, shown
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ T = TypeVar("T")
 _log = logging.getLogger("alura_async")
 
 _MEMORY_LIMIT = 5000
+# How long before a create another one may have been sent that the server carried out after it.
+_RIVALS_WITHIN = timedelta(hours=1)
 # Of entries that could not be written, and of a batch, so many at most.
 _UNRECORDED_LIMIT = 1000
 _BATCH_LIMIT = 500
@@ -144,6 +147,33 @@ class Intents(ABC):
     @abstractmethod
     async def close(self) -> None:
         """Let everything that was noted reach its place. Closing twice does nothing."""
+
+
+async def rivals(entry: JournalEntry, intents: Intents) -> list[JournalEntry]:
+    """The other creates of an entry's account on its server that are known here, whatever became of them.
+
+    They are those of its own store, with those of all processes that share it, and those of this process's other
+    clients.
+
+    Raises:
+        JournalError: a store cannot be read.
+    """
+    found: dict[str, JournalEntry] = {}
+    for store in {intents, *_memories, *_stores}:
+        try:
+            known = await store.since(entry.created_at - _RIVALS_WITHIN)
+        except ClosedError:
+            # Its client is gone. What a file keeps, another store reads.
+            continue
+        found |= {other.id: other for other in known if _is_rival(other, entry)}
+    return list(found.values())
+
+
+def _is_rival(other: JournalEntry, entry: JournalEntry) -> bool:
+    if other.id == entry.id or other.action is not Action.OPEN or other.host != entry.host:
+        return False
+    # Of a call whose account is not known, it may be the same.
+    return other.account == entry.account or not other.account or not entry.account
 
 
 class MemoryIntents(Intents):

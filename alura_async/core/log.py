@@ -143,6 +143,21 @@ def concluded(
         )
 
 
+def cut_off(request: Request[Any], *, call_id: str) -> None:
+    """Say that a client was closed before a call that must not be made twice had ended.
+
+    Args:
+        request: the call.
+        call_id: the call's id.
+    """
+    logger.warning(
+        "%s: the client was closed before it had ended; what became of it is not known%s",
+        request.route.name,
+        _named(call_id),
+        extra=_fields(request, call_id, outcome=Outcome.UNKNOWN.value),
+    )
+
+
 def journal_failed(what: str, error: BaseException, *, call_id: str = "") -> None:
     """Say that the journal could not do something.
 

@@ -42,7 +42,7 @@ from ..errors import (
 from ..secret import SecretBytes
 from .decode import NOT_DECODED, MismatchError, fit, parse, require_shallow
 from .messages import clean, messages_of, retry_after
-from .request import Effect, Request
+from .request import Action, Effect, Request
 from .text import shown, shown_body
 
 T = TypeVar("T")
@@ -157,7 +157,7 @@ def lost(request: Request[Any], error: BaseException, *, sent: bool) -> CallErro
     if not sent:
         return NotSentError(f"{call} was not sent: {why}", outcome=Outcome.NOT_SENT, **facts)
     if request.route.effect is Effect.ONCE:
-        return OutcomeUnknownError(_unknown_text(call, f"no complete reply came: {why}"), **facts)
+        return OutcomeUnknownError(_unknown_text(request, f"no complete reply came: {why}"), **facts)
     if isinstance(error, CapPassedError):
         return BodyTooLargeError(f"{call}: {why}", **facts)
     if isinstance(error, TimeoutError):
@@ -199,8 +199,7 @@ def _failure(reply: Reply[Any]) -> CallError:
     text = f"{status}{_phrase(status)}{': ' + said if said else ''}"
     is_unknown = status not in _BY_STATUS or _RELAYED.search(said) is not None
     if is_unknown and reply.request.route.effect is Effect.ONCE:
-        call = f"{reply.request.method} {reply.request.path}"
-        return _error(OutcomeUnknownError, reply, _unknown_text(call, f"the reply is {text}"), Outcome.UNKNOWN)
+        return _error(OutcomeUnknownError, reply, _unknown_text(reply.request, f"the reply is {text}"), Outcome.UNKNOWN)
     if 300 <= status < 400:
         text += "; redirects are not followed: check base_url"
     kind = ServerError if status >= 500 else _BY_STATUS.get(status, ResponseError)
@@ -269,8 +268,7 @@ _CUT_SHORT = "the body is not valid JSON: it was cut short or garbled"
 
 def _untrustworthy(reply: Reply[Any], why: str) -> CallError:
     if reply.request.route.effect is Effect.ONCE:
-        call = f"{reply.request.method} {reply.request.path}"
-        return _error(OutcomeUnknownError, reply, _unknown_text(call, why), Outcome.UNKNOWN)
+        return _error(OutcomeUnknownError, reply, _unknown_text(reply.request, why), Outcome.UNKNOWN)
     return _error(TransportError, reply, why, Outcome.UNKNOWN)
 
 
@@ -303,8 +301,7 @@ def _says_no(value: dict[str, Any], effect: Effect) -> bool:
 def _refused(reply: Reply[Any], messages: tuple[str, ...]) -> CallError:
     text = f"{reply.status}, but the body says that the call failed: {'; '.join(messages) or 'it does not say why'}"
     if reply.request.route.effect is Effect.ONCE:
-        call = f"{reply.request.method} {reply.request.path}"
-        return _error(OutcomeUnknownError, reply, _unknown_text(call, text), Outcome.UNKNOWN)
+        return _error(OutcomeUnknownError, reply, _unknown_text(reply.request, text), Outcome.UNKNOWN)
     return _error(RefusedError, reply, text, Outcome.REJECTED)
 
 
@@ -314,17 +311,24 @@ def _documented(reply: Reply[Any], messages: tuple[str, ...]) -> CallError | Non
     if _DUPLICATE_ASSET in folded:
         return _error(DuplicateAssetError, reply, f"{reply.status}: {said}", Outcome.REJECTED)
     if _BUILDER_FEE in folded:
-        call = f"{reply.request.method} {reply.request.path}"
-        return _error(
-            BuilderFeeError, reply, _unknown_text(call, f"the reply is {reply.status}: {said}"), Outcome.UNKNOWN
-        )
+        why = f"the reply is {reply.status}: {said}"
+        return _error(BuilderFeeError, reply, _unknown_text(reply.request, why), Outcome.UNKNOWN)
     return None
 
 
-def _unknown_text(call: str, why: str) -> str:
+_ADVICE = {
+    Action.OPEN: "before you call again, read trading_sessions.active() for as long as the server may take to act",
+    Action.CLOSE: "read trading_sessions.active() and current_trade(); to close again does no harm, flatten() does it",
+    Action.TRANSFER: "no call of the API tells: before you call again, look at the balance and at the chain",
+    Action.SIGN_IN: "a sign-in moves no money: sign in again",
+    Action.OTHER: "read the state before you call again",
+}
+
+
+def _unknown_text(request: Request[Any], why: str) -> str:
     return (
-        f"{call} was sent, and {why}. It may or may not have been carried out: read the state (active sessions, "
-        "current trade, balance) before you call again"
+        f"{request.method} {request.path} was sent, and {why}. It may or may not have been carried out: "
+        f"{_ADVICE[request.route.action]}"
     )
 
 

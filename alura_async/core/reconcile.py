@@ -49,7 +49,7 @@ ACTIVE: Request[list[TradingSession]] = Route(
     TradingSessions.active.route.template,
     list[TradingSession],
     access=Access.BEARER,
-    lane=Lane.TRADING,
+    lane=Lane.EXIT,
     own_connection=True,
 ).request()
 CURRENT_TRADE: Request[Trade | None] = Route(
@@ -57,7 +57,7 @@ CURRENT_TRADE: Request[Trade | None] = Route(
     TradingSessions.current_trade.route.template,
     cast("type[Trade | None]", Trade | None),
     access=Access.BEARER,
-    lane=Lane.TRADING,
+    lane=Lane.EXIT,
     own_connection=True,
 ).request()
 

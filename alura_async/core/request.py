@@ -53,7 +53,8 @@ class Access(enum.Enum):
 class Lane(enum.IntEnum):
     """Whose call goes first when calls have to wait."""
 
-    SIGN_IN = 0
+    EXIT = 0
+    """What closes, the reads that see it through, and a sign-in: it waits for the pace, and for nobody's end."""
     TRADING = 1
     ACCOUNT = 2
     MARKET = 3
@@ -68,8 +69,10 @@ class Action(enum.Enum):
     """Closes what is open: nothing stands in its way."""
     TRANSFER = "transfer"
     """Moves money: guarded, and no read tells what became of it."""
+    SIGN_IN = "sign_in"
+    """Obtains a token: moves no money, and is begun anew where its end is not known."""
     OTHER = "other"
-    """Neither."""
+    """None of these."""
 
 
 class Route(Generic[T]):
@@ -103,6 +106,7 @@ class Route(Generic[T]):
         "access",
         "action",
         "effect",
+        "is_recorded",
         "lane",
         "may_refuse",
         "method",
@@ -144,6 +148,7 @@ class Route(Generic[T]):
         # What the server counts calls by.
         self.name = f"{method} {template}"
         self.own_connection = own_connection or effect is Effect.ONCE
+        self.is_recorded = effect is Effect.ONCE and action is not Action.SIGN_IN
         self.may_refuse = False
         self._returns: Any = returns
         self._decoder: msgspec.json.Decoder[Any] | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import ssl
 from collections.abc import Iterable, Mapping
 from math import inf
@@ -13,6 +14,10 @@ import msgspec
 
 from ..assets import DEFAULT_ASSETS, Assets
 from ..errors import ConfigurationError
+from ..guard import Guard
+from .intents import FileIntents, Intents, MemoryIntents
+from .lanes import RateLimiter
+from .retry import Retry
 
 if TYPE_CHECKING:
     import aiohttp
@@ -24,7 +29,7 @@ TESTNET_URL = "https://testnet-api.alura.fun"
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     """Time limits, in seconds.
 
-    `call`, `create` and `sign_in` bound a whole call, with everything that it waits for.
+    `call`, `create` and `sign_in` bound a whole call, with everything that it waits for and repeats.
 
     Attributes:
         call: a call.
@@ -32,6 +37,9 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
         sign_in: a sign-in, which is three steps.
         connect: connecting.
         read: silence of the server while a reply is awaited.
+        settle: reading, after the reply to a create or a close was lost, to find out what became of it. This comes on
+            top of the call's own limit; 0 reads nothing.
+        drain: how long `close()` waits for creates, closes and transfers that are under way; 0 waits for none.
 
     Raises:
         ConfigurationError: not a finite number above 0.
@@ -42,11 +50,15 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     sign_in: float = 20.0
     connect: float = 5.0
     read: float = 10.0
+    settle: float = 8.0
+    drain: float = 5.0
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < inf:
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < inf:
+                raise ConfigurationError(f"timeout {name}={value!r}: give a finite number of seconds above 0")
+            if value == 0 and name not in ("settle", "drain"):
                 raise ConfigurationError(f"timeout {name}={value!r}: give a finite number of seconds above 0")
 
 
@@ -69,10 +81,12 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     timeouts: Timeouts
     assets: Assets
     poll_interval: float
+    retry: Retry
 
     def changed(
         self,
         timeout: TimeoutLike | None = None,
+        retry: Retry | None = None,
         assets: Mapping[str, int] | None = None,
         poll_interval: float | None = None,
     ) -> Options:
@@ -81,11 +95,15 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
             timeout=self.timeouts if timeout is None else as_timeouts(timeout, self.timeouts),
             assets=self.assets if assets is None else assets,
             poll_interval=self.poll_interval if poll_interval is None else poll_interval,
+            retry=self.retry if retry is None else retry,
         )
 
 
 def options(
-    timeout: TimeoutLike | None = None, assets: Mapping[str, int] | None = None, poll_interval: float = 2.0
+    timeout: TimeoutLike | None = None,
+    assets: Mapping[str, int] | None = None,
+    poll_interval: float = 2.0,
+    retry: Retry | None = None,
 ) -> Options:
     """Make options of what a user gave.
 
@@ -94,11 +112,16 @@ def options(
     """
     if isinstance(poll_interval, bool) or not isinstance(poll_interval, int | float) or not 0 < poll_interval < inf:
         raise ConfigurationError(f"poll_interval={poll_interval!r}: give a finite number of seconds above 0")
+    if retry is not None and not isinstance(retry, Retry):
+        raise ConfigurationError(f"retry={retry!r}: give a policy, such as Retry(attempts=2)")
     if assets is None:
         assets = DEFAULT_ASSETS
     table = assets if isinstance(assets, Assets) else Assets(assets)
     return Options(
-        timeouts=Timeouts() if timeout is None else as_timeouts(timeout), assets=table, poll_interval=poll_interval
+        timeouts=Timeouts() if timeout is None else as_timeouts(timeout),
+        assets=table,
+        poll_interval=poll_interval,
+        retry=retry or Retry(),
     )
 
 
@@ -163,6 +186,38 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+class Safety(msgspec.Struct, frozen=True, kw_only=True):
+    """What stands between a call and the server. Fixed for a client's life.
+
+    Attributes:
+        limiter: whose turn it is.
+        intents: keeps what must not be made twice.
+        guard: refuses what may not be created or transferred; None refuses nothing.
+    """
+
+    limiter: RateLimiter
+    intents: Intents
+    guard: Guard | None
+
+
+def safety(
+    limiter: RateLimiter | None, journal: str | os.PathLike[str] | None, guard: Guard | None, assets: Assets
+) -> Safety:
+    """Make it of what a user gave.
+
+    Raises:
+        ConfigurationError: a value cannot be used, or a guard's daily cap has no durable journal.
+    """
+    if limiter is not None and not isinstance(limiter, RateLimiter):
+        raise ConfigurationError(f"limiter={limiter!r}: give a limiter, such as RateLimiter(rate=5)")
+    if guard is not None and not isinstance(guard, Guard):
+        raise ConfigurationError(f"guard={guard!r}: give a guard, such as Guard(max_amount=100)")
+    intents = MemoryIntents() if journal is None else FileIntents(journal)
+    if guard is not None:
+        guard.require(durable=intents.durable, assets=assets)
+    return Safety(limiter=limiter or RateLimiter(), intents=intents, guard=guard)
 
 
 class Connection(msgspec.Struct, frozen=True, kw_only=True):

@@ -476,7 +476,7 @@ def _lifetime(expires_in: float | None, token: Secret) -> float | None:
     A lifetime that makes no sense says nothing: the server will answer 401 when it is over.
     """
     if expires_in is None:
-        issued, expires = _claims(token)
+        issued, expires = _times(token)
         expires_in = None if issued is None or expires is None else expires - issued
     return expires_in if expires_in and 0 < expires_in < _LONGEST_S else None
 
@@ -486,26 +486,36 @@ def _time_left(token: Secret, now: float) -> float | None:
 
     Its times are the server's. A clock that is behind them prolongs no token beyond its whole lifetime.
     """
-    issued, expires = _claims(token)
+    issued, expires = _times(token)
     if expires is None:
         return None
     return expires - (now if issued is None else max(now, min(issued, expires)))
 
 
-def _claims(token: Secret) -> tuple[float | None, float | None]:
-    """When a JWT says that it was issued and that it ends; None for anything that does not say so. The signature is the
-    server's business.
-    """
-    parts = token.reveal().split(".")
+def owner_of(token: str | Secret) -> str:
+    """Whose a JWT says that it is: its `address`, or else its `sub`; empty for anything that does not say so."""
+    claims = _claims(token if isinstance(token, Secret) else Secret(token))
+    owner = claims.get("address") or claims.get("sub")
+    return owner if isinstance(owner, str) else ""
+
+
+def _times(token: Secret) -> tuple[float | None, float | None]:
+    """When a JWT says that it was issued and that it ends; None for anything that does not say so."""
+    claims = _claims(token)
+    return _seconds(claims.get("iat")), _seconds(claims.get("exp"))
+
+
+def _claims(token: Secret) -> dict[str, Any]:
+    """What a JWT says; nothing for anything else. The signature is the server's business."""
+    text: object = token.reveal()
+    parts = text.split(".") if isinstance(text, str) else []
     if len(parts) != 3:
-        return None, None
+        return {}
     try:
         claims = msgspec.json.decode(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
     except (ValueError, msgspec.DecodeError):
-        return None, None
-    if not isinstance(claims, dict):
-        return None, None
-    return _seconds(claims.get("iat")), _seconds(claims.get("exp"))
+        return {}
+    return claims if isinstance(claims, dict) else {}
 
 
 def _seconds(claim: object) -> float | None:

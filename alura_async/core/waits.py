@@ -19,7 +19,8 @@ def no_waits() -> Generator[None]:
 
     What is not waited for: the pauses before a call is made again, with what the server asked for in `Retry-After`; the
     pace of the rate limiter, though not its limit of simultaneous calls; and the pauses between the reads by which a
-    lost reply is settled. Time limits, and the intervals of `watch…` and `wait_…`, stay what they are.
+    lost reply is settled and `flatten()` looks. Time limits, and the intervals of `watch…` and `wait_…`, stay what they
+    are.
     """
     global _off  # noqa: PLW0603 - one switch for the process
     _off += 1

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 from ..core import arguments
 from ..core.model import Model
-from ..core.request import Access, Effect, Lane, Parts
+from ..core.request import Access, Action, Effect, Lane, Parts
 from ..core.surface import Async, Group, Mode, endpoint, operation
 from ..secret import Secret
 
@@ -69,7 +69,8 @@ class Auth(Group[Mode]):
         "/auth/evm/challenge",
         effect=Effect.REPEATABLE,
         access=Access.PUBLIC,
-        lane=Lane.SIGN_IN,
+        lane=Lane.EXIT,
+        action=Action.SIGN_IN,
         # A hundred hanging reads must not keep a close from signing in.
         own_connection=True,
     )
@@ -86,7 +87,7 @@ class Auth(Group[Mode]):
         """
         return Parts(body={"address": arguments.address("address", address)})
 
-    @endpoint("POST", "/auth/evm/verify", access=Access.PUBLIC, lane=Lane.SIGN_IN)
+    @endpoint("POST", "/auth/evm/verify", access=Access.PUBLIC, lane=Lane.EXIT, action=Action.SIGN_IN)
     def verify(self, address: str, signature: str | Secret, referral_code: str | None = None) -> Parts[SignIn]:
         """Exchange a signed challenge for a token. The client does not keep this token; `login()` does.
 

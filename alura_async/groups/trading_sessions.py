@@ -439,7 +439,7 @@ class TradingSessions(Group[Mode]):
         "POST",
         "/trading-sessions/positions/:positionId/close",
         access=Access.BEARER,
-        lane=Lane.TRADING,
+        lane=Lane.EXIT,
         action=Action.CLOSE,
     )
     def close_position(self, position_id: str, *, extra: Extra | None = None) -> Parts[Closing]:
@@ -471,7 +471,7 @@ class TradingSessions(Group[Mode]):
         return Parts(position_id, extra=extra)
 
     @endpoint(
-        "POST", "/trading-sessions/trades/:tradeId/close", access=Access.BEARER, lane=Lane.TRADING, action=Action.CLOSE
+        "POST", "/trading-sessions/trades/:tradeId/close", access=Access.BEARER, lane=Lane.EXIT, action=Action.CLOSE
     )
     def close_trade(self, trade_id: str, *, extra: Extra | None = None) -> Parts[Closing]:
         """Close a trade: all its positions.

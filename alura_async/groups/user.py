@@ -178,7 +178,7 @@ class User(Group[Mode]):
             extra=extra,
         )
 
-    @endpoint("POST", "/user/close-position", access=Access.BEARER, lane=Lane.TRADING, action=Action.CLOSE)
+    @endpoint("POST", "/user/close-position", access=Access.BEARER, lane=Lane.EXIT, action=Action.CLOSE)
     def close_position(self, *, asset: str | int, extra: Extra | None = None) -> Parts[Closing]:
         """Close the position of one asset.
 
@@ -193,7 +193,7 @@ class User(Group[Mode]):
         """
         return Parts(body={"assetIndex": self._client.assets.index(asset)}, extra=extra)
 
-    @endpoint("POST", "/user/close-all-positions", access=Access.BEARER, lane=Lane.TRADING, action=Action.CLOSE)
+    @endpoint("POST", "/user/close-all-positions", access=Access.BEARER, lane=Lane.EXIT, action=Action.CLOSE)
     def close_all_positions(self, *, extra: Extra | None = None) -> Parts[Closing]:
         """Close every position.
 

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from ..client import AsyncAlura
 from ..core.text import shown
+from ..errors import ConfigurationError
 from ..sync import Alura
 from .app import Sandbox
 from .settings import Settings, require_types
@@ -24,8 +25,8 @@ _LONGEST_LINE = 160
 _LONGEST_FAULT = 80
 
 
-def settings(markers: Iterable[Mapping[str, Any]], seed: int) -> Settings:
-    """The settings of a test's sandbox.
+def settings(markers: Iterable[Mapping[str, Any]], seed: int) -> tuple[Settings, bool]:
+    """The settings of a test's sandbox, and whether clients wait in it as they do in earnest.
 
     Args:
         markers: what the markers of the test say, the nearest first.
@@ -37,8 +38,11 @@ def settings(markers: Iterable[Mapping[str, Any]], seed: int) -> Settings:
     chosen: dict[str, Any] = {"seed": seed, "start": START, "speed": 0, "limit": None}
     for marker in reversed(list(markers)):
         chosen |= marker
+    waits = chosen.pop("waits", False)
+    if not isinstance(waits, bool):
+        raise ConfigurationError(f"waits={waits!r}: give True or False")
     require_types(chosen)
-    return cast("Settings", chosen)
+    return cast("Settings", chosen), waits
 
 
 @contextmanager

@@ -20,6 +20,8 @@ from alura_async import (
     InvalidArgumentError,
     NotFlatError,
     Outcome,
+    RateLimiter,
+    Retry,
     Timeouts,
     TradingSession,
     no_waits,
@@ -28,7 +30,7 @@ from alura_async.flatten import Flattened, flatten
 from alura_async.sandbox import Conditions, Sandbox
 from tests.raw_server import RawServer, hang, reply
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.waits]
 
 SEEDS = int(os.environ.get("ALURA_TEST_SEEDS", "1"))
 
@@ -57,8 +59,15 @@ async def alura(sandbox: Sandbox) -> AsyncIterator[AsyncAlura]:
         yield alura
 
 
-def client(url: str, wallet: str | None = None, **settings: Any) -> AsyncAlura:
-    return AsyncAlura(base_url=url, wallet=wallet, timeout=Timeouts(call=1, read=0.25, create=1), **settings)
+def client(url: str, wallet: str | None = None, retry: Retry = Retry(base=0.02), **settings: Any) -> AsyncAlura:  # noqa: B008 - it is frozen
+    return AsyncAlura(
+        base_url=url,
+        wallet=wallet,
+        timeout=Timeouts(call=1, read=0.25, create=1),
+        retry=retry,
+        limiter=RateLimiter.unlimited(),
+        **settings,
+    )
 
 
 async def open_some(alura: AsyncAlura, *assets: str) -> list[TradingSession]:
@@ -354,7 +363,7 @@ async def test_what_was_closed_unseen_is_not_closed_again_when_it_shows(raw: Raw
 
     async def accept(request: Any, writer: object) -> bytes:
         sent.append((time.monotonic(), request.path))
-        return reply("{}", "429 Too Many Requests") if len(sent) == 1 else reply("", "201 Created")
+        return reply("{}", "400 Bad Request") if len(sent) == 1 else reply("", "201 Created")
 
     listed = reply('[{"id":"s1","tradeId":"t1"}]')
     raw.routes = {
@@ -362,7 +371,7 @@ async def test_what_was_closed_unseen_is_not_closed_again_when_it_shows(raw: Raw
         "/trading-sessions/current-trade": [reply("null")],
     }
     raw.answers = [accept]
-    async with client(raw.url, token="t") as alura:
+    async with client(raw.url, token="t", retry=Retry(attempts=1)) as alura:
         with pytest.raises(NotFlatError):
             await flatten(alura, patience=0.1, timeout=0.3)
     everything, trade = "/user/close-all-positions", "/trading-sessions/trades/t1/close"

@@ -20,6 +20,7 @@ from alura_async import (
     KeyWallet,
     OutcomeUnknownError,
     Reply,
+    Retry,
     Secret,
     ShapeError,
     SignInError,
@@ -41,7 +42,8 @@ TOKEN = (
 AGENT_KEY = "0x" + "8f2a55949038a9610f50fb23b5883af3b4ecb3c3bb792cbcefbd1542c692be63"
 TRANSACTION = "0x" + "02f8b1822105f3a9c4" * 12
 CLOSE_SIGNATURE = "0x" + "b7e1c45d90" * 13
-QUICK = Timeouts(call=0.15, create=0.15, sign_in=0.15, connect=0.15, read=0.1)
+QUICK = Timeouts(call=0.15, create=0.15, sign_in=0.15, connect=0.15, read=0.1, settle=0)
+ONCE_ONLY = Retry(attempts=1)
 
 
 class Signs:
@@ -140,8 +142,8 @@ async def test_no_fault_of_the_server_shows_a_secret(
     async with Sandbox(seed=5, limit=None, speed=0) as sandbox:
         wallet = Signs()
         async with (
-            AsyncAlura(wallet, base_url=sandbox.url, timeout=QUICK, max_body_bytes=1 << 19) as alura,
-            AsyncAlura(wallet, base_url=sandbox.url, timeout=QUICK) as newcomer,
+            AsyncAlura(wallet, base_url=sandbox.url, timeout=QUICK, retry=ONCE_ONLY, max_body_bytes=1 << 19) as alura,
+            AsyncAlura(wallet, base_url=sandbox.url, timeout=QUICK, retry=ONCE_ONLY) as newcomer,
         ):
             await alura.auth.login()
             sandbox.faults.add(fault)
@@ -220,12 +222,12 @@ def spoiled(fields: dict[str, Any], secret: str) -> dict[str, bytes]:
     }
 
 
-SIGN_IN = {"ok": True, "accessToken": TOKEN, "tokenType": "Bearer", "expiresIn": 86400}
+EXIT = {"ok": True, "accessToken": TOKEN, "tokenType": "Bearer", "expiresIn": 86400}
 TRADING_KEY = {"address": "0x" + "a1" * 20, "privateKey": AGENT_KEY}
 CLOSING = {"positionId": "p1", "transaction": TRANSACTION, "signature": CLOSE_SIGNATURE}
 
 
-@pytest.mark.parametrize("kind", spoiled(SIGN_IN, TOKEN))
+@pytest.mark.parametrize("kind", spoiled(EXIT, TOKEN))
 async def test_no_spoiled_reply_shows_the_secret_that_is_in_it(kind: str, server: Server, exposure: Exposure) -> None:
     wallet = Signs()
     async with AsyncAlura(wallet, base_url=server.raw.url, timeout=QUICK) as alura:
@@ -234,7 +236,7 @@ async def test_no_spoiled_reply_shows_the_secret_that_is_in_it(kind: str, server
         server.raw.routes["/trading-sessions/positions/p1/close-signature"] = [spoiled(CLOSING, CLOSE_SIGNATURE)[kind]]
         await fail(exposure, alura.auth.trading_key())
         await fail(exposure, alura.trading_sessions.close_signature("p1"))
-        server.verified = spoiled(SIGN_IN, TOKEN)[kind]
+        server.verified = spoiled(EXIT, TOKEN)[kind]
         await fail(exposure, alura.auth.login())
         await fail(exposure, alura.send(Auth.verify.request(wallet.address, wallet.signed[0])))
         raw = await alura.send_raw(Auth.verify.request(wallet.address, wallet.signed[0])) if kind == "renamed" else None
@@ -285,7 +287,7 @@ async def test_no_wallets_signature_shows_when_the_sign_in_fails(
 async def test_a_call_that_is_cancelled_or_out_of_time_shows_neither_what_it_sent_nor_what_had_come(
     server: Server, exposure: Exposure
 ) -> None:
-    begun = json.dumps(SIGN_IN).encode()
+    begun = json.dumps(EXIT).encode()
 
     async def half(request: Received, writer: asyncio.StreamWriter) -> bytes:
         for piece in (reply(begun, length=len(begun) + 1)[:-5], begun[-5:]):

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from alura_async import Access, AsyncAlura, Effect, NotSentError, OutcomeUnknownError, Route, TransportError
-from tests.faults.warm import spare_of, until_warm, warm_client
+from tests.faults.clients import single, spare_of, until_warm, warm_client
 
 pytestmark = pytest.mark.anyio
 
@@ -154,7 +154,7 @@ async def is_over(alura: AsyncAlura, server: ImpatientServer) -> None:
 
 async def test_reads_are_always_answered(server: ImpatientServer) -> None:
     server.fresh_s = 10
-    async with AsyncAlura(base_url=server.url) as alura:
+    async with single(base_url=server.url) as alura:
         assert await race(alura, READ, server) == {"answered": RACES}
         await is_over(alura, server)
     assert server.hung_up > RACES / 10
@@ -162,7 +162,7 @@ async def test_reads_are_always_answered(server: ImpatientServer) -> None:
 
 async def test_what_is_repeatable_is_answered_or_told_to_be_lost(server: ImpatientServer) -> None:
     server.fresh_s = 10
-    async with AsyncAlura(base_url=server.url) as alura:
+    async with single(base_url=server.url) as alura:
         ended = await race(alura, REPEATABLE, server)
         await is_over(alura, server)
     assert server.hung_up > RACES / 10
@@ -172,7 +172,7 @@ async def test_what_is_repeatable_is_answered_or_told_to_be_lost(server: Impatie
 @pytest.mark.parametrize("is_warm", [False, True], ids=["cold", "warm"])
 async def test_no_call_that_must_not_be_made_twice_is(server: ImpatientServer, is_warm: bool) -> None:
     server.forgetful = 0.1
-    async with warm_client(server.url) if is_warm else AsyncAlura(base_url=server.url) as alura:
+    async with warm_client(server.url) if is_warm else single(base_url=server.url) as alura:
         ended = await race(alura, ONCE, server)
         await is_over(alura, server)
     assert server.hung_up > RACES / 10

@@ -28,7 +28,7 @@ from alura_async import (
 from alura_async.core import spare as spare_module
 from alura_async.core.gate import Gate
 from alura_async.core.spare import OnceConnector, Spare
-from tests.faults.warm import spare_of, until_warm, warm_client
+from tests.faults.clients import single, spare_of, until_warm, warm_client
 from tests.raw_server import RawServer, reply
 
 pytestmark = pytest.mark.anyio
@@ -84,7 +84,7 @@ async def warm(server: Server, certificate: tuple[ssl.SSLContext, ssl.SSLContext
 @pytest.fixture
 async def cold(server: Server, certificate: tuple[ssl.SSLContext, ssl.SSLContext]) -> AsyncIterator[AsyncAlura]:
     """A client that has made one read, by connection 1."""
-    async with AsyncAlura(base_url=server.url, ssl_context=certificate[1]) as alura:
+    async with single(base_url=server.url, ssl_context=certificate[1]) as alura:
         await alura.send(READ.request())
         yield alura
 
@@ -237,7 +237,7 @@ async def test_the_tickets_of_a_tls_server_are_never_a_stray_reply(
     """They come at any time after the handshake: here into a socket that nobody reads until the request is due."""
     async with (
         Server(ssl=certificate[0]) as server,
-        AsyncAlura(base_url=server.url, ssl_context=certificate[1]) as alura,
+        single(base_url=server.url, ssl_context=certificate[1]) as alura,
     ):
         answers = await asyncio.gather(*[alura.send(CLOSE.request(body={"number": n})) for n in range(60)])
     assert answers == [{"status": "closed"}] * 60
@@ -251,14 +251,14 @@ A_LARGE_BODY = pytest.mark.filterwarnings("ignore:Sending a large body:ResourceW
 @A_LARGE_BODY
 @pytest.mark.parametrize("status", ["401 Unauthorized", "413 Payload Too Large"])
 async def test_a_refusal_may_come_before_all_of_the_request_has_left(status: str) -> None:
-    async with answering_the_head(reply('{"message":"no"}', status)) as url, AsyncAlura(base_url=url) as alura:
+    async with answering_the_head(reply('{"message":"no"}', status)) as url, single(base_url=url) as alura:
         reply_ = await alura.send_raw(CLOSE.request(body={"padding": "x" * 20_000_000}))
     assert (reply_.status, reply_.json()) == (int(status[:3]), {"message": "no"})
 
 
 @A_LARGE_BODY
 async def test_a_success_that_comes_before_all_of_the_request_has_left_is_not_believed() -> None:
-    async with answering_the_head(reply('{"status":"closed"}')) as url, AsyncAlura(base_url=url) as alura:
+    async with answering_the_head(reply('{"status":"closed"}')) as url, single(base_url=url) as alura:
         with pytest.raises(OutcomeUnknownError, match="before all of the request had left"):
             await alura.send(CLOSE.request(body={"padding": "x" * 20_000_000}))
 
@@ -391,16 +391,13 @@ async def test_closing_leaves_no_connection_and_no_task(server: Server, warm: As
 
 _FORKS = """
 import os, sys
-import msgspec
 from alura_async import Access, Alura, Route
 close = Route("POST", "/close", dict, access=Access.PUBLIC)
 
 def close_once(alura):
     print(alura.send(close.request())["status"], flush=True)
 
-alura = Alura(base_url=sys.argv[1])
-road = alura._core._road
-road._connection = msgspec.structs.replace(road._connection, warm=True)
+alura = Alura(base_url=sys.argv[1], warm=True)
 close_once(alura)
 child = os.fork()
 close_once(alura)
@@ -427,12 +424,10 @@ async def test_a_forked_child_does_not_use_its_parents_spare(raw: RawServer) -> 
 
 _FORGETS = """
 import asyncio, gc, sys
-import msgspec
 from alura_async import AsyncAlura
 
 async def main(url):
-    alura = AsyncAlura(base_url=url)
-    alura._road._connection = msgspec.structs.replace(alura._road._connection, warm=True)
+    alura = AsyncAlura(base_url=url, warm=True)
     await alura.health.basic()
     spare = alura._road._exchange._sessions.spare
     while spare._held is None:

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -289,6 +290,7 @@ def test_markers_reports_and_what_goes_wrong_in_words(pytester: pytest.Pytester)
         "",
         "-p", "no:asyncio", "--alura-seed", "5",
         test_markers="""
+            import alura_async
             import pytest
 
             pytestmark = pytest.mark.alura(seed=1, funds=111, start="2025-02-03T04:05:06+00:00")
@@ -302,6 +304,15 @@ def test_markers_reports_and_what_goes_wrong_in_words(pytester: pytest.Pytester)
 
             def test_one_alone(alura_sandbox, alura_sync):
                 assert (alura_sandbox._world.seed, alura_sync.user.profile().balance) == (1, 111)
+
+            @pytest.mark.alura(faults="429=later,Retry-After:31 x2 on GET /user/profile")
+            def test_nothing_is_waited_for(alura_sync):
+                assert alura_sync.user.profile().balance == 111
+
+            @pytest.mark.alura(faults="429=later,Retry-After:31 x2 on GET /user/profile", waits=True)
+            def test_but_on_demand(alura_sync):
+                with pytest.raises(alura_async.RateLimitedError):
+                    alura_sync.user.profile()
         """,
         test_words="""
             import sys
@@ -323,6 +334,9 @@ def test_markers_reports_and_what_goes_wrong_in_words(pytester: pytest.Pytester)
 
             @pytest.mark.alura(speed=-1.0)
             def test_impossible(alura_sandbox): ...
+
+            @pytest.mark.alura(waits=1)
+            def test_unclear(alura_sandbox): ...
 
             @pytest.mark.alura(3)
             def test_unnamed(alura_sandbox): ...
@@ -346,13 +360,14 @@ def test_markers_reports_and_what_goes_wrong_in_words(pytester: pytest.Pytester)
             def alura_of_a_fixture(alura): ...
         """,
     )  # fmt: skip
-    result.assert_outcomes(passed=3, failed=1, errors=8)
+    result.assert_outcomes(passed=5, failed=1, errors=9)
     result.stdout.fnmatch_lines(["alura: --alura-seed 5"])
     output = result.stdout.str()
     for words in (
         "sead: there is no such setting; there are seed, host,",
         "marker says: seed='3': give int",
         "speed=-1.0: give 0 or more",
+        "waits=1: give True or False",
         "takes settings by name, such as @pytest.mark.alura(seed=7)",
         "alura is awaited, and this test blocks: ask for alura_sync",
         "alura_sync blocks, and this test awaits: ask for alura",
@@ -385,22 +400,25 @@ def test_the_history_shows_no_secret_and_what_was_not_answered() -> None:
         sandbox.requests[-1].status = None
         sandbox.faults.add("headers=A:b x1")
         client.indicators.candles("BTC", "1h", limit=21)
-        sandbox.faults.add("html x1")
+        sandbox.faults.add("html x4")
         with pytest.raises(AluraError):
             client.indicators.candles("BTC", "1h", limit=22)
         text = history(sandbox)
     assert "eyJ" not in text
     assert "Last 10 of" in text
-    assert "limit=13" in text
-    assert "limit=12" not in text
+    assert "limit=16" in text
+    assert "limit=15" not in text
     assert "limit=21  fault: headers=A:b (executed)" in text
     assert "limit=22  fault: html=200 (not executed)" in text
     assert "  ...  GET  /api/indicators/candles/BTC/1h?limit=20" in text
 
 
 def test_the_nearest_marker_decides_setting_by_setting() -> None:
-    chosen = settings([{"funds": 3}, {"funds": 2, "limit": 5}, {"speed": 2.0, "limit": None}], seed=9)
-    assert chosen == {"seed": 9, "start": START, "speed": 2.0, "limit": 5, "funds": 3}
+    near: dict[str, Any] = {"funds": 2, "limit": 5, "waits": True}
+    markers = [{"funds": 3}, near, {"speed": 2.0, "limit": None}]
+    chosen = {"seed": 9, "start": START, "speed": 2.0, "limit": 5, "funds": 3}
+    assert settings(markers, seed=9) == (chosen, True)
+    assert settings([], seed=9)[1] is False
 
 
 def test_the_readmes_bot_test_is_short() -> None:

@@ -1,21 +1,23 @@
-"""Clients with a warm spare, and the wait until it is there."""
+"""Clients that send each call once, with and without a warm spare, and the wait until that is there."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any
 
-import msgspec
-
-from alura_async import AsyncAlura
+from alura_async import AsyncAlura, Retry, Timeouts
 from alura_async.core.spare import Spare
 
 
+def single(base_url: str, **settings: Any) -> AsyncAlura:
+    """A client that sends each call once, whatever comes of it, and reads nothing by itself."""
+    once: dict[str, Any] = {"retry": Retry(attempts=1), "timeout": Timeouts(settle=0)}
+    return AsyncAlura(base_url=base_url, **(once | settings))
+
+
 def warm_client(base_url: str, **settings: Any) -> AsyncAlura:
-    """A client that keeps one unused connection ready."""
-    alura = AsyncAlura(base_url=base_url, **settings)
-    alura._road._connection = msgspec.structs.replace(alura._road._connection, warm=True)
-    return alura
+    """The same, with one unused connection that is kept ready."""
+    return single(base_url, warm=True, **settings)
 
 
 def spare_of(alura: AsyncAlura) -> Spare:
