@@ -271,7 +271,7 @@ class AsyncAlura:
     @property
     def _intents(self) -> Intents:
         """For `journal`."""
-        return self._road.intents
+        return self._road.orders.intents
 
     @property
     def assets(self) -> Assets:

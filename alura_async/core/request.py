@@ -91,7 +91,7 @@ class Route(Generic[T]):
         effect: by default `READ` for GET and `ONCE` for POST.
         access: whether the call carries a token.
         lane: whose call goes first.
-        action: what it does with money.
+        action: what it does with money; a client that has a guard makes no ONCE call that does not say so.
         own_connection: whether it has a connection of its own, so that nothing can hold it up or answer for it; `ONCE`
             calls always have.
 
@@ -112,6 +112,7 @@ class Route(Generic[T]):
         "method",
         "name",
         "own_connection",
+        "says_action",
         "template",
     )
 
@@ -124,7 +125,7 @@ class Route(Generic[T]):
         effect: Effect | None = None,
         access: Access = Access.OPTIONAL,
         lane: Lane = Lane.ACCOUNT,
-        action: Action = Action.OTHER,
+        action: Action | None = None,
         own_connection: bool = False,
     ) -> None:
         if method not in ("GET", "POST"):
@@ -144,7 +145,8 @@ class Route(Generic[T]):
         self.effect = effect
         self.access = access
         self.lane = lane
-        self.action = action
+        self.action = action or Action.OTHER
+        self.says_action = action is not None
         # What the server counts calls by.
         self.name = f"{method} {template}"
         self.own_connection = own_connection or effect is Effect.ONCE

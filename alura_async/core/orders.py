@@ -1,0 +1,241 @@
+"""Calls that must not be made twice: guarded, written down, sent once, settled where their reply is lost, seen through.
+
+guard → journal( call ) ─ reply lost → reconcile ─ still open → journal( call ) …
+
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ..errors import (
+    AluraError,
+    CallError,
+    DuplicateAssetError,
+    GuardError,
+    JournalError,
+    Outcome,
+    OutcomeUnknownError,
+)
+from ..journal import JournalEntry, SettledBy
+from . import log
+from .call import Call
+from .deadline import Deadline
+from .entries import intent
+from .intents import rivals
+from .reconcile import Verdict, candidates, settle
+from .request import Action
+
+if TYPE_CHECKING:
+    from .road import Road
+    from .settings import Safety
+
+T = TypeVar("T")
+
+_GUARDED = frozenset({Action.OPEN, Action.TRANSFER})
+# How long a call that closes waits for the journal's disk, and for the wallet's name: nothing stands between a user and
+# the exit.
+_EXIT_PATIENCE_S = 2.0
+# How often a call that closes is sent while what it closes still reads as open.
+_MAX_EXITS = 3
+# How long what is there is looked for, where a create is answered by "Duplicate asset index".
+_CANDIDATES_S = 2.0
+
+
+class Orders:
+    """Those of one client.
+
+    Args:
+        road: makes calls.
+        host: the server.
+        safety: the journal's store and the guard.
+        account: whose calls these are, for the journal.
+    """
+
+    def __init__(self, road: Road, host: str, safety: Safety, account: Callable[[], Awaitable[str]]) -> None:
+        self._road = road
+        self._host = host
+        self._guard = safety.guard
+        self._account = account
+        self._under_way: dict[Call[Any], tuple[JournalEntry | None, asyncio.Future[None]]] = {}
+        self.intents = safety.intents
+
+    async def make(self, call: Call[T], timeout: float) -> T:
+        """Make such a call, and return what it returns.
+
+        Args:
+            call: the call.
+            timeout: seconds for all of it, but what a person is asked and the reading after a lost reply.
+
+        Raises:
+            AluraError: see the tree in `errors.py`.
+        """
+        is_over = asyncio.get_running_loop().create_future()
+        self._under_way[call] = (None, is_over)
+        try:
+            request, options = call.request, call.options
+            action = request.route.action
+            entry = intent(
+                request,
+                host=self._host,
+                account=await self._name(action, timeout),
+                within_s=(_MAX_EXITS if action is Action.CLOSE else 1) * (timeout + options.timeouts.settle),
+            )
+            self._under_way[call] = (entry, is_over)
+            call.key = entry.id
+            if self._guard is not None and not request.route.says_action:
+                raise GuardError(
+                    f"{call}: this client's guard must know what a call does with money: make its Route with "
+                    "action=Action.OPEN, CLOSE, TRANSFER or OTHER"
+                )
+            if self._guard is None or action not in _GUARDED:
+                limit = await self._write_down(call, entry, timeout)
+            else:
+                # The place is held until the call is written down: two calls do not slip under one limit.
+                async with self._guard.admit(
+                    request,
+                    call_id=entry.id,
+                    host=entry.host,
+                    account=entry.account,
+                    intents=self.intents,
+                    assets=options.assets,
+                ):
+                    limit = await self._write_down(call, entry, timeout)
+            return await self._see_through(call, entry, limit)
+        finally:
+            del self._under_way[call]
+            is_over.set_result(None)
+
+    async def drain(self, seconds: float) -> None:
+        """Give those that are under way so many seconds to end."""
+        if self._under_way:
+            await asyncio.wait([is_over for _, is_over in self._under_way.values()], timeout=seconds)
+        for call, (entry, _) in self._under_way.items():
+            log.cut_off(call.request, call_id="" if entry is None else entry.id)
+
+    def forget(self) -> None:
+        """In a child process: those that were under way are the parent's."""
+        self._under_way = {}
+
+    async def _name(self, action: Action, timeout: float) -> str:
+        """Whose calls these are. What closes does not wait for a wallet that takes its time to say so."""
+        if action is not Action.CLOSE:
+            with self._road.within(timeout):
+                return await self._account()
+        try:
+            with self._road.within(min(timeout, _EXIT_PATIENCE_S)):
+                return await self._account()
+        except TimeoutError:
+            return ""
+
+    async def _write_down(self, call: Call[Any], entry: JournalEntry, timeout: float) -> Deadline:
+        """Have the journal keep an intent, and return the time limit that begins now.
+
+        What was not written down does not leave, unless it closes.
+        """
+        action = call.request.route.action
+        limit = self._road.within(timeout)
+        try:
+            with self._road.within(min(timeout, _EXIT_PATIENCE_S)) if action is Action.CLOSE else limit:
+                await self.intents.write(entry, blocks=action in _GUARDED)
+        except BaseException as error:
+            if action is Action.CLOSE and isinstance(error, JournalError | TimeoutError):
+                log.journal_failed(f"{call} goes out without an entry", error, call_id=entry.id)
+                return limit
+            self.intents.conclude(entry.id, Outcome.NOT_SENT, SettledBy.REPLY, detail=_said(error))
+            if isinstance(error, TimeoutError):
+                raise JournalError(f"{call} was not sent: the journal did not keep its intent in time") from error
+            raise
+        return limit
+
+    async def _see_through(self, call: Call[T], entry: JournalEntry, limit: Deadline) -> T:
+        """Send what was written down; settle what that leaves in doubt, and close what is still open."""
+        began = time.monotonic()
+        conclude = partial(self._conclude, call, entry, began)
+        doubt: CallError | None = None
+        for exits in range(1, _MAX_EXITS + 1):
+            sent_at = time.monotonic()
+            try:
+                value = await call.make(limit.remaining())
+            except AluraError as error:
+                if isinstance(error, CallError):
+                    error.call_id = entry.id
+                    if error.outcome is Outcome.UNKNOWN:
+                        doubt = error
+                if doubt is None or error.outcome is Outcome.DONE:
+                    conclude(error.outcome, detail=_said(error))
+                    if isinstance(error, DuplicateAssetError):
+                        error.candidates = await candidates(call.request, self._road.carry, limit_s=_CANDIDATES_S)
+                    raise
+                conclude(Outcome.UNKNOWN, detail=_said(error))
+            except BaseException as error:
+                # Cancelled. What has left cannot be called back.
+                if doubt is None and not call.has_left:
+                    conclude(Outcome.NOT_SENT, detail="cancelled before it left")
+                else:
+                    conclude(Outcome.UNKNOWN, detail="cancelled after it had left")
+                    error.add_note(f"{call} had left, and may have been carried out: journal entry {entry.id}")
+                raise
+            else:
+                conclude(Outcome.DONE, result_id=_id_of(value))
+                return value
+            if call.wants_reply or not call.options.timeouts.settle:
+                break
+            settlement = await settle(
+                call.request,
+                entry,
+                self._road.carry,
+                sent_at=sent_at,
+                limit_s=call.options.timeouts.settle,
+                rivals=partial(rivals, entry, self.intents),
+            )
+            if settlement.verdict is Verdict.DONE:
+                conclude(Outcome.DONE, by=SettledBy.READING, result_id=settlement.result_id)
+                settled: T = settlement.value
+                return settled
+            if isinstance(doubt, OutcomeUnknownError):
+                doubt.candidates = settlement.candidates
+            if settlement.verdict is not Verdict.STILL_OPEN or limit.remaining() <= 0:
+                break
+            # Not the same key: a server that keeps the answers of keys would only repeat the lost one.
+            call.key = f"{entry.id}-{exits + 1}"
+        assert doubt is not None
+        raise doubt
+
+    def _conclude(
+        self,
+        call: Call[Any],
+        entry: JournalEntry,
+        began: float,
+        outcome: Outcome,
+        *,
+        by: SettledBy = SettledBy.REPLY,
+        detail: str = "",
+        result_id: str | None = None,
+    ) -> None:
+        """Note what became of a call, in the journal and in the log."""
+        self.intents.conclude(entry.id, outcome, by, detail=detail, result_id=result_id)
+        log.concluded(
+            call.request,
+            call_id=entry.id,
+            outcome=outcome,
+            attempts=call.attempts,
+            duration=time.monotonic() - began,
+            status=None if call.reply is None else call.reply.status,
+            detail=detail,
+        )
+
+
+def _said(error: BaseException) -> str:
+    """What an error said, without what it says to do: an entry is settled by its id in any case."""
+    return str(error.args[0]) if error.args else type(error).__name__
+
+
+def _id_of(value: Any) -> str | None:
+    """The id of what a call created."""
+    found = getattr(value, "id", None)
+    return found if isinstance(found, str) else None
