@@ -54,7 +54,8 @@ class AsyncAlura:
             session = await alura.trading_sessions.create(budget=100, profit_target=40, asset="BTC")
 
     The API is on its groups: `auth`, `trading_sessions`, `user`, `indicators`, `leaderboard`, `referrals`,
-    `usdc_verification` and `health`; see `help(alura.trading_sessions)`.
+    `usdc_verification` and `health`; see `help(alura.trading_sessions)`. `journal` knows what was done with money from
+    here, and `flatten()` closes everything.
 
     Nothing is opened and nothing is sent before the first call. A client belongs to the event loop of its first call;
     any number of tasks may share it.
@@ -70,6 +71,7 @@ class AsyncAlura:
             used.
         base_url: the server; by default the documented testnet.
         timeout: seconds that bound every call, or `Timeouts`; by default 30 s, 10 s for creates, 20 s for a sign-in.
+            After the reply to a create or a close was lost, reading what became of it comes on top: `Timeouts.settle`.
         retry: how often a call that failed is made again, where that is safe: `Retry(attempts=1)` for never.
         limiter: how many calls are made a second and at once, 10 and 16 by default: a `RateLimiter`, which several
             clients may share, since a server counts by address; `RateLimiter.unlimited()` for none.
@@ -258,12 +260,17 @@ class AsyncAlura:
     async def flatten(self, *, timeout: float = 60.0, patience: float = 5.0) -> Flattened:
         """Close everything, repeat what remains, and return only when the reads say that nothing is open.
 
+        It takes `patience` seconds at least, and closes what other programs have opened, too: stop first what opens
+        sessions. What is opened after it has returned stays open.
+
         Args:
             timeout: seconds to go on for at most.
             patience: seconds that nothing must have been listed for: the server may act, and list, late.
 
         Raises:
             NotFlatError: something is still open, or cannot be read, after `timeout` seconds; says what.
+            InvalidArgumentError: a time that cannot be used; nothing was sent.
+            CredentialsNeededError: there is neither a wallet nor a token.
         """
         self._road.require_open()
         return await flatten(self, timeout=timeout, patience=patience)

@@ -221,9 +221,9 @@ class OutcomeUnknownError(CallError):
 
     def __str__(self) -> str:
         text = super().__str__()
-        return (
-            f"{text}; when you know, journal.settle({self.call_id!r}, 'done' or 'rejected')" if self.call_id else text
-        )
+        if not self.call_id:
+            return text
+        return f"{text}; when you know, alura.journal.settle({self.call_id!r}, 'done' or 'rejected')"
 
 
 class BuilderFeeError(OutcomeUnknownError):
@@ -274,6 +274,10 @@ class DuplicateAssetError(ResponseError):
     """
 
     candidates: tuple[TradingSession, ...] = ()
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return f"{text}; active: {', '.join(found.id for found in self.candidates)}" if self.candidates else text
 
 
 class ShapeError(CallError):

@@ -29,7 +29,6 @@ from .secret import Secret
 from .wallet import sealed
 
 if TYPE_CHECKING:
-    import os
     import ssl
 
     import aiohttp
@@ -51,7 +50,8 @@ class Alura:
             session = alura.trading_sessions.create(budget=100, profit_target=40, asset="BTC")
 
     The API is on its groups: `auth`, `trading_sessions`, `user`, `indicators`, `leaderboard`, `referrals`,
-    `usdc_verification` and `health`; see `help(alura.trading_sessions)`.
+    `usdc_verification` and `health`; see `help(alura.trading_sessions)`. `journal` knows what was done with money from
+    here, and `flatten()` closes everything.
 
     The same methods as `AsyncAlura`, with the same arguments, results and errors. Any number of threads may share
     one. Ctrl-C cancels the call that waits. After a fork the child goes on with connections of its own.
@@ -69,6 +69,7 @@ class Alura:
             used.
         base_url: the server; by default the documented testnet.
         timeout: seconds that bound every call, or `Timeouts`; by default 30 s, 10 s for creates, 20 s for a sign-in.
+            After the reply to a create or a close was lost, reading what became of it comes on top: `Timeouts.settle`.
         retry: how often a call that failed is made again, where that is safe: `Retry(attempts=1)` for never.
         limiter: how many calls are made a second and at once, 10 and 16 by default: a `RateLimiter`, which several
             clients may share, since a server counts by address; `RateLimiter.unlimited()` for none.
@@ -250,12 +251,17 @@ class Alura:
     def flatten(self, *, timeout: float = 60.0, patience: float = 5.0) -> Flattened:
         """Close everything, repeat what remains, and return only when the reads say that nothing is open.
 
+        It takes `patience` seconds at least, and closes what other programs have opened, too: stop first what opens
+        sessions. What is opened after it has returned stays open.
+
         Args:
             timeout: seconds to go on for at most.
             patience: seconds that nothing must have been listed for: the server may act, and list, late.
 
         Raises:
             NotFlatError: something is still open, or cannot be read, after `timeout` seconds; says what.
+            InvalidArgumentError: a time that cannot be used; nothing was sent.
+            CredentialsNeededError: there is neither a wallet nor a token.
         """
         return self._loop_thread.run(self._core.flatten, timeout=timeout, patience=patience)
 

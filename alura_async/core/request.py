@@ -29,50 +29,65 @@ _TEMPLATE = re.compile(r"/|(?:/(?!\.{1,2}(?:/|$))(?::[A-Za-z_]\w*|[A-Za-z0-9._~-
 
 
 class Effect(enum.Enum):
-    """What a call does to the server's state, and so whether it may be made twice."""
+    """What a call does to the server's state, and so whether it may be made twice.
+
+    Attributes:
+        READ: changes nothing (GET).
+        REPEATABLE: a POST that is harmless to repeat.
+        ONCE: moves money or orders: never sent again unless it is certain that the server did not act.
+    """
 
     READ = "read"
-    """Changes nothing (GET)."""
     REPEATABLE = "repeatable"
-    """A POST that is harmless to repeat."""
     ONCE = "once"
-    """Moves money or orders: never sent again unless it is certain that the server did not act."""
 
 
 class Access(enum.Enum):
-    """Whether a call carries a token."""
+    """Whether a call carries a token.
+
+    Attributes:
+        PUBLIC: never.
+        OPTIONAL: when the client holds one; on a 401 it signs in, if it can, and calls once more.
+        BEARER: always; the client signs in first.
+    """
 
     PUBLIC = "public"
-    """Never."""
     OPTIONAL = "optional"
-    """When the client holds one; on a 401 it signs in, if it can, and calls once more."""
     BEARER = "bearer"
-    """Always; the client signs in first."""
 
 
 class Lane(enum.IntEnum):
-    """Whose call goes first when calls have to wait."""
+    """Whose call goes first when calls have to wait.
+
+    Attributes:
+        EXIT: what closes, the reads that see it through, and a sign-in: it waits for the pace, and for nobody's end.
+        TRADING: what opens and transfers.
+        ACCOUNT: reads of the account, and what else is not market data.
+        MARKET: market data.
+    """
 
     EXIT = 0
-    """What closes, the reads that see it through, and a sign-in: it waits for the pace, and for nobody's end."""
     TRADING = 1
     ACCOUNT = 2
     MARKET = 3
 
 
 class Action(enum.Enum):
-    """What a call does with money, and so what is checked before it and what can be read after it."""
+    """What a call does with money, and so what is checked before it and what can be read after it.
+
+    Attributes:
+        OPEN: opens a position: guarded, and must not go out late.
+        CLOSE: closes what is open: nothing stands in its way.
+        TRANSFER: moves money: guarded, and no read tells what became of it.
+        SIGN_IN: obtains a token: moves no money, and is begun anew where its end is not known.
+        OTHER: none of these.
+    """
 
     OPEN = "open"
-    """Opens a position: guarded, and must not go out late."""
     CLOSE = "close"
-    """Closes what is open: nothing stands in its way."""
     TRANSFER = "transfer"
-    """Moves money: guarded, and no read tells what became of it."""
     SIGN_IN = "sign_in"
-    """Obtains a token: moves no money, and is begun anew where its end is not known."""
     OTHER = "other"
-    """None of these."""
 
 
 class Route(Generic[T]):

@@ -29,7 +29,8 @@ TESTNET_URL = "https://testnet-api.alura.fun"
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     """Time limits, in seconds.
 
-    `call`, `create` and `sign_in` bound a whole call, with everything that it waits for and repeats.
+    `call`, `create` and `sign_in` bound a whole call, with everything that it waits for and repeats. `with_options` can
+    change `call`, `create` and `settle`; the others hold for a client's whole life.
 
     Attributes:
         call: a call.
@@ -56,14 +57,15 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < inf:
-                raise ConfigurationError(f"timeout {name}={value!r}: give a finite number of seconds above 0")
-            if value == 0 and name not in ("settle", "drain"):
-                raise ConfigurationError(f"timeout {name}={value!r}: give a finite number of seconds above 0")
+            is_number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < inf
+            may_be_none = name in ("settle", "drain")
+            if not is_number or (value == 0 and not may_be_none):
+                least = "from 0 on" if may_be_none else "above 0"
+                raise ConfigurationError(f"timeout {name}={value!r}: give a finite number of seconds {least}")
 
 
 TimeoutLike: TypeAlias = float | Timeouts
-"""Time limits: `Timeouts`, or seconds that bound every call."""
+"""Time limits: `Timeouts`, or seconds that bound every call (but not `settle`, which comes on top)."""
 
 
 def as_timeouts(value: TimeoutLike, base: Timeouts | None = None) -> Timeouts:
@@ -241,6 +243,9 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
             )
         if isinstance(self.max_body_bytes, bool) or not isinstance(self.max_body_bytes, int) or self.max_body_bytes < 1:
             raise ConfigurationError(f"max_body_bytes={self.max_body_bytes!r}: give a whole number of bytes above 0")
+        for name in ("warm", "trust_env"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigurationError(f"{name}={getattr(self, name)!r}: give True or False")
         if self.session is not None and self.connector is not None:
             raise ConfigurationError("give a session or a connector, not both: a session has a connector of its own")
 
