@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import nullcontext
 
 import pytest
-import trustme
 
 from alura_async import no_waits
+from tests.certificates import certified
 from tests.raw_server import RawServer
 
 
@@ -27,14 +27,9 @@ async def raw() -> AsyncIterator[RawServer]:
 
 
 @pytest.fixture(scope="session")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+def certificate() -> tuple[ssl.SSLContext, ssl.SSLContext]:
     """A self-signed certificate for 127.0.0.1: the server's context, and one of a client that knows it."""
-    authority = trustme.CA()
-    server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(server_side)
-    knows_it = ssl.create_default_context()
-    authority.configure_trust(knows_it)
-    return server_side, knows_it
+    return certified("127.0.0.1")
 
 
 @pytest.fixture(autouse=True)

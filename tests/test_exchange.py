@@ -17,7 +17,6 @@ from typing import Any
 
 import aiohttp
 import pytest
-import trustme
 
 from alura_async import (
     Access,
@@ -42,6 +41,7 @@ from alura_async import (
 from alura_async.core.exchange import Exchange
 from alura_async.core.outcome import Attempt
 from alura_async.core.settings import Connection, origin
+from tests.certificates import certified
 from tests.faults.clients import warm_client
 from tests.raw_server import RawServer, Received, hang, reply
 
@@ -415,18 +415,6 @@ async def test_a_certificate_that_nobody_vouches_for_is_refused(
             await alura.send(READ.request())
             await alura.send(ONCE.request())
         assert raw.paths() == ["GET /read", "POST /once"]
-
-
-def certified(
-    host: str, not_before: datetime | None = None, not_after: datetime | None = None
-) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """A server's context for a host, and one of a client that knows its authority."""
-    authority = trustme.CA()
-    server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(host, not_before=not_before, not_after=not_after).configure_cert(server_side)
-    knows_it = ssl.create_default_context()
-    authority.configure_trust(knows_it)
-    return server_side, knows_it
 
 
 @pytest.mark.parametrize("fault", ["wrong host", "expired", "no TLS", "FIN", "RST", "stall"])
