@@ -86,6 +86,13 @@ def races(session: nox.Session) -> None:
 
 
 @nox.session
+def faults(session: nox.Session) -> None:
+    """Everything that can go wrong between the client and a server, in full size; the suite has a share of it."""
+    _install_locked(session)
+    session.run("python", "-m", "pytest", "--timeout=600", "tests/faults", env={"ALURA_FAULT_SCALE": "1"})
+
+
+@nox.session
 def demo(session: nox.Session) -> None:
     """The main job, on the embedded sandbox."""
     _install_locked(session)
