@@ -614,7 +614,8 @@ TABLE: dict[str, tuple[Stage, Cells]] = {
         dict.fromkeys((Effect.REPEATABLE, Effect.ONCE), Ends(CancelledError, Outcome.UNKNOWN, (0, 1))),
     ),
     "timed out mid-upload": (
-        uploading(SHORT_CALL),
+        # Long enough for a busy machine to have begun.
+        uploading(Timeouts(settle=0, call=1)),
         {
             Effect.REPEATABLE: Ends(CallTimeoutError, Outcome.UNKNOWN, (0, 1)),
             Effect.ONCE: Ends(OutcomeUnknownError, Outcome.UNKNOWN, (0, 1)),
