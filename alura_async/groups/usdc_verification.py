@@ -50,7 +50,8 @@ class TotalDeposited(MoneyModel, frozen=True, kw_only=True):
 class UsdcVerification(Group[Mode]):
     """Deposits of USDC. Whether its calls need a token is not documented."""
 
-    @endpoint("POST", "/usdc-verification/verify", effect=Effect.REPEATABLE)
+    # An answer that belongs to another call must not say that a deposit counts.
+    @endpoint("POST", "/usdc-verification/verify", effect=Effect.REPEATABLE, own_connection=True)
     def verify(self, tx_hash: str, *, extra: Extra | None = None) -> Parts[Deposit]:
         """Have a deposit verified. Harmless to repeat [conv]: a deposit counts once.
 
