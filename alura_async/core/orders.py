@@ -160,6 +160,8 @@ class Orders:
         for exits in range(1, _MAX_EXITS + 1):
             sent_at = time.monotonic()
             try:
+                # Whoever was asked to confirm it may have answered after `close()`.
+                self._road.open()
                 value = await call.make(limit.remaining())
             except AluraError as error:
                 if isinstance(error, CallError):

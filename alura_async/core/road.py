@@ -101,7 +101,7 @@ class Road:
         Raises:
             AluraError: see the tree in `errors.py`.
         """
-        self._open()
+        self.open()
         call = Call(self, request, options or self._options)
         try:
             return await (self.orders.make(call, timeout) if request.route.is_recorded else call.make(timeout))
@@ -121,7 +121,7 @@ class Road:
             NotSentError, TransportError, OutcomeUnknownError: no complete reply came.
             CredentialsNeededError, SignInError: there is no token for it.
         """
-        self._open()
+        self.open()
         call = Call(self, request, options or self._options, wants_reply=True)
         try:
             await (self.orders.make(call, timeout) if request.route.is_recorded else call.make(timeout))
@@ -204,7 +204,7 @@ class Road:
             CredentialsNeededError: there is no wallet.
             SignInError: the sign-in failed.
         """
-        self._open()
+        self.open()
         await self.tokens.login()
 
     def require_open(self) -> None:
@@ -216,7 +216,7 @@ class Road:
         if self.closed or self._drains:
             raise ClosedError("this client was closed: make a new one")
 
-    def _open(self) -> None:
+    def open(self) -> None:
         """Make the road ready in the loop of the first call. Does nothing afterwards."""
         if self.closed:
             self.require_open()

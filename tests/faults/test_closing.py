@@ -16,12 +16,15 @@ import pytest
 from alura_async import (
     AsyncAlura,
     ClosedError,
+    Guard,
     Outcome,
     OutcomeUnknownError,
+    Proposal,
     SettledBy,
     Timeouts,
 )
 from alura_async.sandbox import Sandbox
+from tests.raw_server import RawServer
 
 pytestmark = pytest.mark.anyio
 
@@ -143,6 +146,30 @@ async def test_closing_that_is_out_of_time_leaves_a_lost_reply_unsettled(
         await order
     assert executed(sandbox, CREATE) == 1
     assert await outcomes(settings) == {Outcome.UNKNOWN: 1}
+
+
+@pytest.mark.parametrize("is_used", [True, False], ids=["used before", "never used"])
+async def test_an_order_that_is_confirmed_after_its_client_was_closed_does_not_leave(
+    raw: RawServer, is_used: bool
+) -> None:
+    asked, agreed = asyncio.Event(), asyncio.Event()
+
+    async def confirm(proposal: Proposal) -> bool:
+        asked.set()
+        await agreed.wait()
+        return True
+
+    alura = AsyncAlura(token="t", base_url=raw.url, guard=Guard(confirm=confirm), timeout=Timeouts(drain=0.02))
+    if is_used:
+        await alura.health.basic()
+    order = asyncio.ensure_future(alura.user.withdraw(amount=5))
+    await asked.wait()
+    await alura.close()
+    agreed.set()
+    with pytest.raises(ClosedError):
+        await order
+    assert WITHDRAW not in raw.paths()
+    assert await alura._road.intents.unresolved() == []
 
 
 _FORKS_IN_AN_ORDER = """
