@@ -7,7 +7,7 @@ import os
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from itertools import count
@@ -102,7 +102,7 @@ class Orders:
         self._alura: AsyncAlura
 
     @asynccontextmanager
-    async def at_work(self) -> AsyncIterator[None]:
+    async def at_work(self) -> AsyncGenerator[None]:
         self._alura = AsyncAlura(**self._settings)
         await self._alura.auth.login()
         try:
@@ -152,6 +152,8 @@ class Orders:
             case "reply lost":
                 self._sandbox.faults.clear()
                 self._sandbox.faults.add(f"reset-after x1 on {WITHDRAW}")
+            case _:
+                assert self._situation == "ready"
 
     async def cancel_after_turns(self, turns: int, *, on_the_road: bool = False) -> None:
         """Cancel an order after so many turns of the event loop, from its beginning or from its way to the server."""

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import count
@@ -62,7 +62,7 @@ Make = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 @contextmanager
-def victims() -> Iterator[Make]:
+def victims() -> Generator[Make]:
     """Makes an order in a process of its own, and says whether that was killed."""
     with subprocess.Popen(
         [sys.executable, "-m", "tests.faults.victim"],
@@ -124,7 +124,7 @@ class Killed:
         # Every other journal is made by the process that is killed.
         with self._client(job["journal"] if number % 2 else None) as alura:
             assert alura.journal.entries() == []
-            self._clear_the_way(alura, job)
+            self._clear_the_way(job)
         before = len(self._sandbox.ledger)
         self._sandbox.requests.clear()
         said = self._make(job | where)
@@ -138,8 +138,8 @@ class Killed:
     def _client(self, journal: str | None = None) -> Alura:
         return Alura(token=self._token, base_url=self._sandbox.url, journal=journal, timeout=Timeouts(settle=0))
 
-    def _clear_the_way(self, alura: Alura, job: dict[str, Any]) -> None:
-        """Bring about what the order is to be made of, through a journal of its own."""
+    def _clear_the_way(self, job: dict[str, Any]) -> None:
+        """Bring about what the order is about, through a journal that is not its own."""
         if self._order == "withdraw":
             return
         with self._client() as other:

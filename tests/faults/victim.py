@@ -35,7 +35,7 @@ async def make(job: dict[str, Any], begin: Any) -> None:
                 await alura.user.withdraw(amount=job["amount"])
             case "create":
                 await alura.trading_sessions.create(budget=100, profit_target=40, asset=job["asset"])
-            case "close":
+            case _:
                 await alura.user.close_position(asset=job["asset"])
 
 
