@@ -28,7 +28,7 @@ from tests.faults.clients import until_warm
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 
 # `nox -s faults` cancels at all 1,500 points.
-SCALE = float(os.environ.get("ALURA_FAULT_SCALE", "0.05"))
+SCALE = float(os.environ.get("ALURA_FAULT_SCALE", "0.03"))
 POINTS = 1500
 
 WITHDRAW = "POST /user/withdraw"

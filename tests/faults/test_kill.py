@@ -28,7 +28,7 @@ pytestmark = [
 ]
 
 # `nox -s faults` kills 360 processes.
-SCALE = float(os.environ.get("ALURA_FAULT_SCALE", "0.06"))
+SCALE = float(os.environ.get("ALURA_FAULT_SCALE", "0.04"))
 KILLS = 120  # of each order
 
 HERE = Path(__file__).parents[2]
