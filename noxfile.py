@@ -87,18 +87,12 @@ def races(session: nox.Session) -> None:
 
 @nox.session
 def faults(session: nox.Session) -> None:
-<<<<<<< HEAD
     """Everything that can go wrong between the client and a server, in full size; the suite has a share of it."""
     _install_locked(session)
-    session.run("python", "-m", "pytest", "--timeout=600", "tests/faults", env={"ALURA_FAULT_SCALE": "1"})
-=======
-    """The proofs against faults in full size: 1,500 cancelled orders, 360 processes that are killed."""
-    _install_locked(session)
-    files = ["tests/faults/test_cancel.py", "tests/faults/test_kill.py"]
     # The figures are in the report.
     report = Path(session.create_tmp()) / "faults.xml"
-    session.run("python", "-m", "pytest", f"--junit-xml={report}", *files, env={"ALURA_FAULT_SCALE": "1"})
->>>>>>> 1ded542 (Run the proofs of cancelling and killing in full size by nox -s faults)
+    settings = ["--timeout=600", f"--junit-xml={report}"]
+    session.run("python", "-m", "pytest", *settings, "tests/faults", env={"ALURA_FAULT_SCALE": "1"})
 
 
 @nox.session

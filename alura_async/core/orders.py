@@ -7,6 +7,7 @@ guard → journal( call ) ─ reply lost → reconcile ─ still open → journa
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -220,6 +221,9 @@ class Orders:
         result_id: str | None = None,
     ) -> None:
         """Note what became of a call, in the journal and in the log."""
+        if entry.pid != os.getpid():
+            # A forked child drops what its parent has under way, and knows nothing of its end.
+            return
         self.intents.conclude(entry.id, outcome, by, detail=detail, result_id=result_id)
         log.concluded(
             call.request,

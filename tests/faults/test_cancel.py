@@ -166,7 +166,7 @@ class Orders:
 
     def _is_on_the_road(self) -> bool:
         """Whether an order has been written down, and is being made."""
-        return any(call.attempts for call in self._alura._road._recorded)
+        return any(call.attempts for call in self._alura._road.orders._under_way)
 
     async def cancel_after_seconds(self, seconds: float) -> None:
         order = self._begin()
@@ -192,7 +192,7 @@ class Orders:
     async def require_empty_pool(self) -> None:
         """Nothing of the call is left, neither here nor at the server."""
         road = self._alura._road
-        assert road._recorded == {}
+        assert road.orders._under_way == {}
         assert self._limiter._taken == 0
         sessions = self._sessions()
         if sessions is None:

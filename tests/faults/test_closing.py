@@ -169,7 +169,7 @@ async def test_an_order_that_is_confirmed_after_its_client_was_closed_does_not_l
     with pytest.raises(ClosedError):
         await order
     assert WITHDRAW not in raw.paths()
-    assert await alura._road.intents.unresolved() == []
+    assert await alura._road.orders.intents.unresolved() == []
 
 
 _FORKS_IN_AN_ORDER = """
