@@ -6,6 +6,7 @@ import copy
 import json
 import pickle
 import re
+import sys
 import time
 import unicodedata
 from datetime import UTC, datetime, timedelta
@@ -46,7 +47,7 @@ from alura_async import (
     User,
     errors,
 )
-from alura_async.core.outcome import CapPassedError, lost
+from alura_async.core.outcome import Attempt, CapPassedError, is_for_want_of_a_token, lost
 from alura_async.core.text import redact
 
 NOT_SENT, REJECTED, UNKNOWN, DONE = Outcome.NOT_SENT, Outcome.REJECTED, Outcome.UNKNOWN, Outcome.DONE
@@ -154,9 +155,28 @@ def test_another_status_leaves_a_harmless_call_unknown(call: Request[Any], statu
     assert failure(call, status).outcome is UNKNOWN
 
 
-def test_a_redirect_is_not_followed_and_says_so() -> None:
-    error = failure(READ, 302)
+@pytest.mark.parametrize("status", [300, 302, 399])
+def test_a_redirect_is_not_followed_and_says_so(status: int) -> None:
+    error = failure(READ, status)
     assert "redirects are not followed: check base_url" in str(error)
+
+
+def test_what_is_no_redirect_does_not_speak_of_one() -> None:
+    assert "redirects" not in str(failure(READ, 400))
+
+
+def test_499_is_no_failure_of_the_server_and_a_status_without_a_name_is_shown_without_one() -> None:
+    error = failure(READ, 499, nest("gone"))
+    assert type(error) is ResponseError
+    assert str(error) == "GET /user/profile: 499: gone"
+
+
+def test_only_a_plain_401_asks_for_another_token() -> None:
+    """After one that relays a failure, the server has acted: a new token would make it act again."""
+    assert is_for_want_of_a_token(reply(ONCE, 401, nest("Unauthorized", 401)))
+    assert is_for_want_of_a_token(reply(ONCE, 401))
+    for message in (*RELAYED, DUPLICATE, BUILDER_FEE):
+        assert not is_for_want_of_a_token(reply(ONCE, 401, nest(message, 401)))
 
 
 RELAYED = [
@@ -264,6 +284,28 @@ def test_a_message_that_is_part_of_what_was_asked_for_is_no_error(
 
 
 # A success
+
+
+@pytest.mark.parametrize(("status", "is_success"), [(199, False), (200, True), (299, True), (300, False)])
+def test_what_is_not_of_the_200s_is_no_success_whatever_it_holds(status: int, is_success: bool) -> None:
+    answer = reply(READ, status, {"id": "u1"})
+    if is_success:
+        assert answer.decode().id == "u1"
+    else:
+        with pytest.raises(ResponseError):
+            answer.decode()
+
+
+@pytest.mark.parametrize("status", [200, 201, 299])
+def test_what_a_success_of_a_new_shape_holds_is_no_message_of_a_failure(status: int) -> None:
+    assert failure(READ, status, {"message": "hello"}).messages == ()
+
+
+@pytest.mark.parametrize("status", [199, 300, 500])
+def test_a_failure_that_is_not_json_still_gives_its_message(status: int) -> None:
+    with pytest.raises(ShapeError) as raised:
+        reply(READ, status, b"down").json()
+    assert raised.value.messages == ("down",)
 
 
 @every_effect
@@ -376,6 +418,10 @@ def test_what_is_not_false_does_not_say_that_a_call_failed(value: Any) -> None:
     assert reply(ONCE, 201, {"id": "s1", "success": value}).decode().id == "s1"
 
 
+def test_a_status_code_within_a_success_says_no_from_400_on_only() -> None:
+    assert reply(ONCE, 201, {"id": "s1", "statusCode": 399}).decode().id == "s1"
+
+
 @pytest.mark.parametrize(
     "no",
     [
@@ -418,7 +464,7 @@ def test_an_end_that_nobody_announced_is_no_end(body: bytes, headers: dict[str, 
 
 @pytest.mark.parametrize(
     ("status", "headers"),
-    [(200, {"Content-Length": "0"}), (200, {"Transfer-Encoding": "chunked"}), (204, {})],
+    [(200, {"Content-Length": "0"}), (200, {"Transfer-Encoding": "chunked"}), (204, {}), (205, {})],
 )
 def test_an_empty_body_whose_end_was_announced_is_nothing(status: int, headers: dict[str, str]) -> None:
     assert Reply(TradingSessions.current_trade.request(), status, CIMultiDict(headers), b"").decode() is None
@@ -436,7 +482,21 @@ def test_a_web_page_is_no_answer_of_the_api() -> None:
     assert "base_url" in str(error)
 
 
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [(b"come back later", "text/html"), (b" <p>later</p>", "text/plain"), (b"<p>later</p>", "")],
+)
+def test_a_web_page_is_known_by_its_type_or_by_its_first_character(body: bytes, content_type: str) -> None:
+    assert type(failure(ONCE, 200, body, content_type)) is OutcomeUnknownError
+    assert "web page" in str(failure(READ, 200, body, content_type))
+
+
 # No complete reply
+
+
+def test_of_a_call_that_has_not_begun_nothing_is_sent_or_answered() -> None:
+    attempt = Attempt("c1")
+    assert (attempt.call_id, attempt.sent, attempt.answered_early) == ("c1", False, False)
 
 
 @every_effect
@@ -578,6 +638,16 @@ def test_a_success_that_cannot_be_read_is_an_error_of_ours(body: bytes) -> None:
     assert type(failure(TradingSessions.active.request(), 200, body)) in (TransportError, ShapeError)
     with pytest.raises(ShapeError):
         reply(READ, 200, body).json()
+
+
+def test_where_a_library_lets_python_recurse_without_end_a_body_may_not_be_nested_without_end() -> None:
+    """Else a few kilobytes of brackets end the process."""
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(100_000)
+    try:
+        assert type(failure(ONCE, 201, b'{"id":"s1","data":' + deep(2_000) + b"}")) is OutcomeUnknownError
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 def test_a_number_that_no_decimal_can_hold_is_an_error_of_ours() -> None:
@@ -723,6 +793,20 @@ def test_a_secret_across_the_cut_of_a_long_body_is_not_shown() -> None:
 
 def test_a_reply_shows_its_size_and_not_its_body() -> None:
     assert repr(reply(READ, 200, {"accessToken": "opaque-t0ken"})) == "<Reply 200 to GET /user/profile (31 bytes)>"
+
+
+def test_a_reply_shows_its_size_and_not_its_body_where_rich_shows_it() -> None:
+    assert reply(READ, 200, {"accessToken": "opaque-t0ken"}).__rich_repr__() == [
+        ("status", 200),
+        ("request", READ),
+        ("bytes", 31),
+    ]
+
+
+def test_a_reply_cannot_be_changed() -> None:
+    answer = reply(READ, 500)
+    with pytest.raises(AttributeError):
+        answer.status = 200  # type: ignore[misc]
 
 
 # How long to wait
