@@ -21,6 +21,7 @@ from alura_async import (
     DuplicateAssetError,
     JournalEntry,
     JournalError,
+    Lane,
     Outcome,
     OutcomeUnknownError,
     RateLimiter,
@@ -34,6 +35,7 @@ from alura_async import (
     User,
     no_waits,
 )
+from alura_async.core import reconcile
 from alura_async.core.reconcile import Settlement, Verdict, candidates, settle
 from alura_async.sandbox import Conditions, Sandbox
 
@@ -463,6 +465,18 @@ async def test_what_the_server_echoes_of_a_field_of_ones_own_tells_too() -> None
     assert (await Server([listed(clientOrderId="a2")]).settle(WITH_ID)).verdict is Verdict.UNKNOWN
 
 
+async def test_a_yes_or_no_of_ones_own_is_told_by_its_echo_too() -> None:
+    request = TradingSessions.create.request(**QUICK, extra={"isHedged": True})
+    assert (await Server([listed(isHedged=True)]).settle(request)).verdict is Verdict.DONE
+    for echoed in (False, 1, "true"):
+        assert (await Server([listed(isHedged=echoed)]).settle(request)).verdict is Verdict.UNKNOWN
+
+
+async def test_a_session_that_does_not_say_when_it_was_created_is_shown() -> None:
+    found = await Server([listed(createdAt=None)]).settle(PLAIN)
+    assert [each.id for each in found.candidates] == ["ses_1"]
+
+
 async def test_of_two_that_could_be_ours_none_is_taken() -> None:
     found = await Server([listed(), listed(id="ses_2")]).settle(PLAIN)
     assert (found.verdict, len(found.candidates)) == (Verdict.UNKNOWN, 2)
@@ -601,6 +615,18 @@ ACTIVE, CLOSING = listed(**OLD), listed(status="closing", **OLD)
         (CLOSE_TRADE, [[CLOSING], []], [None, 500], DONE, "closing"),
         (CLOSE_POSITION, [[ACTIVE]], [shown("trd_1", held(status="closing")), shown("trd_2")], UNKNOWN, None),
         (CLOSE_POSITION, [[]], [shown("trd_1", held(status="closing")), shown("trd_2")], UNKNOWN, None),
+        # No read succeeded.
+        (CLOSE_TRADE, [503], None, UNKNOWN, None),
+        (CLOSE_TRADE, [[CLOSING]], [500], UNKNOWN, None),
+        # Other trades do not matter, and of a trade only what it says of itself.
+        (CLOSE_TRADE, [[listed(status="closed"), listed(id="ses_2", tradeId="trd_2", **OLD)]], None, DONE, "closed"),
+        (
+            CLOSE_TRADE,
+            [[listed(status="closed")]],
+            [shown("trd_1", held(status="closing"), status="closed")],
+            DONE,
+            "closed",
+        ),
         # It is open.
         (CLOSE_TRADE, [[ACTIVE]], None, OPEN, None),
         (CLOSE_TRADE, [[listed(**NEW)]], None, OPEN, None),
@@ -635,6 +661,42 @@ async def test_what_the_reads_say_of_a_close(
     found = await Server(*active, trades=trades).settle(request_)
     assert (found.verdict, found.value and found.value.status) == (verdict, status)
     assert found.candidates == ()
+
+
+async def test_what_was_listed_is_closed_once_it_is_missing_from_three_readings() -> None:
+    server = Server([CLOSING], [])
+    assert (await server.settle(CLOSE_TRADE)).verdict is Verdict.DONE
+    assert server.reads == 2 * (1 + 3)
+
+
+async def test_reading_ends_with_its_time_however_slow_the_reads_are() -> None:
+    limits: list[float] = []
+
+    async def nobody() -> Collection[JournalEntry]:
+        return ()
+
+    async def read(request: Request[T], timeout: float, /) -> Reply[T]:
+        limits.append(timeout)
+        await asyncio.sleep(0.06)
+        return Reply(request, 200, {"Content-Length": "2"}, b"[]" if request.path.endswith("active") else b"")
+
+    sent_at = time.monotonic()
+    for request, reads in ((CLOSE_TRADE, 2), (PLAIN, 1)):
+        limits.clear()
+        found = await settle(
+            request, entry_of(request), read, sent_at=sent_at, limit_s=0.05, rivals=nobody, interval_s=0.01
+        )
+        assert found == Settlement(Verdict.UNKNOWN)
+        # One that hangs leaves half of the time to another, and the last one has a moment in any case.
+        assert all(0.01 <= limit <= 0.025 for limit in limits)
+        assert len(limits) == reads
+
+
+def test_the_reads_that_decide_share_no_connection_and_wait_behind_nobody() -> None:
+    """On a shared connection a stray reply would be taken for the answer."""
+    for request in (reconcile.ACTIVE, reconcile.CURRENT_TRADE):
+        assert request.route.own_connection
+        assert request.route.lane is Lane.EXIT
 
 
 async def test_a_settled_close_says_what_is_closed() -> None:
