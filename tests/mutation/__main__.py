@@ -35,11 +35,13 @@ TESTS = {
     "retry": ["tests/test_retry.py"],
     "outcome": ["tests/test_outcome.py"],
     "reconcile": ["tests/test_reconcile.py"],
-    "token": ["tests/test_token_machine.py", "tests/test_token.py"],
+    "token": ["tests/test_token_machine.py", "tests/test_token.py", "tests/test_token_cache.py"],
     "lanes": ["tests/test_lanes.py"],
 }
 # A test that hangs fails. The slowest takes about two seconds.
 TEST_LIMIT_S = 15
+# All of a module's tests, without a mutant.
+PLAIN_LIMIT_S = 120
 
 
 class Run(NamedTuple):
@@ -86,6 +88,8 @@ class Copy:
         # macOS says "not permitted" of a group in which nobody lives any more.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(child, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(child, 0)
         if not self._verdict.exists():
             return None
         return Run(**json.loads(self._verdict.read_text()))
@@ -137,7 +141,9 @@ def survivors_of(module: str, mutants: list[Mutant], source: str, copies: list[C
         SystemExit: the tests cannot be run.
     """
     child = copies[0].start(module, source, [], [], stop=False)
-    os.waitpid(child, 0)
+    until = time.monotonic() + PLAIN_LIMIT_S
+    while not _is_over(child) and time.monotonic() < until:
+        time.sleep(0.01)
     plain = copies[0].end(child)
     if plain is None or not (plain.is_green or plain.failed):
         sys.exit(f"{module}: its tests cannot be run: see {copies[0].place / 'log.txt'}")
@@ -155,12 +161,9 @@ def survivors_of(module: str, mutants: list[Mutant], source: str, copies: list[C
             running[child] = copy, mutant, time.monotonic() + limit_s
         time.sleep(0.01)
         for child, (copy, mutant, until) in list(running.items()):
-            is_over = os.waitpid(child, os.WNOHANG)[0] == child
-            if not is_over and time.monotonic() < until:
+            if not _is_over(child) and time.monotonic() < until:
                 continue
             run = copy.end(child)
-            if not is_over:
-                os.waitpid(child, 0)
             del running[child]
             free.append(copy)
             if run is not None and run.is_green:
@@ -168,6 +171,10 @@ def survivors_of(module: str, mutants: list[Mutant], source: str, copies: list[C
             # The latest first: neighbours are often noticed by the same test.
             for name in run.failed if run is not None else ():
                 order = [name, *(other for other in order if other != name)]
+
+
+def _is_over(child: int) -> bool:
+    return os.waitpid(child, os.WNOHANG)[0] == child
 
 
 def main() -> int:

@@ -68,14 +68,19 @@ def _edits(node: ast.AST) -> Iterator[tuple[ast.expr | ast.stmt, str]]:
         for text in _of_statement(node):
             yield node, text
         condition = getattr(node, "test", None)
-        if isinstance(condition, ast.expr) and not isinstance(condition, ast.Compare | ast.UnaryOp):
+        is_for_types = isinstance(condition, ast.Name) and condition.id == "TYPE_CHECKING"
+        if (
+            isinstance(condition, ast.expr)
+            and not isinstance(condition, ast.Compare | ast.UnaryOp)
+            and not is_for_types
+        ):
             yield condition, f"(not ({ast.unparse(condition)}))"
     for name, below in ast.iter_fields(node):
         # Types are checked by others, and what an `assert` says is no rule of ours.
         if name in ("annotation", "returns", "bases", "type_params") or isinstance(node, ast.Assert):
             continue
         for child in below if isinstance(below, list) else [below]:
-            # Neither `if TYPE_CHECKING` nor a text that is put together is looked into.
+            # A text that is put together is not looked into.
             if isinstance(child, ast.AST) and not isinstance(child, ast.JoinedStr):
                 yield from _edits(child)
 
