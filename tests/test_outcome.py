@@ -646,6 +646,8 @@ def test_where_a_library_lets_python_recurse_without_end_a_body_may_not_be_neste
     sys.setrecursionlimit(100_000)
     try:
         assert type(failure(ONCE, 201, b'{"id":"s1","data":' + deep(2_000) + b"}")) is OutcomeUnknownError
+        plain: Route[Any] = Route("GET", "/orders", Any)
+        assert type(failure(plain.request(), 200, deep(2_000))) is TransportError
     finally:
         sys.setrecursionlimit(limit)
 

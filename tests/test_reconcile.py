@@ -684,7 +684,7 @@ async def test_reading_ends_with_its_time_however_slow_the_reads_are() -> None:
     for request, reads in ((CLOSE_TRADE, 2), (PLAIN, 1)):
         limits.clear()
         found = await settle(
-            request, entry_of(request), read, sent_at=sent_at, limit_s=0.05, rivals=nobody, interval_s=0.01
+            request, entry_of(request), read, sent_at=sent_at, limit_s=0.05, rivals=nobody, interval_s=0.02
         )
         assert found == Settlement(Verdict.UNKNOWN)
         # One that hangs leaves half of the time to another, and the last one has a moment in any case.
