@@ -93,6 +93,9 @@ def faults(session: nox.Session) -> None:
     report = Path(session.create_tmp()) / "faults.xml"
     settings = ["--timeout=600", f"--junit-xml={report}"]
     session.run("python", "-m", "pytest", *settings, "tests/faults", env={"ALURA_FAULT_SCALE": "1"})
+
+
+@nox.session
 def mutation(session: nox.Session) -> None:
     """Small faults put into the modules that decide about money: at least 85 % must fail a test. `-- retry` is one."""
     _install_locked(session)
