@@ -33,6 +33,7 @@ class Call(Generic[T]):
         reply: the last complete reply.
         lane_wait: seconds that it waited for its last turn.
         in_line: whether it waits for its turn now.
+        sent_at: `time.monotonic()` just before it was last sent.
     """
 
     __slots__ = (
@@ -45,6 +46,7 @@ class Call(Generic[T]):
         "options",
         "reply",
         "request",
+        "sent_at",
         "wants_reply",
     )
 
@@ -59,6 +61,7 @@ class Call(Generic[T]):
         self.reply: Reply[T] | None = None
         self.lane_wait = 0.0
         self.in_line = False
+        self.sent_at = 0.0
 
     @property
     def has_left(self) -> bool:

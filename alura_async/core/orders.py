@@ -10,8 +10,11 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
 
 from ..errors import (
     AluraError,
@@ -140,6 +143,9 @@ class Orders:
         """
         action = call.request.route.action
         limit = self._road.within(timeout)
+        # Somebody may have been asked in between, and taken his time.
+        now = datetime.now(UTC)
+        entry = msgspec.structs.replace(entry, created_at=now, expires_at=now + (entry.expires_at - entry.created_at))
         try:
             with self._road.within(min(timeout, _EXIT_PATIENCE_S)) if action is Action.CLOSE else limit:
                 await self.intents.write(entry, blocks=action in _GUARDED)
@@ -159,7 +165,6 @@ class Orders:
         conclude = partial(self._conclude, call, entry, began)
         doubt: CallError | None = None
         for exits in range(1, _MAX_EXITS + 1):
-            sent_at = time.monotonic()
             try:
                 # Whoever was asked to confirm it may have answered after `close()`.
                 self._road.open()
@@ -192,7 +197,7 @@ class Orders:
                 call.request,
                 entry,
                 self._road.carry,
-                sent_at=sent_at,
+                sent_at=call.sent_at,
                 limit_s=call.options.timeouts.settle,
                 rivals=partial(rivals, entry, self.intents),
             )

@@ -176,6 +176,7 @@ class Road:
                 token = await self.tokens.get(route.access)
             attempt = call.attempt
             assert attempt is not None
+            call.sent_at = time.monotonic()
             reply = await self._exchange.send(request, token, attempt)
         finally:
             self.limiter.release(lane)
