@@ -24,6 +24,7 @@ import msgspec
 
 from ..errors import ChallengeRefusedError, ConfigurationError, CredentialsNeededError, SignInError
 from ..secret import Secret, SecretText
+from .decode import NOT_DECODED, require_shallow
 from .request import Access, Route
 from .token_cache import CachedToken
 
@@ -512,8 +513,10 @@ def _claims(token: Secret) -> dict[str, Any]:
     if len(parts) != 3:
         return {}
     try:
-        claims = msgspec.json.decode(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-    except (ValueError, msgspec.DecodeError):
+        content = base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4))
+        require_shallow(content)
+        claims = msgspec.json.decode(content)
+    except (ValueError, *NOT_DECODED):
         return {}
     return claims if isinstance(claims, dict) else {}
 

@@ -26,6 +26,7 @@ import msgspec
 
 from ..errors import ConfigurationError
 from ..secret import Secret
+from .decode import NOT_DECODED, require_shallow
 from .text import printable, redact
 
 if sys.platform == "win32":
@@ -316,8 +317,9 @@ def _parse(content: bytes, folder: _Folder) -> dict[str, CachedToken] | _Trouble
     if not content.strip():
         return {}
     try:
+        require_shallow(content)
         kept = msgspec.json.decode(content, type=_File).entries
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except NOT_DECODED:
         # It begins like ours, so it is ours and damaged.
         _log.warning("the token cache %s is damaged, and begun anew", folder.shown)
         return {}
