@@ -40,6 +40,7 @@ from alura_async import (
 )
 from alura_async.core.entries import fingerprint, intent
 from alura_async.core.intents import FileIntents, Intents, MemoryIntents
+from alura_async.core.request import Action
 
 pytestmark = pytest.mark.anyio
 
@@ -130,6 +131,16 @@ async def test_since_gives_what_was_written_from_a_moment_on(store: Intents) -> 
     assert [entry.id for entry in await store.since(now - timedelta(minutes=1))] == [new.id]
     assert [entry.id for entry in await store.since(old.created_at)] == [old.id, new.id]
     assert await store.since(now) == []
+
+
+async def test_since_gives_only_what_does_the_same_with_money_where_that_is_asked_for(store: Intents) -> None:
+    moved = transfer()
+    close = intent(User.close_all_positions.request(), host="api.example.com", account="0xAB", within_s=10)
+    for entry in (moved, close):
+        await store.write(entry, blocks=False)
+    assert [entry.id for entry in await store.since(moved.created_at, action=Action.CLOSE)] == [close.id]
+    assert [entry.id for entry in await store.since(moved.created_at, action=Action.TRANSFER)] == [moved.id]
+    assert await store.since(moved.created_at, action=Action.OPEN) == []
 
 
 async def test_two_identical_calls_at_once_are_deliberate(store: Intents) -> None:

@@ -129,8 +129,12 @@ class Intents(ABC):
         """
 
     @abstractmethod
-    async def since(self, at: datetime) -> list[JournalEntry]:
+    async def since(self, at: datetime, *, action: Action | None = None) -> list[JournalEntry]:
         """The entries that were written at a moment or later, oldest first.
+
+        Args:
+            at: the moment.
+            action: what their calls do with money; None for anything.
 
         Raises:
             JournalError: it cannot be read.
@@ -161,7 +165,7 @@ async def rivals(entry: JournalEntry, intents: Intents) -> list[JournalEntry]:
     found: dict[str, JournalEntry] = {}
     for store in {intents, *_memories, *_stores}:
         try:
-            known = await store.since(entry.created_at - _RIVALS_WITHIN)
+            known = await store.since(entry.created_at - _RIVALS_WITHIN, action=Action.OPEN)
         except ClosedError:
             # Its client is gone. What a file keeps, another store reads.
             continue
@@ -170,7 +174,7 @@ async def rivals(entry: JournalEntry, intents: Intents) -> list[JournalEntry]:
 
 
 def _is_rival(other: JournalEntry, entry: JournalEntry) -> bool:
-    if other.id == entry.id or other.action is not Action.OPEN or other.host != entry.host:
+    if other.id == entry.id or other.host != entry.host:
         return False
     # Of a call whose account is not known, it may be the same.
     return other.account == entry.account or not other.account or not entry.account
@@ -233,10 +237,14 @@ class MemoryIntents(Intents):
         with self._lock:
             return self._open()
 
-    async def since(self, at: datetime) -> list[JournalEntry]:
+    async def since(self, at: datetime, *, action: Action | None = None) -> list[JournalEntry]:
         """The entries from a moment on, oldest first."""
         with self._lock:
-            return [entry for entry in self._entries.values() if entry.created_at >= at]
+            return [
+                entry
+                for entry in self._entries.values()
+                if entry.created_at >= at and (action is None or entry.action is action)
+            ]
 
     async def get(self, entry_id: str) -> JournalEntry | None:
         """The entry of an id."""
@@ -330,12 +338,16 @@ class FileIntents(Intents):
 
         return await self._do(_Read(read))
 
-    async def since(self, at: datetime) -> list[JournalEntry]:
+    async def since(self, at: datetime, *, action: Action | None = None) -> list[JournalEntry]:
         """The entries from a moment on, oldest first."""
 
         def read(worker: _Worker, file: JournalFile) -> list[JournalEntry]:
-            here = [entry for entry in worker.only_here() if entry.created_at >= at]
-            return [*worker.corrected(file.since(at)), *here]
+            here = [
+                entry
+                for entry in worker.only_here()
+                if entry.created_at >= at and (action is None or entry.action is action)
+            ]
+            return [*worker.corrected(file.since(at, action)), *here]
 
         return await self._do(_Read(read))
 

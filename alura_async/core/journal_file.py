@@ -22,6 +22,7 @@ import msgspec
 
 from ..errors import JournalError
 from ..journal import JournalEntry
+from .request import Action
 from .text import printable
 
 # "ALRJ": tells a journal from a database of something else.
@@ -154,9 +155,11 @@ class JournalFile:
         """The unresolved entries, oldest first."""
         return self._select(f"WHERE {_UNRESOLVED} ORDER BY number")
 
-    def since(self, at: datetime) -> list[JournalEntry]:
-        """The entries from a moment on, oldest first."""
-        return self._select("WHERE created_at >= ? ORDER BY number", _text(at))
+    def since(self, at: datetime, action: Action | None = None) -> list[JournalEntry]:
+        """The entries from a moment on, oldest first; only those whose calls do this, where it says what."""
+        if action is None:
+            return self._select("WHERE created_at >= ? ORDER BY number", _text(at))
+        return self._select("WHERE created_at >= ? AND action = ? ORDER BY number", _text(at), action.value)
 
     def _select(self, condition: str, *values: str | int) -> list[JournalEntry]:
         with _explained(self._path):
