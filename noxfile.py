@@ -131,6 +131,13 @@ def soak(session: nox.Session) -> None:
     session.run("python", "-m", "benchmarks.soak", *session.posargs)
 
 
+@nox.session(name="client-soak")
+def client_soak(session: nox.Session) -> None:
+    """The client for ten minutes, under faults: memory is flat, and the server's ledger agrees. `-- 120` is shorter."""
+    _install_locked(session)
+    session.run("python", "-m", "benchmarks.client_soak", *session.posargs)
+
+
 @nox.session(venv_backend="none")
 def lock(session: nox.Session) -> None:
     """Write the lock files anew; `nox -s lock -- --upgrade` takes the newest versions."""

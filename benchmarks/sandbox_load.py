@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from .contest import stay_on
 from .harness import Cores, machine
 from .sandbox_client import Connection, private_key
-from .sandbox_server import SandboxProcess
+from .sandbox_server import SandboxProcess, Setup
 
 MUST = 2_000
 """Cheap reads a second of one core."""
@@ -126,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stay_on(cores.one)
     print(", ".join(f"{name} {value}" for name, value in machine().items()))
     slow: list[str] = []
-    with SandboxProcess(cores.server) as server:
+    with SandboxProcess(Setup(cores=cores.server)) as server:
         print(f"{'':<28}{'requests/s':>12}{'of a core':>12}{'min – max':>18}", flush=True)
         rounds: dict[Read, list[Rate]] = {read: [] for read in READS}
         for _, read in itertools.product(range(chosen.rounds), READS):

@@ -41,27 +41,48 @@ class Report(msgspec.Struct, frozen=True):
     executed: dict[str, int]
 
 
+class Setup(msgspec.Struct, frozen=True):
+    """What the sandbox is like, and where it runs.
+
+    Attributes:
+        cores: the processor cores that its process stays on; none for all.
+        limit: calls of one endpoint by one client in a window; None throttles nobody.
+        faults: what goes wrong from the beginning, as text.
+        funds: USDC that every account begins with.
+        token_lifetime: seconds that a token is valid; None for the sandbox's own.
+    """
+
+    cores: Sequence[int] = ()
+    limit: int | None = 1_000_000
+    faults: str = ""
+    funds: int = 10_000
+    token_lifetime: float | None = None
+
+
 # asyncio receives into blocks of 256 KiB, which it takes and gives back for every read. In glibc's heap, small blocks
 # settle in the holes between them, and the heap grows by a MiB or two a minute under a heavy load though what is in use
-# does not: that is the allocator's, not the sandbox's, and it is kept out of what is measured.
-_LARGE_BLOCKS_APART = {"MALLOC_MMAP_THRESHOLD_": "65536"}
+# does not: that is the allocator's, not ours, and it is kept out of what is measured.
+LARGE_BLOCKS_APART = {"MALLOC_MMAP_THRESHOLD_": "65536"}
+"""Environment of a process whose memory is watched."""
+
+
+_USUAL = Setup()
 
 
 class SandboxProcess:
     """That process, as a context manager.
 
     Args:
-        cores: the processor cores that it stays on; none for all.
-        limited: whether it throttles, generously.
+        setup: what it is like; by default it throttles, generously.
     """
 
-    def __init__(self, cores: Sequence[int] = (), *, limited: bool = True) -> None:
+    def __init__(self, setup: Setup = _USUAL) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", f"{__package__}.sandbox_server", str(int(limited)), *map(str, cores)],
+            [sys.executable, "-m", f"{__package__}.sandbox_server", msgspec.json.encode(setup).decode()],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=_ROOT,
-            env={**environment(), **_LARGE_BLOCKS_APART},
+            env={**environment(), **LARGE_BLOCKS_APART},
             text=True,
         )
         self.url = self._read()
@@ -128,10 +149,12 @@ def _report(tally: dict[str, int]) -> Report:
     return Report(time.process_time(), resident, descriptors, tally)
 
 
-async def serve(limit: int | None) -> None:
+async def serve(setup: Setup) -> None:
     """Serve until standard input ends."""
     tally = _Tally()
-    async with Sandbox(seed=7, limit=limit) as sandbox:
+    async with Sandbox(seed=7, limit=setup.limit, faults=setup.faults, funds=setup.funds) as sandbox:
+        if setup.token_lifetime is not None:
+            sandbox.token_lifetime = setup.token_lifetime
         print(sandbox.url, flush=True)
         while line := await asyncio.to_thread(sys.stdin.readline):
             command, *values = line.split()
@@ -143,10 +166,10 @@ async def serve(limit: int | None) -> None:
 
 
 def main() -> None:
-    """Serve on the processor cores that are named as arguments, if any are."""
-    limited, *cores = map(int, sys.argv[1:])
-    stay_on(cores)
-    asyncio.run(serve(1_000_000 if limited else None))
+    """Serve the sandbox that the argument describes."""
+    setup = msgspec.json.decode(sys.argv[1], type=Setup)
+    stay_on(setup.cores)
+    asyncio.run(serve(setup))
 
 
 if __name__ == "__main__":

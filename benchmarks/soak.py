@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from .contest import stay_on
 from .harness import Cores, machine
 from .sandbox_client import Connection, UnexpectedReplyError, private_key
-from .sandbox_server import SandboxProcess
+from .sandbox_server import SandboxProcess, Setup
 
 MOST_GROWTH = 2 << 20
 """Bytes that resident memory may grow by after the warm-up."""
@@ -232,7 +232,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stay_on(cores.one)
     print(", ".join(f"{name} {value}" for name, value in machine().items()))
     print(f"{'':>9}{'calls':>12}{'MiB':>12}{'descriptors':>14}")
-    with SandboxProcess(cores.server) as server:
+    with SandboxProcess(Setup(cores=cores.server)) as server:
         soak = Soak(server.url, seconds)
         asyncio.run(soak.run(server))
         executed = server.report().executed

@@ -8,6 +8,8 @@ import importlib.util
 import subprocess
 import sys
 import threading
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,7 +17,11 @@ import msgspec
 import pytest
 
 import alura_async
-from benchmarks import contest, drive, harness, sandbox_load, soak, warm
+from alura_async import JournalEntry, Outcome, User
+from alura_async.core.entries import intent
+from alura_async.sandbox import LedgerEntry, Sandbox
+from alura_async.sandbox.ledger import ReceivedRequest
+from benchmarks import client_soak, contest, drive, harness, sandbox_load, soak, soaked_client, warm
 from benchmarks.contest import CANDLE_PAGE, CANDLES, HEALTH, Case, Contestant, Measurement
 from benchmarks.harness import CaseResult, Result, Server, Spread, paired_ratio, spread
 from benchmarks.sandbox_server import SandboxProcess
@@ -298,6 +304,83 @@ class TestSandboxLoad:
         found = soak.verdict(samples, seconds=10)
         assert (found == []) == (not expected)
         assert expected in "".join(found)
+
+
+def _told(amount: str, outcome: Outcome, call_id: str = "") -> soaked_client.Told:
+    return soaked_client.Told("0xab", "POST", "/user/withdraw", f'{{"amount":{amount}}}', outcome, call_id)
+
+
+def _kept(amount: str, outcome: Outcome, call_id: str) -> JournalEntry:
+    request = User.withdraw.request(amount=Decimal(amount))
+    entry = intent(request, host="http://127.0.0.1", account="0xAB", within_s=10)
+    return msgspec.structs.replace(entry, id=call_id, outcome=outcome)
+
+
+def _executed(call_id: str, executed: bool = True) -> ReceivedRequest:
+    now = datetime.now(UTC)
+    return ReceivedRequest("POST", "/user/withdraw", {}, now, 201, "0xab", call_id, 1.0, executed)
+
+
+def _moved(amount: str) -> LedgerEntry:
+    detail = {"id": "w", "amount": amount, "destination": "0xcd"}
+    return LedgerEntry(1, datetime.now(UTC), "POST", "/user/withdraw", "0xAB", "withdrawn", detail)
+
+
+class TestClientSoak:
+    DONE, UNKNOWN, REJECTED, ID = Outcome.DONE, Outcome.UNKNOWN, Outcome.REJECTED, "a" * 32
+
+    @pytest.mark.parametrize(
+        ("told", "kept", "requests", "moves", "expected"),
+        [
+            (DONE, DONE, (True,), 1, ""),
+            (UNKNOWN, UNKNOWN, (True,), 1, ""),
+            (UNKNOWN, UNKNOWN, (False,), 0, ""),
+            (REJECTED, REJECTED, (False, False), 0, ""),
+            (DONE, DONE, (True, True), 2, "was executed 2 times"),
+            (DONE, DONE, (False,), 0, "was executed 0 times"),
+            (REJECTED, REJECTED, (True,), 1, "was executed 1 times"),
+            (UNKNOWN, UNKNOWN, (True,), 2, "moved money 2 times"),
+            (DONE, UNKNOWN, (True,), 1, "told"),
+            (REJECTED, DONE, (True,), 1, "in the journal"),
+            (DONE, None, (True,), 1, "without an entry"),
+        ],
+    )
+    def test_user_journal_and_server_tell_the_same_story_or_it_is_found(
+        self, told: Outcome, kept: Outcome | None, requests: tuple[bool, ...], moves: int, expected: str
+    ) -> None:
+        audit = client_soak.Audit(
+            [_told("1.5", told)],
+            [] if kept is None else [_kept("1.5", kept, self.ID)],
+            [_moved("1.50")] * moves,
+            [_executed(self.ID, executed) for executed in requests],
+        )
+        audit.run()
+        assert (audit.disagreements == []) == (not expected), audit.disagreements
+        assert expected in "".join(audit.disagreements)
+
+    @pytest.mark.parametrize(
+        ("resident", "blocks", "tasks", "expected"),
+        [
+            ([9, 50, 51, 50, 51], [1, 300, 301, 299, 302], 50, ""),
+            ([9, 50, 51, 53, 55], [1, 300, 301, 299, 302], 50, "memory grew by"),
+            ([9, 50, 51, 50, 51], [1, 300, 301, 320, 340], 50, "blocks: 340"),
+            ([9, 50, 51, 50, 51], [1, 300, 301, 299, 302], 70, "tasks: 70"),
+        ],
+    )
+    def test_only_what_grows_after_the_warm_up_counts(
+        self, resident: list[int], blocks: list[int], tasks: int, expected: str
+    ) -> None:
+        samples = [
+            soaked_client.Sample(at_s, 0, mebibytes << 20, count, 20, tasks if at_s == 10 else 50, 5)
+            for at_s, mebibytes, count in zip((1, 3, 5, 8, 10), resident, blocks, strict=True)
+        ]
+        found = client_soak.verdict(samples, seconds=10)
+        assert (found == []) == (not expected)
+        assert expected in "".join(found)
+
+    def test_every_fault_of_the_soak_is_one_of_the_sandboxs(self) -> None:
+        (rule,) = Sandbox(faults=f"{client_soak.FAULTS} 10%").faults.rules
+        assert len(rule.faults) == client_soak.FAULTS.count("|") + 1 > 60
 
 
 def _no_server(self: Server, cores: object) -> None:
