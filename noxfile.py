@@ -138,6 +138,22 @@ def client_soak(session: nox.Session) -> None:
     session.run("python", "-m", "benchmarks.client_soak", *session.posargs)
 
 
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """What servers, files and tokens may hold, 5000 times each: nothing but our own errors. `-- 50000` is longer."""
+    _install_locked(session)
+    session.run(
+        "python",
+        "-m",
+        "pytest",
+        "--timeout=7200",
+        "--hypothesis-show-statistics",
+        "tests/fuzz/test_parsers.py",
+        "tests/test_intents.py::test_a_damaged_file_raises_nothing_but_a_journal_error",
+        env={"ALURA_FUZZ_EXAMPLES": session.posargs[0] if session.posargs else "5000"},
+    )
+
+
 @nox.session(venv_backend="none")
 def lock(session: nox.Session) -> None:
     """Write the lock files anew; `nox -s lock -- --upgrade` takes the newest versions."""
