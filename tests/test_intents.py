@@ -35,11 +35,12 @@ from alura_async import (
     JournalError,
     Outcome,
     SettledBy,
+    TradingSessions,
     UnresolvedError,
     User,
 )
 from alura_async.core.entries import fingerprint, intent
-from alura_async.core.intents import FileIntents, Intents, MemoryIntents
+from alura_async.core.intents import FileIntents, Intents, MemoryIntents, rivals
 from alura_async.core.request import Action
 
 pytestmark = pytest.mark.anyio
@@ -313,6 +314,26 @@ def test_no_secret_gets_into_an_entry() -> None:
     body = json.loads(entry.body)
     assert (body["amount"], body["signature"], body["apiKey"], body["memo"]) == (12.5, "***", "***", "is ***")
     assert '"amount":12.50' in entry.body
+
+
+# Other creates
+
+
+async def test_creates_in_a_shared_file_are_known_though_some_that_share_it_are_closed(path: Path) -> None:
+    def create() -> JournalEntry:
+        request = TradingSessions.create.request(budget=100, profit_target=40, asset="BTC")
+        return intent(request, host="api.example.com", account="0xAB", within_s=10)
+
+    rival, ours = create(), create()
+    stores = [FileIntents(path) for _ in range(8)]
+    *closed, last = stores
+    await last.write(rival, blocks=True)
+    await last.write(transfer(), blocks=True)
+    for store in closed:
+        await store.entries()
+        await store.close()
+    assert [entry.id for entry in await rivals(ours, MemoryIntents())] == [rival.id]
+    await last.close()
 
 
 # What the file promises

@@ -163,12 +163,18 @@ async def rivals(entry: JournalEntry, intents: Intents) -> list[JournalEntry]:
         JournalError: a store cannot be read.
     """
     found: dict[str, JournalEntry] = {}
+    files: set[Path] = set()
     for store in {intents, *_memories, *_stores}:
+        if isinstance(store, FileIntents) and store._opening.path in files:
+            # Another one that shares its file has been read.
+            continue
         try:
             known = await store.since(entry.created_at - _RIVALS_WITHIN, action=Action.OPEN)
         except ClosedError:
             # Its client is gone. What a file keeps, another store reads.
             continue
+        if isinstance(store, FileIntents):
+            files.add(store._opening.path)
         found |= {other.id: other for other in known if _is_rival(other, entry)}
     return list(found.values())
 

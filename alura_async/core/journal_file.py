@@ -165,8 +165,8 @@ class JournalFile:
         with _explained(self._path):
             if not self._connection.in_transaction:
                 self._require_in_place()
-            rows = self._retry_if_locked(f"{_SELECT} {condition}", values).fetchall()
-        return [_entry(self._path, row) for row in rows]
+            rows = self._retry_if_locked(f"{_SELECT} {condition}", values)
+            return [_entry(self._path, row) for row in rows]
 
     def _prepare(self, keep_days: int | None) -> None:
         self._require_journal()
