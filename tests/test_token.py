@@ -11,6 +11,7 @@ import sys
 import time
 import traceback
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,12 +32,16 @@ from alura_async import (
     UnauthorizedError,
     UsageError,
 )
-from alura_async.core.token import Clock, TokenLock
+from alura_async.core.token import Clock, Token, TokenLock
+from alura_async.core.token_cache import CachedToken, TokenCache
+from alura_async.secret import Secret
 from tests.raw_server import RawServer, Received, hang, reply
 
 pytestmark = pytest.mark.anyio
 
 ADDRESS = "0x" + "a1" * 20
+# Seconds: what is said to live so long, or longer, says nothing.
+LONGEST = 10 * 365 * 86400
 
 
 class FakeWallet:
@@ -149,6 +154,8 @@ async def test_without_wallet_and_token_a_call_that_needs_one_fails_before_it_is
     async with AsyncAlura(base_url=raw.url) as alura:
         with pytest.raises(CredentialsNeededError, match="wallet="):
             await alura.user.profile()
+        with pytest.raises(CredentialsNeededError, match="wallet="):
+            await alura.auth.login()
     assert raw.received == []
 
 
@@ -455,7 +462,7 @@ async def test_a_token_that_cannot_be_a_header_is_not_used(server: Server, raw: 
     assert "GET /user/profile" not in raw.paths()
 
 
-@pytest.mark.parametrize("token", ["", "two words", "line\nbreak", "tökèn", b"bytes", 5])
+@pytest.mark.parametrize("token", ["", "two words", "line\nbreak", "tökèn", "delete\x7f", b"bytes", 5])
 def test_a_given_token_that_cannot_be_a_header_is_refused_at_once_and_not_shown(token: Any) -> None:
     with pytest.raises(ConfigurationError, match="cannot be sent") as caught:
         AsyncAlura(token=token)
@@ -760,6 +767,266 @@ async def test_a_lost_verification_is_not_made_again_when_the_time_is_up(server:
         with pytest.raises(SignInError):
             await alura.user.profile()
     assert server.logins == 1
+
+
+# How many tokens a server may refuse before it is asked for no more
+
+
+async def test_a_token_that_was_taken_once_and_ends_is_no_refusal_of_a_new_one(
+    server: Server, alura: AsyncAlura
+) -> None:
+    await alura.user.profile()
+    server.refuses |= {"token-1", "token-2"}
+    with pytest.raises(UnauthorizedError):
+        await alura.user.profile()
+    await alura.trading_sessions.close_trade("t1")
+    assert server.logins == 3
+
+
+async def test_a_token_that_is_taken_makes_good_the_refusal_of_another(server: Server, alura: AsyncAlura) -> None:
+    server.refuses.add("token-1")
+    await alura.user.profile()
+    server.refuses.add("*")
+    for call in (alura.user.profile, alura.trading_sessions.active):
+        with pytest.raises(UnauthorizedError):
+            await call()
+    with pytest.raises(SignInError, match="refused the last 2 tokens"):
+        await alura.user.sync_fills()
+    assert server.logins == 2 + 2
+
+
+async def test_a_login_by_name_gives_a_server_that_refused_everything_two_more_tokens(
+    server: Server, alura: AsyncAlura
+) -> None:
+    server.refuses.add("*")
+    with pytest.raises(UnauthorizedError):
+        await alura.user.profile()
+    await alura.auth.login()
+    assert server.logins == 3
+    with pytest.raises(UnauthorizedError):
+        await alura.trading_sessions.active()
+    with pytest.raises(SignInError, match="refused the last 2 tokens"):
+        await alura.user.sync_fills()
+    assert server.logins == 4
+
+
+async def test_a_server_that_goes_on_refusing_everything_gives_two_tokens_a_minute(
+    server: Server, alura: AsyncAlura, hands: Hands
+) -> None:
+    server.refuses.add("*")
+    with pytest.raises(UnauthorizedError):
+        await alura.user.profile()
+    for minute in (1, 2):
+        with pytest.raises(SignInError, match="refused the last 2 tokens"):
+            await alura.user.sync_fills()
+        assert server.logins == 2 * minute
+        hands.pass_(60)
+        for call in (alura.user.profile, alura.trading_sessions.active):
+            with pytest.raises(UnauthorizedError):
+                await call()
+
+
+async def test_a_server_that_refuses_everything_is_not_asked_again_because_its_tokens_are_short(
+    server: Server, alura: AsyncAlura, hands: Hands
+) -> None:
+    server.refuses.add("*")
+    server.lifetime = 30
+    with pytest.raises(UnauthorizedError):
+        await alura.user.profile()
+    hands.pass_(31)
+    with pytest.raises(SignInError, match="refused the last 2 tokens"):
+        await alura.user.profile()
+    assert server.logins == 2
+
+
+async def test_an_endpoint_that_always_refuses_costs_a_sign_in_a_minute(
+    server: Server, raw: RawServer, alura: AsyncAlura, hands: Hands
+) -> None:
+    raw.routes["/api/leaderboard/analytics"] = [reply('{"message":"Unauthorized"}', "401 Unauthorized")]
+    await alura.user.profile()
+    for seconds, logins in ((0, 2), (59.5, 2), (0.5, 3)):
+        hands.pass_(seconds)
+        with pytest.raises(UnauthorizedError):
+            await alura.leaderboard.analytics()
+        await alura.user.profile()
+        assert server.logins == logins
+
+
+async def test_five_seconds_after_a_failed_sign_in_there_is_another(
+    server: Server, raw: RawServer, alura: AsyncAlura, hands: Hands
+) -> None:
+    raw.routes["/auth/evm/verify"] = [reply('{"message":"no"}', "401 Unauthorized"), server.verify]
+    for seconds in (0, 4.5):
+        hands.pass_(seconds)
+        with pytest.raises(SignInError, match="no"):
+            await alura.user.profile()
+    assert server.logins == 1
+    hands.pass_(0.5)
+    await alura.user.profile()
+    assert server.logins == 2
+
+
+# When a token is renewed, and what is sent meanwhile
+
+
+async def test_while_a_token_is_renewed_every_call_goes_once_and_with_the_old_one(
+    server: Server, raw: RawServer, alura: AsyncAlura, hands: Hands
+) -> None:
+    await alura.user.profile()
+    hands.pass_(86400 - 120)
+    server.login_takes = 0.05
+    for _ in range(3):
+        await alura.user.profile()
+    calls = [request for request in raw.received if request.path == "/user/profile"]
+    assert [request.headers.get("authorization") for request in calls] == ["Bearer token-1"] * 4
+    await signed_in_again(server, alura)
+
+
+@pytest.mark.parametrize("which", ["steady", "wall"])
+async def test_many_bots_renew_their_tokens_over_one_minute_that_ends_four_before_the_tokens(which: str) -> None:
+    hands = Hands()
+    tokens = [Token(Secret("t"), 86400, hands.clock) for _ in range(3000)]
+    began = getattr(hands, which)
+
+    def due(before_the_end: float) -> int:
+        setattr(hands, which, began + 86400 - before_the_end)
+        return sum(token.is_due for token in tokens)
+
+    assert due(300.5) == 0
+    assert 0 < due(299.5) < 300
+    assert 2700 < due(240.5) < 3000
+    assert due(239.5) == 3000
+    assert not any(token.is_expired for token in tokens)
+    assert due(0) == 3000
+    assert all(token.is_expired for token in tokens)
+
+
+@pytest.mark.parametrize("which", ["steady", "wall"])
+async def test_a_short_token_is_due_in_its_last_quarter(which: str) -> None:
+    hands = Hands()
+    token = Token(Secret("t"), 40, hands.clock)
+    began = getattr(hands, which)
+    seen = []
+    for seconds in (29.5, 30, 39.5, 40):
+        setattr(hands, which, began + seconds)
+        seen.append((token.is_due, token.is_expired))
+    assert seen == [(False, False), (True, False), (True, False), (True, True)]
+
+
+async def test_half_a_minute_after_a_failed_renewal_in_the_background_there_is_another(
+    server: Server, raw: RawServer, alura: AsyncAlura, hands: Hands
+) -> None:
+    await alura.user.profile()
+    hands.pass_(86400 - 200)
+    raw.routes["/auth/evm/verify"] = [reply('{"message":"no"}', "401 Unauthorized")]
+    for seconds, logins in ((0, 2), (29.5, 2), (0.5, 3)):
+        hands.pass_(seconds)
+        await alura.user.profile()
+        await signed_in_again(server, alura, logins)
+        assert server.logins == logins
+
+
+async def test_only_a_failure_that_no_caller_is_told_of_is_logged(
+    server: Server, raw: RawServer, alura: AsyncAlura, hands: Hands, caplog: pytest.LogCaptureFixture
+) -> None:
+    no = reply('{"message":"no"}', "401 Unauthorized")
+    raw.routes["/auth/evm/verify"] = [no, server.verify, no]
+    with pytest.raises(SignInError):
+        await alura.user.profile()
+    hands.pass_(5)
+    await alura.user.profile()
+    assert "in the background" not in caplog.text
+    hands.pass_(86400 - 120)
+    await alura.user.profile()
+    await signed_in_again(server, alura, 3)
+    assert "in the background; the one that is held goes on being used" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "logins"), [(1, 2), (LONGEST - 1, 2), (LONGEST, 1), (-0.5, 1)], ids=["1 s", "10 years", "more", "none"]
+)
+async def test_a_lifetime_counts_where_it_makes_sense(
+    server: Server, alura: AsyncAlura, hands: Hands, lifetime: float, logins: int
+) -> None:
+    server.lifetime = lifetime
+    await alura.user.profile()
+    hands.pass_(abs(lifetime))
+    await alura.user.profile()
+    assert server.logins == logins
+
+
+@pytest.mark.parametrize("name", ["", "a", "ab", "abc"])
+@pytest.mark.parametrize(("expires", "is_believed"), [(999_999_999_999.5, True), (1e12, False), (True, False)])
+async def test_a_given_token_ends_when_it_says_so_if_that_is_a_date(
+    name: str, expires: float, is_believed: bool
+) -> None:
+    """The names make for each length that base64 may have."""
+    hands = Hands()
+    lock = TokenLock(None, jwt(exp=expires, sub=name), clock=hands.clock)
+    assert lock.held is not None
+    hands.pass_(2e12)
+    assert (lock.held is None) is is_believed
+
+
+# What a failed sign-in tells
+
+
+async def test_what_a_check_of_the_users_own_raises_is_the_cause_for_all_who_ask(
+    raw: RawServer, server: Server
+) -> None:
+    def check(challenge: Challenge, *, address: str, host: str) -> None:
+        raise broken
+
+    broken = LookupError("no such list")
+    async with AsyncAlura(FakeWallet(), base_url=raw.url, check_challenge=check) as alura:
+        for _ in range(2):  # the second gets what was kept of the first
+            with pytest.raises(SignInError, match="no such list") as caught:
+                await alura.user.profile()
+            assert caught.value.__cause__ is broken
+
+
+# A token that another run left behind
+
+
+async def test_a_login_by_name_takes_no_token_that_another_run_left_behind(
+    raw: RawServer, server: Server, tmp_path: Path
+) -> None:
+    for _ in range(2):
+        async with AsyncAlura(FakeWallet(), base_url=raw.url, token_cache=tmp_path / "tokens.json") as alura:
+            await alura.auth.login()
+            await alura.user.profile()
+    assert server.logins == 2
+    assert raw.received[-1].headers["authorization"] == "Bearer token-2"
+
+
+@pytest.mark.parametrize(
+    ("obtained", "lifetime", "is_used"),
+    [(0, 100, True), (1, 100, False), (-10, 1, True), (-10, 0, False), (-10, LONGEST - 1, True), (-10, LONGEST, False)],
+)
+async def test_a_kept_token_is_used_from_the_moment_it_was_obtained_until_it_ends(
+    raw: RawServer, server: Server, tmp_path: Path, obtained: float, lifetime: float, is_used: bool
+) -> None:
+    async def address() -> str:
+        return ADDRESS
+
+    hands = Hands()
+    cache = TokenCache(tmp_path / "tokens.json", raw.url, address)
+    await cache.save(CachedToken(Secret("kept"), hands.wall + obtained, hands.wall + lifetime))
+    async with AsyncAlura(FakeWallet(), base_url=raw.url, token_cache=tmp_path / "tokens.json") as alura:
+        alura._road.tokens.clock = hands.clock
+        await alura.health.basic()  # opens it
+        token = await alura._road.tokens.get(Access.BEARER)
+    assert token is not None
+    assert token.secret.reveal() == ("kept" if is_used else "token-1")
+
+
+async def test_a_client_that_signs_in_for_years_keeps_nothing_of_what_it_wrote(
+    raw: RawServer, server: Server, tmp_path: Path
+) -> None:
+    async with AsyncAlura(FakeWallet(), base_url=raw.url, token_cache=tmp_path / "tokens.json") as alura:
+        for _ in range(3):
+            await alura.auth.login()
+        assert not alura._road.tokens._saving
 
 
 # Nothing of a token is shown
