@@ -332,7 +332,7 @@ async def test_creates_in_a_shared_file_are_known_though_some_that_share_it_are_
     for store in closed:
         await store.entries()
         await store.close()
-    assert [entry.id for entry in await rivals(ours, MemoryIntents())] == [rival.id]
+    assert [entry.id for entry in await rivals(ours, last)] == [rival.id]
     await last.close()
 
 

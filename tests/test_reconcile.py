@@ -615,6 +615,8 @@ ACTIVE, CLOSING = listed(**OLD), listed(status="closing", **OLD)
         (CLOSE_TRADE, [[CLOSING], []], [None, 500], DONE, "closing"),
         (CLOSE_POSITION, [[ACTIVE]], [shown("trd_1", held(status="closing")), shown("trd_2")], UNKNOWN, None),
         (CLOSE_POSITION, [[]], [shown("trd_1", held(status="closing")), shown("trd_2")], UNKNOWN, None),
+        # No trade is shown any more, and the session goes on.
+        (CLOSE_POSITION, [[ACTIVE]], [shown("trd_1", held(status="closing")), None], UNKNOWN, None),
         # No read succeeded.
         (CLOSE_TRADE, [503], None, UNKNOWN, None),
         (CLOSE_TRADE, [[CLOSING]], [500], UNKNOWN, None),

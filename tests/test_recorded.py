@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
+import time
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,6 +16,7 @@ from typing import Any
 import pytest
 
 from alura_async import (
+    Access,
     Action,
     Alura,
     AsyncAlura,
@@ -19,10 +24,13 @@ from alura_async import (
     ClosedError,
     DuplicateAssetError,
     ForbiddenError,
+    Guard,
+    GuardError,
     JournalError,
     NotSentError,
     Outcome,
     OutcomeUnknownError,
+    Route,
     SessionStatus,
     SettledBy,
     ShapeError,
@@ -371,3 +379,83 @@ async def test_an_order_whose_time_is_up_before_it_left_is_not_done(raw: RawServ
     raw.routes["/user/profile"] = [hang]
     with pytest.raises(CallTimeoutError):
         await bare.with_options(timeout=0.1).user.profile()
+
+
+# What once went wrong
+
+
+async def test_a_locked_journal_takes_no_time_from_a_close(raw: RawServer, tmp_path: Path) -> None:
+    raw.routes["/trading-sessions/trades/t1/close"] = [CLOSED]
+    path = tmp_path / "journal.db"
+    async with AsyncAlura(token="t", base_url=raw.url, journal=path, timeout=0.5) as alura:
+        await alura.journal.entries()
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            await alura.trading_sessions.close_trade("t1")
+            other.execute("ROLLBACK")
+    assert raw.paths() == ["POST /trading-sessions/trades/t1/close"]
+
+
+def test_the_end_of_the_client_does_not_make_a_lost_order_a_call_that_was_never_made() -> None:
+    with Sandbox.threaded(seed=3, start=START, speed=0, limit=None) as sandbox:
+        alura = Alura(sandbox.wallet(), base_url=sandbox.url, timeout=Timeouts(drain=0.05))
+        alura.user.profile()
+        sandbox.faults.add("reset-after x1 on POST /trading-sessions")
+        sandbox.faults.add("hang x100 on GET /trading-sessions/active")
+        with ThreadPoolExecutor(1) as threads:
+            order = threads.submit(alura.trading_sessions.create, budget=100, profit_target=40, asset="BTC")
+            while not any(request.path == "/trading-sessions/active" for request in list(sandbox.requests)):
+                time.sleep(0.005)
+            alura.close()
+            error = order.exception()
+        assert executed(sandbox, "POST /trading-sessions") == 1
+    assert isinstance(error, OutcomeUnknownError)
+    assert error.outcome is Outcome.UNKNOWN
+
+
+class SlowWallet:
+    address = "0x" + "a1" * 20
+
+    async def prepare(self) -> None:
+        await asyncio.sleep(60)
+
+    async def sign_message(self, text: str) -> str:
+        raise AssertionError(text)
+
+
+async def test_a_wallet_that_takes_its_time_holds_up_no_exit(raw: RawServer) -> None:
+    raw.routes["/trading-sessions/trades/t1/close"] = [CLOSED]
+    async with AsyncAlura(SlowWallet(), token="t", base_url=raw.url, timeout=0.2) as alura:
+        with pytest.raises(NotSentError):
+            await alura.user.withdraw(amount=5)
+        await alura.trading_sessions.close_trade("t1")
+    assert raw.paths() == ["POST /trading-sessions/trades/t1/close"]
+
+
+async def test_a_session_of_a_client_that_is_gone_is_not_taken(sandbox: Sandbox) -> None:
+    key = sandbox.wallet()
+    sandbox.faults.add("reset-before x1 on POST /trading-sessions")
+    async with AsyncAlura(key, base_url=sandbox.url, timeout=Timeouts(settle=3)) as alura:
+        await alura.auth.login()
+        real_settle = alura._road.carry
+
+        async def other_first(request: Any, timeout: float, options: Any = None) -> Any:
+            if not created:
+                async with AsyncAlura(key, base_url=sandbox.url) as other:
+                    created.append(await create(other))
+            return await real_settle(request, timeout, options)
+
+        created: list[Any] = []
+        alura._road.carry = other_first  # type: ignore[method-assign]
+        with pytest.raises(OutcomeUnknownError):
+            await create(alura)
+    assert executed(sandbox, "POST /trading-sessions") == 1
+    assert len(created) == 1
+
+
+async def test_a_guard_wants_to_know_what_a_route_of_yours_does(raw: RawServer) -> None:
+    route = Route("POST", "/user/withdraw", dict[str, str], access=Access.BEARER)
+    async with AsyncAlura(token="t", base_url=raw.url, guard=Guard(max_amount=1)) as alura:
+        with pytest.raises(GuardError, match="action="):
+            await alura.send(route.request(body={"amount": 400}))
+    assert raw.received == []

@@ -91,7 +91,8 @@ class Conclusion(msgspec.Struct, frozen=True):
     @classmethod
     def now(cls, entry_id: str, outcome: Outcome, by: SettledBy, detail: str, result_id: str | None) -> Conclusion:
         """A conclusion of this moment, its texts made fit to be shown."""
-        result_id = None if result_id is None else shown(result_id, _DETAIL_LIMIT)
+        # As it is: it is compared with what the server lists.
+        result_id = None if result_id is None else clip(printable(result_id), _DETAIL_LIMIT)
         return cls(entry_id, outcome, by, datetime.now(UTC), shown(detail, _DETAIL_LIMIT), result_id)
 
     def of(self, entry: JournalEntry) -> JournalEntry:

@@ -25,6 +25,8 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
+import msgspec
+
 from ..errors import (
     AluraError,
     ClosedError,
@@ -48,6 +50,8 @@ _log = logging.getLogger("alura_async")
 _MEMORY_LIMIT = 5000
 # How long before a create another one may have been sent that the server carried out after it.
 _RIVALS_WITHIN = timedelta(hours=1)
+# So many creates of all clients are kept in mind, whatever journal they have.
+_CREATES_LIMIT = 10_000
 # Of entries that could not be written, and of a batch, so many at most.
 _UNRECORDED_LIMIT = 1000
 _BATCH_LIMIT = 500
@@ -153,37 +157,50 @@ class Intents(ABC):
         """Let everything that was noted reach its place. Closing twice does nothing."""
 
 
+def note_create(entry: JournalEntry, outcome: Outcome | None = None, result_id: str | None = None) -> None:
+    """Keep in mind, for all clients of this process, that a create is under way, and what became of it.
+
+    Args:
+        entry: its entry.
+        outcome: what became of it.
+        result_id: the id of the session that it created.
+    """
+    if entry.action is not Action.OPEN:
+        return
+    with _creates_lock:
+        known = _creates.get(entry.id, entry)
+        if not known.is_resolved:
+            known = msgspec.structs.replace(known, outcome=outcome, result_id=result_id or known.result_id)
+        _creates[entry.id] = known
+        while len(_creates) > _CREATES_LIMIT:
+            del _creates[next(iter(_creates))]
+
+
 async def rivals(entry: JournalEntry, intents: Intents) -> list[JournalEntry]:
     """The other creates of an entry's account on its server that are known here, whatever became of them.
 
-    They are those of its own store, with those of all processes that share it, and those of this process's other
-    clients.
+    They are those of its own store, with those of all processes that share it, and those of this process, also of
+    clients that are gone.
 
     Raises:
-        JournalError: a store cannot be read.
+        JournalError: the store cannot be read.
     """
-    found: dict[str, JournalEntry] = {}
-    files: set[Path] = set()
-    for store in {intents, *_memories, *_stores}:
-        if isinstance(store, FileIntents) and store._opening.path in files:
-            # Another one that shares its file has been read.
-            continue
-        try:
-            known = await store.since(entry.created_at - _RIVALS_WITHIN, action=Action.OPEN)
-        except ClosedError:
-            # Its client is gone. What a file keeps, another store reads.
-            continue
-        if isinstance(store, FileIntents):
-            files.add(store._opening.path)
-        found |= {other.id: other for other in known if _is_rival(other, entry)}
-    return list(found.values())
+    since = entry.created_at - _RIVALS_WITHIN
+    try:
+        known = {other.id: other for other in await intents.since(since, action=Action.OPEN)}
+    except ClosedError:
+        known = {}
+    with _creates_lock:
+        known |= {other.id: other for other in _creates.values() if other.created_at >= since}
+    return [other for other in known.values() if _is_rival(other, entry)]
 
 
 def _is_rival(other: JournalEntry, entry: JournalEntry) -> bool:
     if other.id == entry.id or other.host != entry.host:
         return False
-    # Of a call whose account is not known, it may be the same.
-    return other.account == entry.account or not other.account or not entry.account
+    # Of a call whose account is not known, or known by another name than its address, it may be the same.
+    are_addresses = other.account.startswith("0x") and entry.account.startswith("0x")
+    return other.account == entry.account or not are_addresses
 
 
 class MemoryIntents(Intents):
@@ -708,6 +725,8 @@ def _as_path(path: str | os.PathLike[str]) -> Path:
 
 # What a fork and the end of the process need to know.
 
+_creates: dict[str, JournalEntry] = {}
+_creates_lock = threading.RLock()
 _memories: weakref.WeakSet[MemoryIntents] = weakref.WeakSet()
 _stores: weakref.WeakSet[FileIntents] = weakref.WeakSet()
 _workers: weakref.WeakSet[_Worker] = weakref.WeakSet()
@@ -740,6 +759,8 @@ def _after_fork_in_parent() -> None:
 
 
 def _after_fork_in_child() -> None:
+    global _creates_lock  # noqa: PLW0603 - it may be held by nobody
+    _creates_lock = threading.RLock()
     _paused.clear()
     _workers.clear()
     for store in list(_stores):

@@ -30,9 +30,9 @@ from . import log
 from .call import Call
 from .deadline import Deadline
 from .entries import intent
-from .intents import rivals
+from .intents import note_create, rivals
 from .reconcile import Verdict, candidates, settle
-from .request import Action
+from .request import EXIT_PATIENCE_S, Action
 
 if TYPE_CHECKING:
     from .road import Road
@@ -41,9 +41,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _GUARDED = frozenset({Action.OPEN, Action.TRANSFER})
-# How long a call that closes waits for the journal's disk, and for the wallet's name: nothing stands between a user and
-# the exit.
-_EXIT_PATIENCE_S = 2.0
 # How often a call that closes is sent while what it closes still reads as open.
 _MAX_EXITS = 3
 # How long what is there is looked for, where a create is answered by "Duplicate asset index".
@@ -86,7 +83,7 @@ class Orders:
             entry = intent(
                 request,
                 host=self._host,
-                account=await self._name(action, timeout),
+                account=await self._name(call, timeout),
                 within_s=(_MAX_EXITS if action is Action.CLOSE else 1) * (timeout + options.timeouts.settle),
             )
             self._under_way[call] = (entry, is_over)
@@ -111,7 +108,7 @@ class Orders:
                     limit = await self._write_down(call, entry, timeout)
             return await self._see_through(call, entry, limit)
         finally:
-            del self._under_way[call]
+            self._under_way.pop(call, None)
             is_over.set_result(None)
 
     async def drain(self, seconds: float) -> None:
@@ -125,13 +122,16 @@ class Orders:
         """In a child process: those that were under way are the parent's."""
         self._under_way = {}
 
-    async def _name(self, action: Action, timeout: float) -> str:
+    async def _name(self, call: Call[Any], timeout: float) -> str:
         """Whose calls these are. What closes does not wait for a wallet that takes its time to say so."""
-        if action is not Action.CLOSE:
-            with self._road.within(timeout):
-                return await self._account()
+        if call.request.route.action is not Action.CLOSE:
+            try:
+                with self._road.within(timeout):
+                    return await self._account()
+            except TimeoutError as error:
+                raise self._road.lost(call, error) from error
         try:
-            with self._road.within(min(timeout, _EXIT_PATIENCE_S)):
+            with self._road.within(min(timeout, EXIT_PATIENCE_S)):
                 return await self._account()
         except TimeoutError:
             return ""
@@ -142,22 +142,28 @@ class Orders:
         What was not written down does not leave, unless it closes.
         """
         action = call.request.route.action
-        limit = self._road.within(timeout)
+        closes = action is Action.CLOSE
         # Somebody may have been asked in between, and taken his time.
         now = datetime.now(UTC)
         entry = msgspec.structs.replace(entry, created_at=now, expires_at=now + (entry.expires_at - entry.created_at))
+        limit = self._road.within(min(timeout, EXIT_PATIENCE_S) if closes else timeout)
         try:
-            with self._road.within(min(timeout, _EXIT_PATIENCE_S)) if action is Action.CLOSE else limit:
+            with limit:
                 await self.intents.write(entry, blocks=action in _GUARDED)
         except BaseException as error:
-            if action is Action.CLOSE and isinstance(error, JournalError | TimeoutError):
+            if closes and isinstance(error, Exception):
+                # Whatever is wrong with the disk, the exit is open.
                 log.journal_failed(f"{call} goes out without an entry", error, call_id=entry.id)
-                return limit
-            self.intents.conclude(entry.id, Outcome.NOT_SENT, SettledBy.REPLY, detail=_said(error))
-            if isinstance(error, TimeoutError):
-                raise JournalError(f"{call} was not sent: the journal did not keep its intent in time") from error
-            raise
-        return limit
+                return self._road.within(timeout)
+            if entry.pid == os.getpid():
+                self.intents.conclude(entry.id, Outcome.NOT_SENT, SettledBy.REPLY, detail=_said(error))
+            if isinstance(error, AluraError) or not isinstance(error, Exception):
+                raise
+            why = "in time" if isinstance(error, TimeoutError) else f": {error}"
+            raise JournalError(f"{call} was not sent: the journal did not keep its intent {why}") from error
+        note_create(entry)
+        # What closes has all of its time, however long the disk took.
+        return self._road.within(timeout) if closes else limit
 
     async def _see_through(self, call: Call[T], entry: JournalEntry, limit: Deadline) -> T:
         """Send what was written down; settle what that leaves in doubt, and close what is still open."""
@@ -193,14 +199,24 @@ class Orders:
                 return value
             if call.wants_reply or not call.options.timeouts.settle:
                 break
-            settlement = await settle(
-                call.request,
-                entry,
-                self._road.carry,
-                sent_at=call.sent_at,
-                limit_s=call.options.timeouts.settle,
-                rivals=partial(rivals, entry, self.intents),
-            )
+            assert doubt is not None
+            try:
+                settlement = await settle(
+                    call.request,
+                    entry,
+                    self._road.carry,
+                    sent_at=call.sent_at,
+                    limit_s=call.options.timeouts.settle,
+                    rivals=partial(rivals, entry, self.intents),
+                )
+            except asyncio.CancelledError:
+                if self._road.closed:
+                    # The end of the client ends the reading. That the order left stays true.
+                    raise doubt from None
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever was read: the order has left, and that must be told
+                log.logger.warning("%s: what became of it could not be read: %s", call, type(error).__name__)
+                break
             if settlement.verdict is Verdict.DONE:
                 conclude(Outcome.DONE, by=SettledBy.READING, result_id=settlement.result_id)
                 settled: T = settlement.value
@@ -230,6 +246,7 @@ class Orders:
             # A forked child drops what its parent has under way, and knows nothing of its end.
             return
         self.intents.conclude(entry.id, outcome, by, detail=detail, result_id=result_id)
+        note_create(entry, outcome, result_id)
         log.concluded(
             call.request,
             call_id=entry.id,

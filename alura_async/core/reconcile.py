@@ -10,6 +10,7 @@ ours. The window is as narrow as the server's `Date` header allows, which counts
 
 from __future__ import annotations
 
+import asyncio
 import enum
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
@@ -279,8 +280,9 @@ async def _settle_create(
             continue
         earliest, latest = seen.span(window[0])[0], seen.span(window[1])[1]
         try:
-            others = [rival for rival in await rivals() if rival.id != entry.id and rival.action is Action.OPEN]
-        except JournalError:
+            async with asyncio.timeout(rounds.read_limit_s):
+                others = [rival for rival in await rivals() if rival.id != entry.id and rival.action is Action.OPEN]
+        except (JournalError, TimeoutError):
             others = None
         known = {rival.result_id for rival in others or ()}
         found = tuple(
@@ -488,7 +490,9 @@ class _Watch:
         clear_since: when the first of them began.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_position: bool) -> None:
+        # Whether a trade that goes on may hide it.
+        self._is_position = is_position
         self.acted = False
         self.clear_reads = 0
         self.clear_since = 0.0
@@ -503,7 +507,9 @@ class _Watch:
         self._trades_held |= {thing.trade_id for thing in held if thing.trade_id is not None}
         # Only one trade is shown with its positions: those of another one may be held all the same.
         hidden = any(
-            trade is not None and trade.id != name and (name in listed or name not in self._trades_told)
+            self._is_position and name in listed
+            if trade is None
+            else trade.id != name and (name in listed or name not in self._trades_told)
             for name in self._trades_held
         )
         if held or hidden:
@@ -517,7 +523,7 @@ class _Watch:
 async def _settle_close(
     target: _Target, read: Read, rounds: _Rounds, sent_at: float, lost_at: float, patience_s: float
 ) -> Settlement:
-    watch = _Watch()
+    watch = _Watch(is_position=target.position_id is not None)
     is_closing = False
     while await rounds.another():
         seen = await _ask(read, ACTIVE, rounds.read_limit_s)

@@ -24,6 +24,9 @@ Extra: TypeAlias = Mapping[str, Any]
 """Body fields of your own, for a server that wants others than the assumed ones."""
 
 
+EXIT_PATIENCE_S = 2.0
+"""How long a call of the lane EXIT heeds a pause that the server asks for, and waits for what it could do without."""
+
 # Segments of letters that need no encoding, `:name` for what is filled in; no empty, `.` or `..` segment.
 _TEMPLATE = re.compile(r"/|(?:/(?!\.{1,2}(?:/|$))(?::[A-Za-z_]\w*|[A-Za-z0-9._~-]+))+", re.ASCII)
 

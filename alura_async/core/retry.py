@@ -12,7 +12,7 @@ import backoff
 import msgspec
 
 from ..errors import BodyTooLargeError, CallError, ConfigurationError, Outcome, RateLimitedError
-from .request import Effect, Lane, Route
+from .request import EXIT_PATIENCE_S, Effect, Lane, Route
 from .waits import are_off
 
 T = TypeVar("T")
@@ -36,6 +36,8 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
     The pause before attempt n + 1 is drawn between 0 and `base` · 2ⁿ⁻¹ seconds, at most `cap` (full jitter). Where the
     server asks for a pause (`Retry-After`), it is that long. A pause that would outlast the call's time limit is not
     begun: the call fails at once.
+
+    What closes, and the sign-in that it may need, pauses for 2 seconds at most, whatever the server asks for.
 
     Attributes:
         attempts: how often a call is made at most; 1 turns repetition off.
@@ -181,6 +183,8 @@ async def again(
         if failures >= policy.attempts or not may_repeat(route.effect, error):
             return True
         pause = policy.pause(failures, error.retry_after)
+        if is_free:
+            pause = min(pause, EXIT_PATIENCE_S)
         if pause >= remaining() or not (is_free or budget.spend(policy.budget)):
             return True
         noted(error, pause)

@@ -29,11 +29,12 @@ from ..errors import (
     CredentialsNeededError,
     UsageError,
 )
+from . import log
 from .call import Call
 from .deadline import Deadline, Deadlines
 from .orders import Orders
 from .outcome import Attempt, Reply, is_for_want_of_a_token, lost
-from .request import Access, Effect, Lane, Request
+from .request import EXIT_PATIENCE_S, Access, Effect, Lane, Request
 from .retry import RetryBudget
 from .token import NEEDS_CREDENTIALS, TokenLock
 
@@ -49,8 +50,8 @@ T = TypeVar("T")
 
 # How long a loop that runs in another thread may take to close a client.
 _CLOSE_LIMIT_S = 5.0
-# How long a call that closes, or signs in, heeds a pause that the server asked for.
-_EXIT_PATIENCE_S = 2.0
+# How long the journal may take to bring to the disk what it knows.
+_JOURNAL_LIMIT_S = 5.0
 
 
 class Road:
@@ -168,7 +169,7 @@ class Road:
         if not self.limiter.try_acquire(lane, endpoint):
             asked = time.monotonic()
             call.in_line = True
-            await self.limiter.acquire(lane, endpoint, patience=_EXIT_PATIENCE_S if lane is Lane.EXIT else inf)
+            await self.limiter.acquire(lane, endpoint, patience=EXIT_PATIENCE_S if lane is Lane.EXIT else inf)
             call.in_line = False
             call.lane_wait = time.monotonic() - asked
         try:
@@ -248,12 +249,22 @@ class Road:
             self.closed = True
             async with AsyncExitStack() as each:
                 # The last first. All of them, also where one fails or is interrupted.
-                each.push_async_callback(self.orders.intents.close)
+                each.push_async_callback(self._close_journal)
                 if self._loop is not None:
                     self._loop = None
                     each.callback(self._deadlines.close)
                     each.push_async_callback(self._exchange.close)
                     each.push_async_callback(self.tokens.close)
+
+    async def _close_journal(self) -> None:
+        closing = asyncio.ensure_future(self.orders.intents.close())
+        await asyncio.wait([closing], timeout=_JOURNAL_LIMIT_S)
+        if closing.done():
+            closing.result()
+        else:
+            # Its thread goes on by itself, for as long as the process does.
+            closing.cancel()
+            log.logger.error("the journal did not answer for %g s; what it was told last may be lost", _JOURNAL_LIMIT_S)
 
     def close_from_outside(self) -> None:
         """Close it where nothing can be awaited. Its loop must not run, or run in another thread.
