@@ -150,7 +150,8 @@ async def test_what_is_opened_late_is_closed_too(alura: AsyncAlura, sandbox: San
     await asyncio.sleep(0.02)
     found = await flatten(alura, patience=0.12)
     assert sorted([(await late).id, found.sessions[0].id]) == ended(sandbox)
-    assert closes(sandbox) == ["all_closed", "trade_closed"]
+    # On a busy machine the late one may be there when everything is closed.
+    assert closes(sandbox) in (["all_closed"], ["all_closed", "trade_closed"])
 
 
 async def test_a_close_that_fails_on_the_exchange_is_repeated(alura: AsyncAlura, sandbox: Sandbox) -> None:
