@@ -308,8 +308,9 @@ class AsyncAlura:
         self._road.restart()
 
     async def close(self) -> None:
-        """Close the connections; calls made later raise `ClosedError`. Closing twice, or a `with_options`
-        view, does nothing.
+        """See orders that are under way through, for up to `Timeouts.drain` seconds, and close the connections.
+
+        Calls made later raise `ClosedError`. Closing twice, or a `with_options` view, does nothing.
         """
         if self._owns_road:
             await self._road.close()

@@ -281,8 +281,9 @@ class Alura:
         return self._core.base_url
 
     def close(self) -> None:
-        """Close the connections; calls made later raise `ClosedError`. Closing twice, or a `with_options`
-        view, does nothing.
+        """See orders that are under way through, for up to `Timeouts.drain` seconds, and close the connections.
+
+        Calls made later raise `ClosedError`. Closing twice, or a `with_options` view, does nothing.
         """
         if self._owns_thread:
             self._loop_thread.close()

@@ -40,7 +40,7 @@ from alura_async import (
     User,
 )
 from alura_async.core.entries import fingerprint, intent
-from alura_async.core.intents import FileIntents, Intents, MemoryIntents, rivals
+from alura_async.core.intents import FileIntents, Intents, MemoryIntents, note_create, rivals
 from alura_async.core.request import Action
 
 pytestmark = pytest.mark.anyio
@@ -334,6 +334,18 @@ async def test_creates_in_a_shared_file_are_known_though_some_that_share_it_are_
         await store.close()
     assert [entry.id for entry in await rivals(ours, last)] == [rival.id]
     await last.close()
+
+
+async def test_what_somebody_found_out_about_a_create_is_known_better_than_what_its_client_knew() -> None:
+    request = TradingSessions.create.request(budget=100, profit_target=40, asset="BTC")
+    rival, ours = (intent(request, host="api.example.com", account="0xAB", within_s=10) for _ in range(2))
+    store = MemoryIntents()
+    await store.write(rival, blocks=True)
+    store.conclude(rival.id, Outcome.UNKNOWN, SettledBy.REPLY)
+    note_create(rival, Outcome.UNKNOWN)
+    assert [known.outcome for known in await rivals(ours, store)] == [Outcome.UNKNOWN]
+    await store.settle(rival.id, Outcome.REJECTED)
+    assert [known.outcome for known in await rivals(ours, store)] == [Outcome.REJECTED]
 
 
 # What the file promises

@@ -187,11 +187,13 @@ async def rivals(entry: JournalEntry, intents: Intents) -> list[JournalEntry]:
     """
     since = entry.created_at - _RIVALS_WITHIN
     try:
-        known = {other.id: other for other in await intents.since(since, action=Action.OPEN)}
+        kept = await intents.since(since, action=Action.OPEN)
     except ClosedError:
-        known = {}
+        kept = []
     with _creates_lock:
-        known |= {other.id: other for other in _creates.values() if other.created_at >= since}
+        known = {other.id: other for other in _creates.values() if other.created_at >= since}
+    # The store knows more: what somebody found out and settled.
+    known |= {other.id: other for other in kept}
     return [other for other in known.values() if _is_rival(other, entry)]
 
 

@@ -80,10 +80,14 @@ class Orders:
         try:
             request, options = call.request, call.options
             action = request.route.action
+            began = time.monotonic()
+            account = await self._name(call, timeout)
+            if action is not Action.CLOSE:
+                timeout = max(0.0, timeout - (time.monotonic() - began))
             entry = intent(
                 request,
                 host=self._host,
-                account=await self._name(call, timeout),
+                account=account,
                 within_s=(_MAX_EXITS if action is Action.CLOSE else 1) * (timeout + options.timeouts.settle),
             )
             self._under_way[call] = (entry, is_over)

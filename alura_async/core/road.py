@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# How long a loop that runs in another thread may take to close a client.
+# How long a loop that runs in another thread may take to close a client whose orders have ended.
 _CLOSE_LIMIT_S = 5.0
 # How long the journal may take to bring to the disk what it knows.
 _JOURNAL_LIMIT_S = 5.0
@@ -277,7 +277,7 @@ class Road:
             self.closed = True
             return
         if loop.is_running():
-            asyncio.run_coroutine_threadsafe(self.close(), loop).result(_CLOSE_LIMIT_S)
+            asyncio.run_coroutine_threadsafe(self.close(), loop).result(self._options.timeouts.drain + _CLOSE_LIMIT_S)
         else:
             loop.run_until_complete(self.close())
 
