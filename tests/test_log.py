@@ -87,6 +87,19 @@ def test_levels_decide_what_is_said(caplog: pytest.LogCaptureFixture) -> None:
         assert not log.attempts_are_shown()
 
 
+def test_a_call_is_named_once_in_a_line(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "alura_async")
+    error = RateLimitedError("GET /trading-sessions/s1/logs: 429 slow down", status=429)
+    log.attempt_made(LOGS, call_id="", attempt=1, lane_wait=0, duration=1, error=error)
+    log.will_retry(LOGS, call_id="", attempt=1, pause=1.5, error=error)
+    said = "POST /user/withdraw was sent, and no complete reply came"
+    log.concluded(WITHDRAW, call_id="", outcome=Outcome.UNKNOWN, attempts=1, duration=1, detail=said)
+    attempt, retry, end = [record.getMessage() for record in caplog.records]
+    assert "no reply: RateLimitedError: 429 slow down in" in attempt
+    assert retry.endswith(": RateLimitedError: 429 slow down")
+    assert end.endswith("1.000 s: was sent, and no complete reply came")
+
+
 def test_text_of_a_server_moves_no_cursor_forges_no_line_and_shows_no_secret(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "alura_async")
     say_everything(EVIL)
@@ -102,9 +115,7 @@ def test_text_of_a_server_moves_no_cursor_forges_no_line_and_shows_no_secret(cap
     assert "Traceback (most recent call last):\n" in str(caplog.records[-1].exc_text)
 
 
-def test_the_variable_shows_lines_with_their_fields_on_stderr_once(
-    logger: logging.Logger, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_variable_shows_lines_on_stderr_once(logger: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
     log.show("info")
     log.show(" DEBUG ")
     log.attempt_made(LOGS, call_id="", attempt=1, lane_wait=0, duration=0.5, status=200)
@@ -113,8 +124,7 @@ def test_the_variable_shows_lines_with_their_fields_on_stderr_once(
     stamp, line = first.split(" ", 1)
     assert stamp.endswith("Z")
     assert line == (
-        "DEBUG alura_async: GET /trading-sessions/:sessionId/logs: attempt 1: 200 in 0.500 s, after 0.000 s in the "
-        "lane method=GET route=/trading-sessions/:sessionId/logs status=200 attempt=1 lane_wait_s=0 duration_s=0.5"
+        "DEBUG alura_async: GET /trading-sessions/:sessionId/logs: attempt 1: 200 in 0.500 s, after 0.000 s in the lane"
     )
     assert "WARNING alura_async.sandbox: hello \\x1b" in second
     assert second.isprintable()

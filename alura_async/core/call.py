@@ -122,6 +122,7 @@ class Call(Generic[T]):
                 self._show_attempt(began)
 
     def _show_attempt(self, began: float) -> None:
+        error = sys.exception() if self.reply is None else None
         log.attempt_made(
             self.request,
             call_id=self.key,
@@ -129,7 +130,8 @@ class Call(Generic[T]):
             lane_wait=self.lane_wait,
             duration=time.monotonic() - began - self.lane_wait,
             status=None if self.reply is None else self.reply.status,
-            error=sys.exception() if self.reply is None else None,
+            # What was reported; what a user can conclude from it is told when the call has ended.
+            error=error and (error.__cause__ or error),
         )
 
     def _will_repeat(self, error: CallError, pause_s: float) -> None:

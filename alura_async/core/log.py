@@ -67,7 +67,7 @@ def attempt_made(
         error: why none came.
     """
     if logger.isEnabledFor(logging.DEBUG):
-        came = str(status) if error is None else f"no reply: {_why(error)}"
+        came = str(status) if error is None else f"no reply: {_why(error, request)}"
         logger.debug(
             "%s: attempt %d: %s in %.3f s, after %.3f s in the lane%s",
             request.route.name,
@@ -98,7 +98,7 @@ def will_retry(request: Request[Any], *, call_id: str, attempt: int, pause: floa
             request.route.name,
             attempt,
             pause,
-            _why(error),
+            _why(error, request),
             _named(call_id),
             extra=_fields(request, call_id, attempt=attempt, pause_s=_ms(pause), status=getattr(error, "status", None)),
         )
@@ -135,7 +135,7 @@ def concluded(
             attempts,
             "" if attempts == 1 else "s",
             duration,
-            f": {shown(detail, 300)}" if detail else "",
+            f": {shown(_without_name(detail, request), 300)}" if detail else "",
             _named(call_id),
             extra=_fields(
                 request, call_id, outcome=outcome.value, attempt=attempts, duration_s=_ms(duration), status=status
@@ -203,7 +203,7 @@ class _Fit(logging.Filter):
 
 
 class _Line(logging.Formatter):
-    """A time in UTC, level, logger and message, then the fields as `key=value`."""
+    """A time in UTC, level, logger and message, which says what the fields say."""
 
     converter = staticmethod(time.gmtime)
     default_time_format = "%Y-%m-%dT%H:%M:%S"
@@ -211,11 +211,6 @@ class _Line(logging.Formatter):
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
-
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
-        values = ((name, record.__dict__.get(name)) for name in FIELDS)
-        fields = "".join(f" {name}={value}" for name, value in values if value not in (None, ""))
-        return super().formatMessage(record) + fields
 
 
 class _ToStderr(logging.StreamHandler[TextIO]):
@@ -239,9 +234,14 @@ def _fields(request: Request[Any], call_id: str, **fields: Any) -> dict[str, Any
     return {name: value for name, value in known.items() if value is not None}
 
 
-def _why(error: BaseException) -> str:
-    text = shown(str(error), 300)
+def _why(error: BaseException, request: Request[Any] | None = None) -> str:
+    text = shown(_without_name(str(error), request), 300)
     return f"{type(error).__name__}{': ' if text else ''}{text}"
+
+
+def _without_name(text: str, request: Request[Any] | None) -> str:
+    """Errors begin with the call's name, as these lines do."""
+    return text if request is None else text.removeprefix(f"{request.method} {request.path}").lstrip(": ")
 
 
 def _named(call_id: str) -> str:
