@@ -174,8 +174,9 @@ class AsyncAlura:
     def from_env(cls, **settings: Any) -> Self:
         """Make a client of environment variables.
 
-        `ALURA_BASE_URL`, `ALURA_PRIVATE_KEY`, `ALURA_KEYSTORE` with `ALURA_KEYSTORE_PASSWORD`, `ALURA_TOKEN` and
-        `ALURA_JOURNAL`; each may be missing. `ALURA_LOG` is the level of a log on stderr: `debug`, `info`, `warning`.
+        `ALURA_BASE_URL`, `ALURA_PRIVATE_KEY`, `ALURA_KEYSTORE` with `ALURA_KEYSTORE_PASSWORD`, `ALURA_TOKEN`,
+        `ALURA_TOKEN_CACHE` and `ALURA_JOURNAL`; each may be missing. `ALURA_LOG` is the level of a log on stderr:
+        `debug`, `info`, `warning`.
 
         Args:
             settings: settings of the client, which have the last word.
@@ -351,8 +352,9 @@ def settings_from_env() -> dict[str, Any]:
         settings["base_url"] = url
     if token := _secret_of("ALURA_TOKEN"):
         settings["token"] = token
-    if journal := os.environ.get("ALURA_JOURNAL"):
-        settings["journal"] = journal
+    for name in ("token_cache", "journal"):
+        if path := os.environ.get(f"ALURA_{name.upper()}"):
+            settings[name] = path
     if level := os.environ.get("ALURA_LOG"):
         log.show(level)
     key, keystore = _secret_of("ALURA_PRIVATE_KEY"), os.environ.get("ALURA_KEYSTORE")

@@ -167,8 +167,9 @@ class Alura:
     def from_env(cls, **settings: Any) -> Self:
         """Make a client of environment variables.
 
-        `ALURA_BASE_URL`, `ALURA_PRIVATE_KEY`, `ALURA_KEYSTORE` with `ALURA_KEYSTORE_PASSWORD`, `ALURA_TOKEN` and
-        `ALURA_JOURNAL`; each may be missing. `ALURA_LOG` is the level of a log on stderr: `debug`, `info`, `warning`.
+        `ALURA_BASE_URL`, `ALURA_PRIVATE_KEY`, `ALURA_KEYSTORE` with `ALURA_KEYSTORE_PASSWORD`, `ALURA_TOKEN`,
+        `ALURA_TOKEN_CACHE` and `ALURA_JOURNAL`; each may be missing. `ALURA_LOG` is the level of a log on stderr:
+        `debug`, `info`, `warning`.
 
         Args:
             settings: settings of the client, which have the last word.

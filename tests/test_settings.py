@@ -296,6 +296,8 @@ VARIABLES = (
     "ALURA_PRIVATE_KEY",
     "ALURA_KEYSTORE",
     "ALURA_KEYSTORE_PASSWORD",
+    "ALURA_TOKEN_CACHE",
+    "ALURA_JOURNAL",
     "ALURA_LOG",
 )
 
@@ -333,6 +335,15 @@ def test_the_environment_gives_a_keystore_with_its_password(monkeypatch: pytest.
     assert isinstance(wallet, Keystore)
     assert wallet.path == str(tmp_path / "key.json")
     assert "hunter2" not in repr(wallet)
+
+
+def test_the_environment_names_the_files_that_outlive_a_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    cache, journal = str(tmp_path / "tokens.json"), str(tmp_path / "orders.db")
+    monkeypatch.setenv("ALURA_TOKEN_CACHE", cache)
+    monkeypatch.setenv("ALURA_JOURNAL", journal)
+    assert settings_from_env() == {"token_cache": cache, "journal": journal}
+    for client in (AsyncAlura, Alura):
+        client.from_env(wallet="4c" * 32)
 
 
 def test_a_key_and_a_keystore_together_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
