@@ -1142,7 +1142,7 @@ async def test_a_sign_in_for_a_close_goes_before_the_calls_that_wait_for_their_t
     assert paths.index(urgent[-1]) <= len(urgent) - 1 + 4
 
 
-@pytest.mark.parametrize("seconds", [3])
+@pytest.mark.parametrize("seconds", [3, 9])
 async def test_flatten_gets_out_after_an_outage_of_the_sign_in(
     server: Server, raw: RawServer, alura: AsyncAlura, hands: Hands, seconds: int
 ) -> None:
