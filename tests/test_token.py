@@ -10,7 +10,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -493,6 +493,41 @@ def test_a_given_token_that_cannot_be_a_header_is_refused_at_once_and_not_shown(
     assert not str(token) or str(token) not in str(caught.value)
 
 
+async def test_a_token_may_have_any_visible_ascii_character(server: Server, raw: RawServer) -> None:
+    token = "".join(map(chr, range(ord("!"), ord("~") + 1)))
+    async with AsyncAlura(base_url=raw.url, token=token) as alura:
+        await alura.user.profile()
+    assert raw.received[0].headers["authorization"] == f"Bearer {token}"
+
+
+@pytest.mark.parametrize(
+    ("claims", "owner"),
+    [
+        ({"address": ADDRESS, "sub": "user-1"}, ADDRESS),
+        ({"address": "", "sub": "user-1"}, "user-1"),
+        ({"sub": 5}, ""),
+        ({}, ""),
+    ],
+)
+@pytest.mark.parametrize("kind", [str, Secret])
+async def test_the_journal_names_whom_a_given_token_says_it_belongs_to(
+    server: Server, raw: RawServer, kind: Callable[[str], str | Secret], claims: dict[str, Any], owner: str
+) -> None:
+    async with AsyncAlura(base_url=raw.url, token=kind(jwt(**claims))) as alura:
+        await alura.trading_sessions.close_trade("t1")
+        (entry,) = await alura.journal.entries()
+    assert entry.account == owner
+
+
+async def test_who_has_a_wallet_is_not_told_to_get_one(server: Server, alura: AsyncAlura) -> None:
+    server.refuses.add("*")
+    with pytest.raises(UnauthorizedError):
+        await alura.referrals.get("me")
+    await alura.auth.logout()
+    with pytest.raises(UnauthorizedError):
+        await alura.referrals.get("me")
+
+
 async def test_the_text_to_sign_is_checked_before_anything_is_signed(raw: RawServer, server: Server) -> None:
     wallet = FakeWallet()
     challenge = {"address": ADDRESS, "nonce": "nonce-1", "message": "Sign in to evil.com\nNonce: nonce-1"}
@@ -544,6 +579,29 @@ async def test_closing_stops_a_sign_in_that_is_under_way(server: Server, raw: Ra
     await alura.close()
     assert time.monotonic() - started < 5
     # Nobody cancelled this call, so it is not cancelled: in a TaskGroup it would vanish without a word.
+    with pytest.raises(SignInError, match="stopped before it ended"):
+        await call
+
+
+async def test_closing_waits_until_a_wallet_has_stopped(server: Server, raw: RawServer) -> None:
+    class Tidy(FakeWallet):
+        has_tidied_up = False
+
+        async def sign_message(self, text: str, /) -> str:
+            signs.set()
+            try:
+                return str(await asyncio.Event().wait())
+            finally:
+                await asyncio.sleep(0.02)
+                self.has_tidied_up = True
+
+    signs = asyncio.Event()
+    wallet = Tidy()
+    alura = AsyncAlura(wallet, base_url=raw.url)
+    call = asyncio.create_task(alura.user.profile())
+    await signs.wait()
+    await alura.close()
+    assert wallet.has_tidied_up
     with pytest.raises(SignInError, match="stopped before it ended"):
         await call
 
@@ -1247,6 +1305,18 @@ async def test_a_lifetime_counts_where_it_makes_sense(
     assert server.logins == logins
 
 
+async def test_a_new_token_that_says_only_when_it_ends_is_used_until_it_is_refused(
+    server: Server, raw: RawServer, alura: AsyncAlura, hands: Hands
+) -> None:
+    """Its end is by the server's clock, and nothing tells how far that is from ours."""
+    token = jwt(exp=hands.wall + 60)
+    raw.routes["/auth/evm/verify"] = [reply(json.dumps({"ok": True, "accessToken": token}), "201 Created")]
+    for _ in range(2):
+        await alura.user.profile()
+        hands.pass_(61)
+    assert server.logins == 1
+
+
 @pytest.mark.parametrize("name", ["", "a", "ab", "abc"])
 @pytest.mark.parametrize(("expires", "is_believed"), [(999_999_999_999.5, True), (1e12, False), (True, False)])
 async def test_a_given_token_ends_when_it_says_so_if_that_is_a_date(
@@ -1310,6 +1380,22 @@ async def test_a_kept_token_is_used_from_the_moment_it_was_obtained_until_it_end
         token = await alura._road.tokens.get(READ)
     assert token is not None
     assert token.secret.reveal() == ("kept" if is_used else "token-1")
+
+
+async def test_a_kept_token_is_held_until_it_ends_and_no_longer(raw: RawServer, server: Server, tmp_path: Path) -> None:
+    async def address() -> str:
+        return ADDRESS
+
+    hands = Hands()
+    cache = TokenCache(tmp_path / "tokens.json", raw.url, address)
+    await cache.save(CachedToken(Secret("kept"), hands.wall - 10, hands.wall + 100))
+    async with AsyncAlura(FakeWallet(), base_url=raw.url, token_cache=tmp_path / "tokens.json") as alura:
+        alura._road.tokens.clock = hands.clock
+        for seconds, token in ((0, "kept"), (74, "kept"), (26, "token-1")):
+            hands.pass_(seconds)
+            await alura.user.profile()
+            assert raw.received[-1].headers["authorization"] == f"Bearer {token}"
+    assert server.logins == 1
 
 
 async def test_a_client_that_signs_in_for_years_keeps_nothing_of_what_it_wrote(

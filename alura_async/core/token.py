@@ -482,7 +482,6 @@ class TokenLock:
 
     def _start(self) -> asyncio.Task[Token | _Failure]:
         if self._task is None or self._task.done():
-            self._discards = False
             self._cached_will_do = True
             self._begun += 1
             self._task = asyncio.get_running_loop().create_task(self._run(), name="alura sign-in")
