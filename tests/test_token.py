@@ -238,6 +238,27 @@ async def test_many_calls_refused_at_once_make_one_sign_in(server: Server, alura
     assert server.logins == 2
 
 
+async def test_a_call_that_is_refused_late_is_repeated_with_the_token_that_another_one_got(
+    server: Server, raw: RawServer, alura: AsyncAlura
+) -> None:
+    await alura.user.profile()
+    server.refuses.add("token-1")
+    arrived, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def late(request: Received, writer: asyncio.StreamWriter) -> bytes:
+        arrived.set()
+        await goes_on.wait()
+        return await server.anything(request, writer)
+
+    raw.routes["/user/profile"] = [late]
+    call = asyncio.create_task(alura.user.profile())
+    await arrived.wait()
+    await close(alura)
+    goes_on.set()
+    assert (await call).id == "me"
+    assert server.logins == 2
+
+
 async def test_a_server_that_refuses_everything_sees_two_sign_ins_and_then_none(
     server: Server, alura: AsyncAlura
 ) -> None:

@@ -116,7 +116,9 @@ class TokenMachine(RuleBasedStateMachine):
         self.callers = [caller for caller in self.callers if not caller.done()]
         self.exits = [exit_ for exit_ in self.exits if not exit_.task.done()]
         for caller in ended:
-            if not caller.cancelled() and caller.exception() is None and (token := caller.result()) is not None:
+            if not caller.cancelled() and caller.exception() is None:
+                token = caller.result()
+                assert token is not None, "there is one, and it was not handed out"
                 assert self.now < self.ends[token.secret.reveal()], "an expired token was handed out"
                 self.used.append(token)
             elif not caller.cancelled() and (error := caller.exception()) is not None:
