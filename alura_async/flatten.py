@@ -306,6 +306,7 @@ class _Flattening:
 
     async def _close(self, request: Request[Closing], keys: list[str]) -> None:
         is_done = is_refused = could_act = False
+        has_left = True
         try:
             self._closings.append(await self._call(request, _CLOSE_LIMIT_S))
             is_done = could_act = True
@@ -314,7 +315,8 @@ class _Flattening:
             # A success whose body tells nothing is one all the same.
             is_done = error.outcome is Outcome.DONE
             is_refused = error.outcome in (Outcome.NOT_SENT, Outcome.REJECTED)
-            could_act = error.outcome is not Outcome.NOT_SENT and not isinstance(error, RateLimitedError)
+            has_left = error.outcome is not Outcome.NOT_SENT
+            could_act = has_left and not isinstance(error, RateLimitedError)
             if isinstance(error, CallError) and error.retry_after is not None:
                 # Heeded as far as an exit can wait.
                 self._wait = max(self._wait, min(error.retry_after, self._patience))
@@ -324,8 +326,12 @@ class _Flattening:
             if is_done:
                 record.accepted = record.ended
             if key == _ALL:
-                # What the server refuses it will refuse again.
-                record.tries += 0 if is_done else _MOST_TRIES if is_refused and could_act else 1
+                if not has_left:
+                    # Other ways are next, but however often that happens it was not tried yet.
+                    record.tries = max(record.tries, 1)
+                elif not is_done:
+                    # What the server refuses it will refuse again.
+                    record.tries += _MOST_TRIES if is_refused and could_act else 1
             elif _ALL not in keys:
                 record.tries += could_act
 

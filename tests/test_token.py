@@ -10,7 +10,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,10 @@ from alura_async import (
     CredentialsNeededError,
     DuplicateAssetError,
     NotSentError,
+    Outcome,
     OutcomeUnknownError,
+    RateLimiter,
+    Route,
     SignInError,
     Timeouts,
     UnauthorizedError,
@@ -34,12 +37,14 @@ from alura_async import (
 )
 from alura_async.core.token import Clock, Token, TokenLock
 from alura_async.core.token_cache import CachedToken, TokenCache
+from alura_async.flatten import flatten
 from alura_async.secret import Secret
 from tests.raw_server import RawServer, Received, hang, reply
 
 pytestmark = pytest.mark.anyio
 
 ADDRESS = "0x" + "a1" * 20
+READ: Route[Any] = Route("GET", "/user/profile", dict, access=Access.BEARER)
 # Seconds: what is said to live so long, or longer, says nothing.
 LONGEST = 10 * 365 * 86400
 
@@ -66,6 +71,7 @@ class Server:
         self.refuses: set[str] = set()
         self.lifetime: float | None = 86400
         self.login_takes = 0.0
+        self.gives_no_token = False
         raw.routes["/auth/evm/challenge"] = [self.challenge]
         raw.routes["/auth/evm/verify"] = [self.verify]
         raw.answers = [self.anything]
@@ -83,11 +89,23 @@ class Server:
         )
 
     async def verify(self, request: Received, writer: asyncio.StreamWriter) -> bytes:
+        if self.gives_no_token:
+            return reply('{"message":"down"}', "503 Service Unavailable")
         self.given += 1
-        token = {"ok": True, "accessToken": f"token-{self.given}", "tokenType": "Bearer", "user": {"id": "1"}}
+        token: dict[str, Any] = {"ok": True, "accessToken": f"token-{self.given}", "tokenType": "Bearer"}
+        token["user"] = {"id": "1"}
         if self.lifetime is not None:
             token["expiresIn"] = self.lifetime
         return reply(json.dumps(token), "201 Created")
+
+    def gives_no_token_for(self, seconds: float, hands: Hands) -> None:
+        until = hands.steady + seconds
+
+        async def verify(request: Received, writer: asyncio.StreamWriter) -> bytes:
+            self.gives_no_token = hands.steady < until
+            return await self.verify(request, writer)
+
+        self.raw.routes["/auth/evm/verify"] = [verify]
 
     async def anything(self, request: Received, writer: asyncio.StreamWriter) -> bytes:
         token = request.headers.get("authorization", "").removeprefix("Bearer ")
@@ -217,6 +235,27 @@ async def test_many_calls_refused_at_once_make_one_sign_in(server: Server, alura
     await alura.user.profile()
     server.refuses.add("token-1")
     await asyncio.gather(*[alura.user.profile() for _ in range(50)])
+    assert server.logins == 2
+
+
+async def test_a_call_that_is_refused_late_is_repeated_with_the_token_that_another_one_got(
+    server: Server, raw: RawServer, alura: AsyncAlura
+) -> None:
+    await alura.user.profile()
+    server.refuses.add("token-1")
+    arrived, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def late(request: Received, writer: asyncio.StreamWriter) -> bytes:
+        arrived.set()
+        await goes_on.wait()
+        return await server.anything(request, writer)
+
+    raw.routes["/user/profile"] = [late]
+    call = asyncio.create_task(alura.user.profile())
+    await arrived.wait()
+    await close(alura)
+    goes_on.set()
+    assert (await call).id == "me"
     assert server.logins == 2
 
 
@@ -365,7 +404,13 @@ class Hands:
 
     @property
     def clock(self) -> Clock:
-        return Clock(lambda: self.steady, lambda: self.wall)
+        return Clock(lambda: self.steady, lambda: self.wall, self.pause)
+
+    async def pause(self, seconds: float) -> None:
+        """Time passes as soon as somebody waits for it; it passes once for all who wait."""
+        until = self.steady + seconds
+        await asyncio.sleep(0)
+        self.pass_(max(0.0, until - self.steady))
 
     def pass_(self, seconds: float) -> None:
         self.steady += seconds
@@ -469,6 +514,41 @@ def test_a_given_token_that_cannot_be_a_header_is_refused_at_once_and_not_shown(
     assert not str(token) or str(token) not in str(caught.value)
 
 
+async def test_a_token_may_have_any_visible_ascii_character(server: Server, raw: RawServer) -> None:
+    token = "".join(map(chr, range(ord("!"), ord("~") + 1)))
+    async with AsyncAlura(base_url=raw.url, token=token) as alura:
+        await alura.user.profile()
+    assert raw.received[0].headers["authorization"] == f"Bearer {token}"
+
+
+@pytest.mark.parametrize(
+    ("claims", "owner"),
+    [
+        ({"address": ADDRESS, "sub": "user-1"}, ADDRESS),
+        ({"address": "", "sub": "user-1"}, "user-1"),
+        ({"sub": 5}, ""),
+        ({}, ""),
+    ],
+)
+@pytest.mark.parametrize("kind", [str, Secret])
+async def test_the_journal_names_whom_a_given_token_says_it_belongs_to(
+    server: Server, raw: RawServer, kind: Callable[[str], str | Secret], claims: dict[str, Any], owner: str
+) -> None:
+    async with AsyncAlura(base_url=raw.url, token=kind(jwt(**claims))) as alura:
+        await alura.trading_sessions.close_trade("t1")
+        (entry,) = await alura.journal.entries()
+    assert entry.account == owner
+
+
+async def test_who_has_a_wallet_is_not_told_to_get_one(server: Server, alura: AsyncAlura) -> None:
+    server.refuses.add("*")
+    with pytest.raises(UnauthorizedError):
+        await alura.referrals.get("me")
+    await alura.auth.logout()
+    with pytest.raises(UnauthorizedError):
+        await alura.referrals.get("me")
+
+
 async def test_the_text_to_sign_is_checked_before_anything_is_signed(raw: RawServer, server: Server) -> None:
     wallet = FakeWallet()
     challenge = {"address": ADDRESS, "nonce": "nonce-1", "message": "Sign in to evil.com\nNonce: nonce-1"}
@@ -520,6 +600,29 @@ async def test_closing_stops_a_sign_in_that_is_under_way(server: Server, raw: Ra
     await alura.close()
     assert time.monotonic() - started < 5
     # Nobody cancelled this call, so it is not cancelled: in a TaskGroup it would vanish without a word.
+    with pytest.raises(SignInError, match="stopped before it ended"):
+        await call
+
+
+async def test_closing_waits_until_a_wallet_has_stopped(server: Server, raw: RawServer) -> None:
+    class Tidy(FakeWallet):
+        has_tidied_up = False
+
+        async def sign_message(self, text: str, /) -> str:
+            signs.set()
+            try:
+                return str(await asyncio.Event().wait())
+            finally:
+                await asyncio.sleep(0.02)
+                self.has_tidied_up = True
+
+    signs = asyncio.Event()
+    wallet = Tidy()
+    alura = AsyncAlura(wallet, base_url=raw.url)
+    call = asyncio.create_task(alura.user.profile())
+    await signs.wait()
+    await alura.close()
+    assert wallet.has_tidied_up
     with pytest.raises(SignInError, match="stopped before it ended"):
         await call
 
@@ -664,25 +767,25 @@ async def test_a_new_token_is_good_although_by_our_clock_it_expired_a_day_ago(
 async def test_a_clock_that_is_behind_prolongs_no_given_token() -> None:
     hands = Hands()
     lock = TokenLock(None, jwt(iat=hands.wall + 86400, exp=hands.wall + 86400 + 3600), clock=hands.clock)
-    assert await lock.get(Access.BEARER) is not None
+    assert await lock.get(READ) is not None
     hands.pass_(3601)
     with pytest.raises(CredentialsNeededError, match="expired"):
-        await lock.get(Access.BEARER)
+        await lock.get(READ)
 
 
 async def test_a_given_token_that_nothing_can_replace_outlives_a_clock_that_is_set_ahead() -> None:
     """Whoever set it must still get out of a position; the server judges."""
     hands = Hands()
     lock = TokenLock(None, jwt(exp=hands.wall + 3600), clock=hands.clock)
-    token = await lock.get(Access.BEARER)
+    token = await lock.get(READ)
     assert token is not None
     hands.wall += 86400
-    assert await lock.get(Access.BEARER) is token
+    assert await lock.get(READ) is token
     assert lock.is_good(token)
     hands.steady += 3600
     assert not lock.is_good(token)
     with pytest.raises(CredentialsNeededError):
-        await lock.get(Access.BEARER)
+        await lock.get(READ)
 
 
 async def test_a_token_that_expired_or_was_replaced_while_a_call_waited_is_not_good(
@@ -690,12 +793,12 @@ async def test_a_token_that_expired_or_was_replaced_while_a_call_waited_is_not_g
 ) -> None:
     await alura.user.profile()
     tokens = alura._road.tokens
-    token = await tokens.get(Access.BEARER)
+    token = await tokens.get(READ)
     assert token is not None
     assert tokens.is_good(token)
     hands.pass_(86400)
     assert not tokens.is_good(token)
-    new = await tokens.get(Access.BEARER)
+    new = await tokens.get(READ)
     assert new is not None
     assert (tokens.is_good(new), tokens.is_good(token)) == (True, False)
     await alura.auth.login()
@@ -866,6 +969,274 @@ async def test_five_seconds_after_a_failed_sign_in_there_is_another(
     assert server.logins == 2
 
 
+# What closes gets out, whatever else could not sign in
+
+
+async def close(alura: AsyncAlura) -> None:
+    await alura.trading_sessions.close_trade("t1")
+
+
+async def test_a_close_signs_in_a_second_after_a_read_could_not_and_clears_the_way_for_all(
+    server: Server, raw: RawServer, alura: AsyncAlura, hands: Hands
+) -> None:
+    began = hands.steady
+    server.gives_no_token = True
+    with pytest.raises(SignInError):
+        await alura.user.profile()
+    server.gives_no_token = False
+    hands.pass_(0.25)
+    with pytest.raises(SignInError):
+        await alura.user.profile()
+    assert server.logins == 1
+    await close(alura)
+    assert hands.steady - began == 1
+    await alura.user.profile()
+    assert raw.paths()[-2:] == ["POST /trading-sessions/trades/t1/close", "GET /user/profile"]
+    assert server.logins == 2
+
+
+@pytest.mark.waits
+async def test_the_second_that_a_close_waits_is_a_real_one(server: Server, alura: AsyncAlura) -> None:
+    server.gives_no_token = True
+    with pytest.raises(SignInError):
+        await alura.user.profile()
+    failed_at = time.monotonic()
+    server.gives_no_token = False
+    await close(alura)
+    assert 0.95 < time.monotonic() - failed_at < 1.9
+
+
+async def test_a_close_that_cannot_sign_in_was_not_sent_and_says_so(
+    server: Server, raw: RawServer, alura: AsyncAlura, hands: Hands
+) -> None:
+    server.gives_no_token = True
+    with pytest.raises(SignInError, match="down") as caught:
+        await close(alura)
+    assert caught.value.outcome is Outcome.NOT_SENT
+    assert raw.paths() == ["POST /auth/evm/challenge", "POST /auth/evm/verify"]
+    server.gives_no_token = False
+    await alura.auth.login()
+    # So was one whose token the server refused.
+    server.refuses.add("token-1")
+    server.gives_no_token = True
+    with pytest.raises(SignInError, match="down") as caught:
+        await close(alura)
+    assert caught.value.outcome is Outcome.NOT_SENT
+    assert raw.paths().count("POST /trading-sessions/trades/t1/close") == 1
+    entries = await alura.journal.entries()
+    assert [entry.outcome for entry in entries] == [Outcome.NOT_SENT] * 2
+
+
+async def test_a_close_that_cannot_sign_in_holds_reads_up_for_five_seconds_and_the_next_close_for_one(
+    server: Server, alura: AsyncAlura, hands: Hands
+) -> None:
+    server.gives_no_token = True
+    with pytest.raises(SignInError):
+        await alura.user.profile()
+    hands.pass_(3)
+    began = hands.steady
+    for seconds in (0, 1, 2):
+        with pytest.raises(SignInError, match="down"):
+            await close(alura)
+        assert hands.steady - began == seconds
+        assert server.logins == 2 + seconds
+    server.gives_no_token = False
+    hands.pass_(4.75)
+    with pytest.raises(SignInError):
+        await alura.user.profile()
+    assert server.logins == 4
+    hands.pass_(0.25)
+    await alura.user.profile()
+    assert server.logins == 5
+
+
+async def test_a_hundred_closes_during_an_outage_share_one_sign_in_a_second_and_all_get_out_after_it(
+    server: Server, alura: AsyncAlura, hands: Hands
+) -> None:
+    server.gives_no_token_for(3, hands)
+    began = hands.steady
+    failures: list[SignInError] = []
+
+    async def until_it_is_closed(number: int) -> None:
+        while True:
+            try:
+                await alura.trading_sessions.close_trade(f"t{number}")
+            except SignInError as error:
+                failures.append(error)
+            else:
+                return
+
+    async with asyncio.timeout(10):
+        await asyncio.gather(*map(until_it_is_closed, range(100)))
+    assert server.logins == 4
+    assert hands.steady - began == 3
+    assert len(failures) == len({id(failure) for failure in failures}) >= 100
+    assert len(server.raw.paths()) == 2 * 4 + 100
+
+
+async def test_a_close_is_not_failed_by_a_sign_in_that_had_begun_before_it(
+    server: Server, raw: RawServer, alura: AsyncAlura, hands: Hands
+) -> None:
+    server.login_takes = 0.02
+    raw.routes["/auth/evm/verify"] = [reply('{"message":"down"}', "503 Service Unavailable"), server.verify]
+    read = asyncio.create_task(alura.user.profile())
+    while "POST /auth/evm/challenge" not in raw.paths():
+        await asyncio.sleep(0.001)
+    began = hands.steady
+    await close(alura)
+    assert hands.steady - began == 1
+    with pytest.raises(SignInError, match="down"):
+        await read
+    assert server.logins == 2
+
+
+async def test_a_close_that_waits_takes_the_token_that_somebody_else_got_meanwhile(
+    server: Server, alura: AsyncAlura, hands: Hands
+) -> None:
+    server.gives_no_token = True
+    with pytest.raises(SignInError):
+        await alura.user.profile()
+    server.gives_no_token = False
+    waits, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def pause(seconds: float) -> None:
+        waits.set()
+        await goes_on.wait()
+
+    alura._road.tokens.clock = hands.clock._replace(pause=pause)
+    closing = asyncio.create_task(close(alura))
+    await waits.wait()
+    await alura.auth.login()
+    goes_on.set()
+    await closing
+    assert server.logins == 2
+
+
+async def test_a_second_after_reads_had_two_new_tokens_refused_a_close_gets_a_third(
+    server: Server, alura: AsyncAlura, hands: Hands
+) -> None:
+    server.refuses.add("*")
+    with pytest.raises(UnauthorizedError):
+        await alura.user.profile()
+    began = hands.steady
+    server.refuses = {"token-1", "token-2"}
+    hands.pass_(0.5)
+    with pytest.raises(SignInError, match="refused the last 2 tokens"):
+        await alura.user.sync_fills()
+    assert server.logins == 2
+    await close(alura)
+    assert hands.steady - began == 1
+    # The server took it, so the reads are free too.
+    await alura.user.profile()
+    assert server.logins == 3
+
+
+async def test_a_new_token_of_a_close_lets_reads_sign_in_only_when_the_server_has_taken_it(
+    server: Server, alura: AsyncAlura, hands: Hands
+) -> None:
+    server.refuses.add("*")
+    with pytest.raises(UnauthorizedError):
+        await alura.user.profile()
+    hands.pass_(30)
+    with pytest.raises(UnauthorizedError):
+        await close(alura)
+    assert server.logins == 3
+    for seconds in (0, 59.5):
+        hands.pass_(seconds)
+        for call in (alura.user.sync_fills, alura.trading_sessions.active):
+            with pytest.raises(SignInError, match="refused the last 2 tokens"):
+                await call()
+    assert server.logins == 3
+    hands.pass_(0.5)
+    with pytest.raises(UnauthorizedError):
+        await alura.user.profile()
+    assert server.logins == 4
+
+
+async def test_a_close_that_a_server_refuses_whatever_its_token_costs_two_sign_ins_and_later_ones_one_a_second(
+    server: Server, alura: AsyncAlura, hands: Hands
+) -> None:
+    server.refuses.add("*")
+    began = hands.steady
+    for logins in (2, 3, 4):
+        with pytest.raises(UnauthorizedError):
+            await close(alura)
+        assert server.logins == logins
+        assert hands.steady - began == logins - 1
+
+
+async def test_an_endpoint_that_refused_a_new_token_is_given_another_a_second_later_if_it_closes(
+    server: Server, alura: AsyncAlura, hands: Hands
+) -> None:
+    await alura.user.profile()
+    server.refuses = {"token-1", "token-2"}
+    hands.pass_(10)
+    began = hands.steady
+    with pytest.raises(UnauthorizedError):
+        await close(alura)
+    assert hands.steady == began
+    hands.pass_(0.25)
+    await close(alura)
+    assert hands.steady - began == 1
+    assert server.logins == 3
+
+
+async def test_a_cancelled_close_that_waits_begins_no_sign_in(server: Server, alura: AsyncAlura, hands: Hands) -> None:
+    server.gives_no_token = True
+    with pytest.raises(SignInError):
+        await alura.user.profile()
+    waits = asyncio.Event()
+
+    async def pause(seconds: float) -> None:
+        waits.set()
+        await asyncio.Event().wait()
+
+    alura._road.tokens.clock = hands.clock._replace(pause=pause)
+    closing = asyncio.create_task(close(alura))
+    await waits.wait()
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    assert server.logins == 1
+
+
+@pytest.mark.waits
+async def test_a_sign_in_for_a_close_goes_before_the_calls_that_wait_for_their_turn(
+    server: Server, raw: RawServer
+) -> None:
+    raw.routes["/api/indicators/health"] = [reply('{"status":"ok"}')]
+    limiter = RateLimiter(rate=50, burst=1)
+    async with AsyncAlura(FakeWallet(), base_url=raw.url, limiter=limiter) as alura:
+        reads = [asyncio.create_task(alura.indicators.health()) for _ in range(50)]
+        while not raw.received:
+            await asyncio.sleep(0.001)
+        await close(alura)
+        for read in reads:
+            read.cancel()
+        await asyncio.wait(reads)
+    urgent = ["POST /auth/evm/challenge", "POST /auth/evm/verify", "POST /trading-sessions/trades/t1/close"]
+    paths = raw.paths()
+    assert [path for path in paths if path in urgent] == urgent
+    # One read may have had its turn before, and one in each of the moments between two of these.
+    assert paths.index(urgent[-1]) <= len(urgent) - 1 + 4
+
+
+@pytest.mark.parametrize("seconds", [3, 9])
+async def test_flatten_gets_out_after_an_outage_of_the_sign_in(
+    server: Server, raw: RawServer, alura: AsyncAlura, hands: Hands, seconds: int
+) -> None:
+    began = hands.steady
+    server.gives_no_token_for(seconds, hands)
+    raw.routes["/trading-sessions/active"] = [reply("[]")]
+    raw.routes["/trading-sessions/current-trade"] = [reply("null")]
+    found = await flatten(alura, timeout=20, patience=0.1)
+    assert server.logins == 1 + seconds
+    assert hands.steady - began == seconds
+    assert {type(failure) for failure in found.failures} == {SignInError}
+    # It was never sent before, however often it failed; and it reaches what no read shows.
+    assert raw.paths().count("POST /user/close-all-positions") == 1
+
+
 # When a token is renewed, and what is sent meanwhile
 
 
@@ -955,6 +1326,18 @@ async def test_a_lifetime_counts_where_it_makes_sense(
     assert server.logins == logins
 
 
+async def test_a_new_token_that_says_only_when_it_ends_is_used_until_it_is_refused(
+    server: Server, raw: RawServer, alura: AsyncAlura, hands: Hands
+) -> None:
+    """Its end is by the server's clock, and nothing tells how far that is from ours."""
+    token = jwt(exp=hands.wall + 60)
+    raw.routes["/auth/evm/verify"] = [reply(json.dumps({"ok": True, "accessToken": token}), "201 Created")]
+    for _ in range(2):
+        await alura.user.profile()
+        hands.pass_(61)
+    assert server.logins == 1
+
+
 @pytest.mark.parametrize("name", ["", "a", "ab", "abc"])
 @pytest.mark.parametrize(("expires", "is_believed"), [(999_999_999_999.5, True), (1e12, False), (True, False)])
 async def test_a_given_token_ends_when_it_says_so_if_that_is_a_date(
@@ -1015,9 +1398,25 @@ async def test_a_kept_token_is_used_from_the_moment_it_was_obtained_until_it_end
     async with AsyncAlura(FakeWallet(), base_url=raw.url, token_cache=tmp_path / "tokens.json") as alura:
         alura._road.tokens.clock = hands.clock
         await alura.health.basic()  # opens it
-        token = await alura._road.tokens.get(Access.BEARER)
+        token = await alura._road.tokens.get(READ)
     assert token is not None
     assert token.secret.reveal() == ("kept" if is_used else "token-1")
+
+
+async def test_a_kept_token_is_held_until_it_ends_and_no_longer(raw: RawServer, server: Server, tmp_path: Path) -> None:
+    async def address() -> str:
+        return ADDRESS
+
+    hands = Hands()
+    cache = TokenCache(tmp_path / "tokens.json", raw.url, address)
+    await cache.save(CachedToken(Secret("kept"), hands.wall - 10, hands.wall + 100))
+    async with AsyncAlura(FakeWallet(), base_url=raw.url, token_cache=tmp_path / "tokens.json") as alura:
+        alura._road.tokens.clock = hands.clock
+        for seconds, token in ((0, "kept"), (74, "kept"), (26, "token-1")):
+            hands.pass_(seconds)
+            await alura.user.profile()
+            assert raw.received[-1].headers["authorization"] == f"Bearer {token}"
+    assert server.logins == 1
 
 
 async def test_a_client_that_signs_in_for_years_keeps_nothing_of_what_it_wrote(

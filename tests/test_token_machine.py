@@ -6,13 +6,14 @@ The clock is the lock's own `clock=`, moved by hand; the server is a future that
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from alura_async import Access, Route, SignInError
+from alura_async import Access, Lane, Route, SignInError
 from alura_async.core.token import Clock, Token, TokenLock
 from alura_async.groups.auth import SignIn
 from alura_async.secret import Secret
@@ -20,7 +21,35 @@ from alura_async.secret import Secret
 DAY = 86400.0
 COOL_DOWN = 5.0
 BREAKER = 60.0
-ROUTES: list[Route[Any]] = [Route("GET", "/one", dict), Route("POST", "/two", dict)]
+EXIT_COOL_DOWN = 1.0
+NEVER = float("-inf")
+READ: Route[Any] = Route("GET", "/one", dict, access=Access.BEARER)
+OPTIONAL: Route[Any] = Route("GET", "/two", dict)
+ROUTES: list[Route[Any]] = [READ, Route("POST", "/three", dict)]
+CLOSES: list[Route[Any]] = [
+    Route("POST", path, dict, access=Access.BEARER, lane=Lane.EXIT) for path in ("/four", "/five")
+]
+
+
+@dataclass(eq=False)
+class Exit:
+    """A call of the lane EXIT that wants a token.
+
+    Attributes:
+        task: the call.
+        asked: how many sign-ins had begun when it asked.
+        refused: the token that will not do.
+        refusing_since: since when its endpoint refuses what it is given.
+        due: when it looks again; None while it waits for a sign-in.
+        heeded: what it has waited for.
+    """
+
+    task: asyncio.Task[Token | None]
+    asked: int
+    refused: Token | None
+    refusing_since: float
+    due: float | None = None
+    heeded: float = NEVER
 
 
 class TokenMachine(RuleBasedStateMachine):
@@ -41,13 +70,18 @@ class TokenMachine(RuleBasedStateMachine):
         self.logins: list[asyncio.Task[None]] = []
         self.used: list[Token] = []
         self.discards = False
-        self.no_sign_in_before = 0.0
+        self.failed_at = NEVER
+        self.failed = 0
         self.no_renewal_before = 0.0
         self.unproven_refusals: set[str] = set()
         self.refusals = 0
+        self.refused_at = NEVER
         self.proven: set[str] = set()
         self.refusing: dict[str, float] = {}
-        self.lock = TokenLock(self.sign_in, clock=Clock(self.steady, self.wall))
+        self.exits: list[Exit] = []
+        self.exit_began_at = NEVER
+        self.pauses: list[tuple[float, asyncio.Future[None]]] = []
+        self.lock = TokenLock(self.sign_in, clock=Clock(self.steady, self.wall, self.pause))
 
     # --- the world
 
@@ -56,6 +90,12 @@ class TokenMachine(RuleBasedStateMachine):
 
     def wall(self) -> float:
         return 1_800_000_000.0 + self.now + self.wall_is_wrong_by
+
+    async def pause(self, seconds: float) -> None:
+        assert 0 < seconds <= EXIT_COOL_DOWN, "an exit waits for longer than it may"
+        woken: asyncio.Future[None] = self.loop.create_future()
+        self.pauses.append((self.steady() + seconds, woken))
+        await woken
 
     async def sign_in(self) -> SignIn:
         assert self.under_way is None, "two sign-ins at once"
@@ -72,9 +112,13 @@ class TokenMachine(RuleBasedStateMachine):
                 await asyncio.sleep(0)
 
         self.loop.run_until_complete(turns())
-        for caller in [caller for caller in self.callers if caller.done()]:
-            self.callers.remove(caller)
-            if not caller.cancelled() and caller.exception() is None and (token := caller.result()) is not None:
+        ended = [caller for caller in [*self.callers, *(exit_.task for exit_ in self.exits)] if caller.done()]
+        self.callers = [caller for caller in self.callers if not caller.done()]
+        self.exits = [exit_ for exit_ in self.exits if not exit_.task.done()]
+        for caller in ended:
+            if not caller.cancelled() and caller.exception() is None:
+                token = caller.result()
+                assert token is not None, "there is one, and it was not handed out"
                 assert self.now < self.ends[token.secret.reveal()], "an expired token was handed out"
                 self.used.append(token)
             elif not caller.cancelled() and (error := caller.exception()) is not None:
@@ -91,9 +135,46 @@ class TokenMachine(RuleBasedStateMachine):
         if on_behalf_of_the_user:
             return True
         if self.refusals >= 2:
+            if self.steady() < self.refused_at + BREAKER:
+                return False
             self.refusals = 0
-            self.no_sign_in_before = self.steady() + BREAKER
-        return self.steady() >= self.no_sign_in_before
+        return self.steady() >= self.failed_at + COOL_DOWN
+
+    def go_on(self, exit_: Exit) -> None:
+        """What an exit does that waits for nothing: it ends, waits for a while, or has a sign-in."""
+        now = self.steady()
+        exit_.due = None
+        if self.under_way is None and not self.expected > self.signed_in:
+            held = self.lock.held
+            if self.failed > exit_.asked or (held is not None and held is not exit_.refused):
+                return
+            since = [exit_.refusing_since, self.failed_at, self.exit_began_at]
+            since.append(self.refused_at if self.refusals >= 2 else NEVER)
+            due = max(since) + EXIT_COOL_DOWN
+            if due > max(now, exit_.heeded):
+                exit_.due = exit_.heeded = due
+                return
+            self.exit_began_at = now
+            self.expected += 1
+        self.discards = False
+
+    def an_exit_begins(self, task: asyncio.Task[Token | None], refused: Token | None, refusing_since: float) -> None:
+        exit_ = Exit(task, self.signed_in, refused, refusing_since)
+        self.go_on(exit_)
+        self.exits.append(exit_)
+        self.settle()
+
+    def exits_wake(self) -> None:
+        """Those whose pause is over go on, in the order in which they paused."""
+        now = self.steady()
+        due = [woken for until, woken in self.pauses if until <= now]
+        self.pauses = [pause for pause in self.pauses if pause[0] > now]
+        for exit_ in [each for each in self.exits if each.due is not None and each.due <= now]:
+            self.go_on(exit_)
+        for woken in due:
+            if not woken.done():
+                woken.set_result(None)
+        self.settle()
 
     # --- what happens
 
@@ -112,15 +193,35 @@ class TokenMachine(RuleBasedStateMachine):
         elif held is not None and held.is_due and self.steady() >= self.no_renewal_before:
             self.expected += self.a_sign_in_is_due()
         for _ in range(count):
-            self.callers.append(self.task(self.lock.get(Access.BEARER)))
+            self.callers.append(self.task(self.lock.get(READ)))
         self.settle()
+
+    @rule(route=st.sampled_from(CLOSES), count=st.integers(1, 3))
+    def exits_begin(self, route: Route[Any], count: int) -> None:
+        for _ in range(count):
+            held = self.lock._token
+            if held is None or held.is_expired:
+                self.an_exit_begins(self.task(self.lock.get(route)), None, NEVER)
+                continue
+            if held.is_due and self.steady() >= self.no_renewal_before:
+                self.expected += self.a_sign_in_is_due()
+            assert self.loop.run_until_complete(self.lock.get(route)) is held
+            self.settle()
+
+    @precondition(lambda self: self.exits)
+    @rule(data=st.data())
+    def an_exit_is_cancelled(self, data: st.DataObject) -> None:
+        task = data.draw(st.sampled_from(self.exits)).task
+        task.cancel()
+        self.settle()
+        assert task.cancelled()
 
     @rule()
     def a_call_that_needs_no_token_gets_none_or_a_good_one(self) -> None:
         held = self.lock._token
         if held is not None and not held.is_expired and held.is_due and self.steady() >= self.no_renewal_before:
             self.expected += self.a_sign_in_is_due()
-        token = self.loop.run_until_complete(self.lock.get(Access.OPTIONAL))
+        token = self.loop.run_until_complete(self.lock.get(OPTIONAL))
         assert token is None or self.now < self.ends[token.secret.reveal()]
         self.settle()
 
@@ -148,16 +249,21 @@ class TokenMachine(RuleBasedStateMachine):
         self.refusals = 0
 
     @precondition(lambda self: self.used)
-    @rule(data=st.data(), route=st.sampled_from(ROUTES), again=st.booleans())
+    @rule(data=st.data(), route=st.sampled_from([*ROUTES, *CLOSES]), again=st.booleans())
     def the_server_refuses_a_token(self, data: st.DataObject, route: Route[Any], again: bool) -> None:
         token = data.draw(st.sampled_from(self.used[-4:]))
         name = token.secret.reveal()
         if again:
             self.doubt(name)
             self.lock.refuse(token, route)
-            self.refusing[route.name] = self.steady() + BREAKER
+            self.refusing[route.name] = self.steady()
             return
-        if self.steady() < self.refusing.get(route.name, 0.0):
+        refusing_since = self.refusing.get(route.name, NEVER)
+        if route in CLOSES:
+            self.doubt(name)
+            self.an_exit_begins(self.task(self.lock.renew(token, route)), token, refusing_since)
+            return
+        if self.steady() < refusing_since + BREAKER:
             assert self.loop.run_until_complete(self.lock.renew(token, route)) is None
             return
         self.doubt(name)
@@ -172,10 +278,11 @@ class TokenMachine(RuleBasedStateMachine):
         if name not in self.proven and name not in self.unproven_refusals:
             self.unproven_refusals.add(name)
             self.refusals += 1
+            self.refused_at = self.steady()
 
     @rule()
     def the_user_logs_in(self) -> None:
-        self.no_sign_in_before = 0.0
+        self.failed_at, self.failed = NEVER, 0
         self.refusals = 0
         self.expected += self.a_sign_in_is_due(on_behalf_of_the_user=True)
         self.logins.append(self.task(self.lock.login()))
@@ -193,11 +300,11 @@ class TokenMachine(RuleBasedStateMachine):
     def the_sign_in_succeeds(self, lifetime: float) -> None:
         name = f"token-{self.signed_in}"
         self.ends[name] = self.now + lifetime
-        waiting = list(self.callers)
+        waiting = [*self.callers, *(exit_.task for exit_ in self.exits if exit_.due is None)]
         assert self.under_way is not None
         self.under_way.set_result(SignIn(access_token=Secret(name), expires_in=lifetime))
         self.settle()
-        self.no_sign_in_before = 0.0
+        self.failed_at, self.failed = NEVER, 0
         for caller in waiting:
             token = caller.result()
             assert token is not None
@@ -211,24 +318,31 @@ class TokenMachine(RuleBasedStateMachine):
     @rule(error=st.sampled_from([OSError("no device"), SignInError("refused"), SystemExit(1)]))
     def the_sign_in_fails(self, error: BaseException) -> None:
         waiting = [*self.callers, *self.logins]
+        # Those that asked before it began are not failed by it.
+        waiting += [exit_.task for exit_ in self.exits if exit_.due is None and exit_.asked < self.signed_in]
         assert self.under_way is not None
         self.under_way.set_exception(error)
         self.settle()
-        self.no_sign_in_before = self.steady() + COOL_DOWN
+        self.failed_at, self.failed = self.steady(), self.signed_in
+        for exit_ in self.exits:
+            if exit_.due is None:
+                self.go_on(exit_)
         self.no_renewal_before = self.steady() + 30
         errors = [task.exception() for task in waiting]
         assert all(type(error) is SignInError for error in errors), "all fail at once"
         assert len({id(error) for error in errors}) == len(errors), "each with an error of its own"
         self.logins.clear()
 
-    @rule(seconds=st.sampled_from([1.0, 4.9, 5.0, 31.0, 61.0, 3000.0, DAY - 400, DAY - 59, DAY]))
+    @rule(seconds=st.sampled_from([0.25, 0.75, 1.0, 4.75, 5.0, 31.0, 61.0, 3000.0, DAY - 400, DAY - 59, DAY]))
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
+        self.exits_wake()
 
     @rule(seconds=st.sampled_from([60.0, 3600.0, DAY]))
     def the_machine_sleeps(self, seconds: float) -> None:
         self.now += seconds
         self.slept += seconds
+        self.exits_wake()
 
     @precondition(lambda self: not self.steady_sleeps)
     @rule(seconds=st.sampled_from([-DAY, -3600.0, 3600.0, DAY]))
@@ -242,6 +356,8 @@ class TokenMachine(RuleBasedStateMachine):
         if self.under_way is None:
             assert not self.callers, "a caller waits, and no sign-in is under way"
             assert not [login for login in self.logins if not login.done()]
+            assert all(exit_.due is not None for exit_ in self.exits), "an exit waits, and not for its time"
+        assert all(exit_.due is None or self.steady() < exit_.due for exit_ in self.exits), "an exit waits too long"
 
     @invariant()
     def there_were_no_more_sign_ins_than_are_documented(self) -> None:
@@ -256,7 +372,7 @@ class TokenMachine(RuleBasedStateMachine):
                 assert self.now < self.ends[token.secret.reveal()]
 
     def teardown(self) -> None:
-        for task in [*self.callers, *self.logins]:
+        for task in [*self.callers, *self.logins, *(exit_.task for exit_ in self.exits)]:
             task.cancel()
         self.loop.run_until_complete(self.lock.close())
         self.settle()

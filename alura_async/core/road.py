@@ -137,7 +137,7 @@ class Road:
         request = call.request
         route = request.route
         access = route.access
-        token = None if access is Access.PUBLIC else await self.tokens.get(access)
+        token = None if access is Access.PUBLIC else await self.tokens.get(route)
         reply, token = await self._take_turn(call, token)
         if reply.status != 401 or access is Access.PUBLIC:
             if token is not None and not token.proven:
@@ -174,7 +174,7 @@ class Road:
             call.lane_wait = time.monotonic() - asked
         try:
             if token is not None and not self.tokens.is_good(token):
-                token = await self.tokens.get(route.access)
+                token = await self.tokens.get(route)
             attempt = call.attempt
             assert attempt is not None
             call.sent_at = time.monotonic()

@@ -3,8 +3,15 @@
 A sign-in is one shared task: 500 callers without a token make one, and a caller who is cancelled takes nobody along.
 
 How often a client signs in, at most: once when a call needs a token and none is good, once ahead of a token's end, once
-more for a call that was answered 401, and whenever `login()` asks. After a sign-in that failed, none for 5 seconds;
-after a server refused the two tokens that it had just given, none for a minute.
+more for a call that was answered 401, and whenever `login()` asks. Unless `login()` asks, there is none
+- for 5 seconds after one that failed,
+- for a minute after the server refused the last two tokens that it had just given, or until it takes one,
+- for a 401 of an endpoint that refused the token of such a second sign-in less than a minute ago.
+
+Calls of the lane EXIT heed these for one second only. Then they have a sign-in that was begun after they asked, which
+all of them share; what they begin is at least a second apart. So nothing that a read has spoilt keeps anybody from
+getting flat, and a hundred closes during an outage make one sign-in a second. If it fails, or brings a token that is
+refused, the other calls wait as long as after any other.
 """
 
 from __future__ import annotations
@@ -24,8 +31,9 @@ import msgspec
 
 from ..errors import ChallengeRefusedError, ConfigurationError, CredentialsNeededError, SignInError
 from ..secret import Secret, SecretText
+from . import waits
 from .decode import NOT_DECODED, require_shallow
-from .request import Access, Route
+from .request import Access, Lane, Route
 from .token_cache import CachedToken
 
 if TYPE_CHECKING:
@@ -39,6 +47,8 @@ _RENEW_JITTER_S = 60.0
 _RENEW_AGAIN_S = 30.0
 # After a failed sign-in, callers get its failure for this long instead of starting another.
 _COOL_DOWN_S = 5.0
+# Exits wait no longer than this for what keeps others from signing in, and for the last sign-in that an exit began.
+_EXIT_COOL_DOWN_S = 1.0
 # How long closing waits for a sign-in to stop.
 _STOP_S = 2.0
 # Longer than any token lives.
@@ -63,10 +73,12 @@ class Clock(NamedTuple):
     Attributes:
         steady: nobody can set it, and where the system has such a clock it goes on while the machine sleeps.
         wall: the time of day, since 1970. It jumps when somebody sets it.
+        pause: waits for so many seconds.
     """
 
     steady: Callable[[], float]
     wall: Callable[[], float]
+    pause: Callable[[float], Awaitable[None]] = waits.pause
 
 
 def _steady() -> Callable[[], float]:
@@ -160,10 +172,17 @@ def is_sendable(secret: Secret) -> bool:
 
 
 class _Failure(msgspec.Struct):
-    """A sign-in that failed; kept for those who ask again while it cools down."""
+    """A sign-in that failed; kept for those who ask again while it cools down.
+
+    Attributes:
+        error: why.
+        number: which sign-in it was, counted from 1 on.
+        at: when it failed, by the steady clock.
+    """
 
     error: SignInError
-    until: float
+    number: int
+    at: float
 
     def again(self) -> SignInError:
         # One exception raised to many would gather all their tracebacks. Classes of the user's own may want other
@@ -202,10 +221,15 @@ class TokenLock:
         self._token: Token | None = None
         self._task: asyncio.Task[Token | _Failure] | None = None
         self._saving: set[asyncio.Task[None]] = set()
+        self._begun = 0
         self._failure: _Failure | None = None
         self._renews_ahead_from = -inf
+        # How many tokens the server has refused since it last took one, and when the last of them. Since when
+        # endpoints refuse those that were just given to them. When an exit last began a sign-in.
         self._refusals = 0
+        self._refused_at = -inf
         self._refusing: dict[str, float] = {}
+        self._exit_began_at = -inf
         # Of the sign-in under way: how many wait for it, whether a token of the cache will do for them, and whether
         # a logout came after the last of them.
         self._waiting = 0
@@ -237,8 +261,11 @@ class TokenLock:
             return False
         return not token.is_expired or (self._sign_in is None and token.is_good_by_one_clock)
 
-    async def get(self, access: Access) -> Token | None:
+    async def get(self, route: Route[Any]) -> Token | None:
         """The token to make a call with; None for a call that needs none and for which there is none.
+
+        Args:
+            route: what is called.
 
         Raises:
             CredentialsNeededError: the call needs a token, and there is neither one nor a wallet.
@@ -254,7 +281,7 @@ class TokenLock:
             if self._sign_in is None and token.is_good_by_one_clock:
                 # Nothing can replace it, and whoever set the clock must still get out of a position.
                 return token
-        if access is Access.OPTIONAL:
+        if route.access is Access.OPTIONAL:
             return None
         if self._sign_in is None:
             if token is not None:
@@ -262,7 +289,7 @@ class TokenLock:
                     "the token has expired by this machine's clock, and there is no wallet to sign in with again"
                 )
             raise CredentialsNeededError(NEEDS_CREDENTIALS)
-        return await self._join()
+        return await (self._join_as_exit() if route.lane is Lane.EXIT else self._join())
 
     async def renew(self, refused: Token | None, route: Route[Any]) -> Token | None:
         """The token to repeat a call with after a 401; None where there is no wallet, or a new token would not help.
@@ -279,14 +306,18 @@ class TokenLock:
         """
         if self._sign_in is None:
             return None
-        if self.clock.steady() < self._refusing.get(route.name, -inf):
+        refusing_since = self._refusing.get(route.name, -inf)
+        is_exit = route.lane is Lane.EXIT
+        if not is_exit and self.clock.steady() < refusing_since + _BREAKER_S:
             return None
         self._doubt(refused)
-        current = self._token
-        if current is not None and current is not refused and not current.is_expired:
+        if (current := self._held_after(refused)) is not None:
             return current
         # What refuses one token from before now may refuse all of them, and the call is repeated only once.
-        return await self._join(cached_will_do=refused is None)
+        cached_will_do = refused is None
+        if is_exit:
+            return await self._join_as_exit(refused, refusing_since, cached_will_do=cached_will_do)
+        return await self._join(cached_will_do=cached_will_do)
 
     def refuse(self, token: Token, route: Route[Any]) -> None:
         """Note that an endpoint did not take a token that was just given.
@@ -295,12 +326,13 @@ class TokenLock:
         no further sign-in for a while.
         """
         self._doubt(token)
-        self._refusing[route.name] = self.clock.steady() + _BREAKER_S
+        self._refusing[route.name] = self.clock.steady()
 
     def _doubt(self, token: Token | None) -> None:
         if token is not None and not token.proven and not token.doubted:
             token.doubted = True
             self._refusals += 1
+            self._refused_at = self.clock.steady()
 
     def prove(self, token: Token) -> None:
         """Note that the server took a token."""
@@ -364,22 +396,73 @@ class TokenLock:
     def _is_under_way(self) -> bool:
         return self._task is not None and not self._task.done()
 
-    def _obstacle(self) -> _Failure | None:
+    def _obstacle(self) -> SignInError | None:
         """What keeps a sign-in from being started now."""
         now = self.clock.steady()
         if self._refusals >= _BREAKER_REFUSALS:
+            if now < self._refused_at + _BREAKER_S:
+                return SignInError(
+                    f"the server refused the last {_BREAKER_REFUSALS} tokens that it had just given: no further "
+                    f"sign-in for {_BREAKER_S:.0f} s"
+                )
             self._refusals = 0
-            error = SignInError(
-                f"the server refused the last {_BREAKER_REFUSALS} tokens that it had just given: no further sign-in "
-                f"for {_BREAKER_S:.0f} s"
-            )
-            self._failure = _Failure(error, now + _BREAKER_S)
-        return self._failure if self._failure is not None and now < self._failure.until else None
+        failure = self._failure
+        return failure.again() if failure is not None and now < failure.at + _COOL_DOWN_S else None
 
     async def _join(self, *, cached_will_do: bool = True) -> Token:
         """Wait for the one sign-in, starting it if need be."""
         if not self._is_under_way and (obstacle := self._obstacle()) is not None:
-            raise obstacle.again()
+            raise obstacle
+        result = await self._outcome(cached_will_do)
+        if isinstance(result, _Failure):
+            raise result.again()
+        return result
+
+    async def _join_as_exit(
+        self, refused: Token | None = None, refusing_since: float = -inf, *, cached_will_do: bool = True
+    ) -> Token:
+        """The same for what must get out: only a sign-in that began after it asked can fail it.
+
+        Args:
+            refused: the token that will not do.
+            refusing_since: since when the endpoint refuses what it is given.
+            cached_will_do: whether a token of the cache will do.
+        """
+        asked = self._begun
+        heeded = -inf
+        while True:
+            if not self._is_under_way:
+                if self._failure is not None and self._failure.number > asked:
+                    raise self._failure.again()
+                if (current := self._held_after(refused)) is not None:
+                    return current
+                due = max(refusing_since, self._exit_obstacle_since()) + _EXIT_COOL_DOWN_S
+                now = self.clock.steady()
+                # What was waited for once is over, whatever the clock says: waits may be off.
+                if due > max(now, heeded):
+                    heeded = due
+                    await self.clock.pause(due - now)
+                    continue
+                self._exit_began_at = now
+            result = await self._outcome(cached_will_do)
+            if not isinstance(result, _Failure):
+                return result
+            if result.number > asked:
+                raise result.again()
+
+    def _exit_obstacle_since(self) -> float:
+        """Since when there is what keeps an exit from starting a sign-in, for a while."""
+        failed_at = -inf if self._failure is None else self._failure.at
+        refused_at = self._refused_at if self._refusals >= _BREAKER_REFUSALS else -inf
+        return max(failed_at, refused_at, self._exit_began_at)
+
+    def _held_after(self, refused: Token | None) -> Token | None:
+        """The token, if it has not expired and is another one than that which was refused."""
+        held = self.held
+        return None if held is refused else held
+
+    async def _outcome(self, cached_will_do: bool) -> Token | _Failure:
+        """What becomes of the one sign-in, which is started if need be."""
         caller = asyncio.current_task()
         assert caller is not None
         before = caller.cancelling()
@@ -389,21 +472,18 @@ class TokenLock:
         self._cached_will_do &= cached_will_do
         self._waiting += 1
         try:
-            result = await asyncio.shield(task)
+            return await asyncio.shield(task)
         except asyncio.CancelledError:
             if caller.cancelling() > before or not task.cancelled():
                 raise
             raise SignInError("the sign-in was stopped before it ended, so the call was not made") from None
         finally:
             self._waiting -= 1
-        if isinstance(result, _Failure):
-            raise result.again()
-        return result
 
     def _start(self) -> asyncio.Task[Token | _Failure]:
         if self._task is None or self._task.done():
-            self._discards = False
             self._cached_will_do = True
+            self._begun += 1
             self._task = asyncio.get_running_loop().create_task(self._run(), name="alura sign-in")
         return self._task
 
@@ -424,7 +504,7 @@ class TokenLock:
 
     def _failed(self, error: BaseException) -> _Failure:
         now = self.clock.steady()
-        failure = self._failure = _Failure(_as_sign_in_error(error), now + _COOL_DOWN_S)
+        failure = self._failure = _Failure(_as_sign_in_error(error), self._begun, now)
         self._renews_ahead_from = now + _RENEW_AGAIN_S
         if not self._waiting:
             held = "the one that is held goes on being used" if self.held else "the next call that needs one signs in"

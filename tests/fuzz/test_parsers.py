@@ -315,9 +315,12 @@ AsyncAlura(token="e30." + base64.urlsafe_b64encode(b"[" * 90_000).decode() + ".c
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
+_BEARER: Route[Any] = Route("GET", "/user/profile", dict, access=Access.BEARER)
+
+
 async def _token(lock: TokenLock) -> str | None:
     try:
-        found = await lock.get(Access.BEARER)
+        found = await lock.get(_BEARER)
         return None if found is None else found.secret.reveal()
     finally:
         await lock.close()
