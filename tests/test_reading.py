@@ -122,6 +122,18 @@ async def test_a_read_begins_an_interval_after_the_one_before(server: Server) ->
     assert all(after - before >= 0.099 for before, after in zip(server.times, server.times[1:], strict=False))
 
 
+async def test_who_has_less_time_than_the_interval_is_told_something_all_the_same(server: Server) -> None:
+    reads = SharedReads(server.read, interval_s=60)
+    for number in range(2):
+        task = ask(reads, seconds=0.2, longest_s=9)
+        await begins(server, number)
+        server.answer(number)
+        await task
+        assert ids(task) == [f"ses_{number}"]
+    # One half of the time is waited for, the other one is the read's.
+    assert 0.08 <= server.limits[1] <= 0.1
+
+
 async def test_reads_of_another_kind_are_not_waited_for(server: Server) -> None:
     reads = SharedReads(server.read)
     until = time.monotonic() + 5

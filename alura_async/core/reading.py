@@ -92,7 +92,8 @@ class SharedReads:
 
     Args:
         read: makes one.
-        interval_s: seconds from the beginning of a read to that of the next one of its kind, at least.
+        interval_s: seconds from the beginning of a read to that of the next one of its kind; fewer where nobody who
+            waits has so much time.
     """
 
     def __init__(self, read: Read, *, interval_s: float = 1.0) -> None:
@@ -140,7 +141,9 @@ class SharedReads:
 
     async def _make(self, request: Request[Any], kind: _Kind, joint: _Joint) -> Seen[Any] | None:
         async with kind.is_under_way:
-            await waits.pause(kind.due - time.monotonic())
+            now = time.monotonic()
+            # Whoever has no time for the interval is not kept waiting until his is up.
+            await waits.pause(min(kind.due - now, (joint.until - now) / 2))
             # Nothing is awaited until it begins: whoever asks later waits for the next one.
             kind.next = None
             began = time.monotonic()
