@@ -562,7 +562,7 @@ async def test_the_servers_clock_is_what_counts() -> None:
         (far(-1), True),
         # It may take effect late: five seconds after the loss, which was in this second somewhere.
         (far(5.5), True),
-        (far(7), False),
+        (far(6.5), False),
         (far(-0.5), False),
         (far(-2), False),
     ):
