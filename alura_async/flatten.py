@@ -13,7 +13,8 @@ from weakref import WeakKeyDictionary
 import msgspec
 
 from .core import waits
-from .core.reconcile import ABSENCES, ACTIVE, CURRENT_TRADE, EFFECT_S, State, state_of
+from .core.reading import ACTIVE, CURRENT_TRADE
+from .core.reconcile import ABSENCES, EFFECT_S, State, state_of
 from .core.settings import Timeouts
 from .core.text import shown
 from .errors import (

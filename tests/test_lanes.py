@@ -30,12 +30,13 @@ pytestmark = pytest.mark.waits
 
 T = TypeVar("T")
 
-EXIT, TRADING, ACCOUNT, MARKET = Lane
+EXIT, EXIT_READ, SETTLING, TRADING, ACCOUNT, MARKET = Lane
 CLOSE = "https://alura.test POST /user/close-position"
 CANDLES = "https://alura.test GET /api/indicators/candles/:symbol/:interval"
 HISTORY = "https://alura.test GET /api/indicators/candles/history/:symbol"
 SYMBOLS = "https://alura.test GET /api/indicators/candles/aggregated/symbols"
 LATEST = "https://alura.test GET /api/indicators/candles/latest"
+LETTERS = "ERSTAM"
 EXAMPLES = int(os.environ.get("ALURA_PROPERTY_EXAMPLES", "30"))
 
 
@@ -217,8 +218,11 @@ def test_one_close_at_a_time_overtakes_ten_thousand_queued_candle_requests() -> 
         ((ACCOUNT, MARKET), "AAAAAAAAAM" * 2),
         # Trading keeps nine tenths also of two lower lanes, and neither of those starves.
         ((TRADING, ACCOUNT, MARKET), "TTTTTTTTTATTTTTTTTTM" * 2),
-        # Signing in goes before everything and is not counted.
+        # What gets out goes before everything and is not counted.
         ((EXIT, TRADING, MARKET), "E" * 40),
+        ((EXIT_READ, SETTLING, TRADING), "R" * 40),
+        # What settles goes before what trades, and does not starve it.
+        ((SETTLING, TRADING), "SSSSSSSSST" * 2),
     ],
 )
 def test_after_nine_in_a_row_a_waiting_lower_lane_gets_one(lanes: tuple[Lane, ...], expected: str) -> None:
@@ -226,7 +230,7 @@ def test_after_nine_in_a_row_a_waiting_lower_lane_gets_one(lanes: tuple[Lane, ..
         calls = Calls(RateLimiter(rate=1, burst=1, clock=loop.time))
         assert calls.limiter.try_acquire(EXIT, CLOSE)
         tasks = [
-            calls.start(lane.name[0], lane, f"https://alura.test GET /{lane}") for lane in lanes for _ in range(50)
+            calls.start(LETTERS[lane], lane, f"https://alura.test GET /{lane}") for lane in lanes for _ in range(50)
         ]
         await asyncio.sleep(len(expected) + 0.5)
         for task in tasks:
@@ -596,9 +600,9 @@ class History(RuleBasedStateMachine):
         return self.now >= min(self.held.get(call.endpoint, 0), call.arrived + call.patience)
 
     def has_slot(self, lane: Lane) -> bool:
-        taken = [call.lane for call in self.under_way.values() if call.lane is not EXIT]
+        taken = [call.lane for call in self.under_way.values() if not call.lane.is_urgent]
         _, _, concurrency, reserved = self.shape
-        return lane is EXIT or (
+        return lane.is_urgent or (
             len(taken) < concurrency and (lane is not MARKET or taken.count(MARKET) < concurrency - reserved)
         )
 
@@ -615,8 +619,11 @@ class History(RuleBasedStateMachine):
         assert call.lane in able, "granted although it is held or there is no slot"
         assert able[call.lane] is call, "somebody of the lane who could go came earlier"
         lower = [lane for lane in able if lane > min(able)]
-        if call.lane is not EXIT:
+        if call.lane in (EXIT, EXIT_READ):
+            assert call.lane is min(able), "passed over an exit"
+        else:
             assert EXIT not in able
+            assert EXIT_READ not in able
             if call.lane is not min(able):
                 assert self.streak in (9, None), "passed over a higher lane"
                 self.streak = 0
@@ -684,7 +691,7 @@ def test_two_loops_in_two_threads_share_pace_and_slots() -> None:
                     under_way -= 1
 
     async def many() -> None:
-        tasks = [asyncio.create_task(call(Lane(1 + number % 3))) for number in range(400)]
+        tasks = [asyncio.create_task(call((TRADING, ACCOUNT, MARKET)[number % 3])) for number in range(400)]
         await asyncio.sleep(0.01)
         for task in tasks[::4]:
             task.cancel()

@@ -35,7 +35,8 @@ from alura_async import (
     User,
     no_waits,
 )
-from alura_async.core import reconcile
+from alura_async.core import reading
+from alura_async.core.reading import SharedReads
 from alura_async.core.reconcile import Settlement, Verdict, candidates, settle
 from alura_async.sandbox import Conditions, Sandbox
 
@@ -99,6 +100,23 @@ def entry_of(request: Request[Any]) -> JournalEntry:
     )
 
 
+def reads_of(
+    alura: AsyncAlura,
+    *,
+    interval_s: float = 0.03,
+    before_read: Callable[[int], Awaitable[object]] | None = None,
+) -> SharedReads:
+    """The reads of a client; `before_read` is called before each with its number, from 1."""
+    numbers = itertools.count(1)
+
+    async def read(request: Request[T], timeout: float, /) -> Reply[T]:
+        if before_read is not None:
+            await before_read(next(numbers))
+        return await alura.with_options(timeout=timeout).send_raw(request)
+
+    return SharedReads(read, interval_s=interval_s)
+
+
 async def make(
     alura: AsyncAlura,
     request: Request[Any],
@@ -108,21 +126,13 @@ async def make(
     patience_s: float = 0.15,
     interval_s: float = 0.03,
     before_read: Callable[[int], Awaitable[object]] | None = None,
+    reads: SharedReads | None = None,
 ) -> Any:
-    """Make a call as the road does: what it returned, how it failed, or what was found out when its reply was lost.
-
-    `before_read` is called before each read with its number, from 1.
-    """
-    numbers = itertools.count(1)
+    """Make a call as the road does: what it returned, how it failed, or what was found out when its reply was lost."""
     book = {} if book is None else book
     entry = entry_of(request)
     book[entry.id] = entry
     sent_at = time.monotonic()
-
-    async def read(request: Request[T], timeout: float, /) -> Reply[T]:
-        if before_read is not None:
-            await before_read(next(numbers))
-        return await alura.with_options(timeout=timeout).send_raw(request)
 
     async def rivals() -> Collection[JournalEntry]:
         return list(book.values())
@@ -136,11 +146,10 @@ async def make(
         settlement = await settle(
             request,
             entry,
-            read,
+            reads or reads_of(alura, interval_s=interval_s, before_read=before_read),
             sent_at=sent_at,
             limit_s=limit_s,
             rivals=rivals,
-            interval_s=interval_s,
             patience_s=patience_s,
         )
         conclude(Outcome.DONE if settlement.verdict is Verdict.DONE else Outcome.UNKNOWN, settlement.result_id)
@@ -263,15 +272,18 @@ CASES = list(
         ["", "reset", "reset-after"],
         ["equal", "different"],
         [0, 60],
+        ["two clients", "one client"],
     )
 )
 
 
-@pytest.mark.parametrize(("fault", "when", "rival_fault", "inputs", "lag"), CASES if EVERY_CASE else CASES[::13])
-async def test_of_two_clients_of_one_account_none_takes_the_session_of_the_other(
-    sandbox: Sandbox, fault: str, when: str, rival_fault: str, inputs: str, lag: int
+@pytest.mark.parametrize(
+    ("fault", "when", "rival_fault", "inputs", "lag", "whose"), CASES if EVERY_CASE else CASES[::13]
+)
+async def test_of_two_creates_of_one_account_none_takes_the_session_of_the_other(
+    sandbox: Sandbox, fault: str, when: str, rival_fault: str, inputs: str, lag: int, whose: str
 ) -> None:
-    """Of equal calls the journal tells whose it is; calls that differ need none."""
+    """Of equal calls the journal tells whose it is; calls that differ need none. Those of one client share reads."""
     sandbox.conditions = Conditions(lag=lag)
     key = sandbox.wallet()
     # The query is nothing to the server: it tells the test whose call was carried out.
@@ -283,6 +295,9 @@ async def test_of_two_clients_of_one_account_none_takes_the_session_of_the_other
         await alura.auth.login()
         await rival.auth.login()
         us = alura
+        reads = their_reads = None
+        if whose == "one client":
+            reads = their_reads = reads_of(alura)
         if fault.startswith("delay"):
             # We give up before the server acts.
             us = alura.with_options(timeout=0.05)
@@ -290,11 +305,11 @@ async def test_of_two_clients_of_one_account_none_takes_the_session_of_the_other
         async def call_them() -> Any:
             if rival_fault:
                 sandbox.faults.add(f"{rival_fault} x1 on POST /trading-sessions")
-            return await make(rival, theirs, their_book, limit_s=0.07)
+            return await make(rival, theirs, their_book, limit_s=0.07, reads=their_reads)
 
         async def call_us() -> Any:
             sandbox.faults.add(f"{fault} x1 on POST /trading-sessions")
-            return await make(us, ours, book, limit_s=0.12)
+            return await make(us, ours, book, limit_s=0.12, reads=reads)
 
         async def after(delay: float, call: Any) -> Any:
             await asyncio.sleep(delay)
@@ -322,6 +337,54 @@ async def test_of_two_clients_of_one_account_none_takes_the_session_of_the_other
         assert ours_found.verdict is Verdict.UNKNOWN
         assert ours_found.candidates == ()
         assert isinstance(theirs_found, TradingSession)
+
+
+async def test_many_lost_creates_need_no_more_reads_than_one_and_each_finds_its_own(
+    alura: AsyncAlura, sandbox: Sandbox
+) -> None:
+    reads = reads_of(alura, interval_s=0.1)
+    book: Book = {}
+
+    async def make_all(budget: int, limit_s: float) -> list[Any]:
+        creates = [TradingSessions.create.request(budget=budget, profit_target=40, asset=asset) for asset in range(40)]
+        return await asyncio.gather(*[make(alura, each, book, limit_s=limit_s, reads=reads) for each in creates])
+
+    sandbox.faults.add("reset-after x40 on POST /trading-sessions")
+    found = await make_all(20, limit_s=2)
+    assert [each.value.asset_index for each in found] == list(range(40))
+    assert {each.result_id for each in found} == set(created(sandbox))
+    # What was not carried out is looked for as long as there is time.
+    sandbox.faults.add("reset x40 on POST /trading-sessions")
+    began, looked = time.monotonic(), how_often_it_was_looked(sandbox)
+    assert all(each.verdict is Verdict.UNKNOWN for each in await make_all(30, limit_s=0.3))
+    assert 2 <= how_often_it_was_looked(sandbox) - looked <= 1 + (time.monotonic() - began) / 0.1
+
+
+async def test_a_close_leaves_at_once_however_many_creates_are_settling(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    limiter = RateLimiter(rate=10, burst=44, concurrency=50)
+    async with AsyncAlura(sandbox.wallet(), base_url=sandbox.url, limiter=limiter) as alura:
+        to_close = await alura.trading_sessions.create(**QUICK)
+        sandbox.faults.add("reset-after x39 on POST /trading-sessions")
+        async with asyncio.TaskGroup() as group:
+            creates = [
+                group.create_task(alura.trading_sessions.create(budget=20, profit_target=40, asset=asset))
+                for asset in range(1, 40)
+            ]
+            while sum("no complete reply came" in each.getMessage() for each in caplog.records) < 39:
+                await asyncio.sleep(0.01)
+            before = len(sandbox.requests)
+            await alura.user.close_position(asset="BTC")
+            # One read may have been on its way.
+            assert "/user/close-position" in [each.path for each in list(sandbox.requests)[before : before + 2]]
+    assert {to_close.id, *(each.result().id for each in creates)} == set(created(sandbox))
+    assert len(created(sandbox)) == 40
+    assert how_often_it_was_looked(sandbox) <= 3
+
+
+def how_often_it_was_looked(sandbox: Sandbox) -> int:
+    return sum(each.path == "/trading-sessions/active" for each in sandbox.requests)
 
 
 async def test_a_create_of_ours_that_is_alone_is_taken_although_others_were_refused(
@@ -360,16 +423,13 @@ async def test_equal_creates_whose_end_is_known_do_not_matter(known: dict[str, A
 async def test_what_a_duplicate_ran_into_is_shown(alura: AsyncAlura, sandbox: Sandbox) -> None:
     session = await alura.send(CREATES[0])
     await alura.trading_sessions.create(budget=100, profit_target=40, asset="ETH")
-
-    async def read(request: Request[T], timeout: float, /) -> Reply[T]:
-        return await alura.with_options(timeout=timeout).send_raw(request)
-
-    shown = await candidates(CREATES[0], read, limit_s=1)
+    reads = reads_of(alura)
+    shown = await candidates(CREATES[0], reads, limit_s=1)
     assert [each.id for each in shown] == [session.id]
     sandbox.faults.add("503 on GET /trading-sessions/active")
-    assert await candidates(CREATES[0], read, limit_s=1) == ()
+    assert await candidates(CREATES[0], reads, limit_s=1) == ()
     await alura.close()
-    assert await candidates(CREATES[0], read, limit_s=1) == ()
+    assert await candidates(CREATES[0], reads, limit_s=1) == ()
 
 
 # What a server may list, read from replies made by hand
@@ -404,7 +464,7 @@ class Server:
             return await settle(
                 request,
                 entry_of(request),
-                self.read,
+                SharedReads(self.read),
                 sent_at=time.monotonic(),
                 limit_s=10,
                 rivals=rivals or nobody,
@@ -500,6 +560,9 @@ async def test_the_servers_clock_is_what_counts() -> None:
         (far(0.5), True),
         (far(0), True),
         (far(-1), True),
+        # It may take effect late: five seconds after the loss, which was in this second somewhere.
+        (far(5.5), True),
+        (far(6.5), False),
         (far(-0.5), False),
         (far(-2), False),
     ):
@@ -509,6 +572,12 @@ async def test_the_servers_clock_is_what_counts() -> None:
     for headers in ({"Date": date, "Age": "60"}, {"Date": "yesterday"}, {}):
         server = Server([listed(createdAt=far(0.01).isoformat())], headers=headers)
         assert (await server.settle(PLAIN)).verdict is Verdict.UNKNOWN
+
+
+@pytest.mark.parametrize(("seconds", "is_ours"), [(1.5, True), (2.5, False), (-6.5, True), (-7.5, False)])
+async def test_a_server_that_does_not_tell_its_time_may_be_two_seconds_off(seconds: float, is_ours: bool) -> None:
+    server = Server([listed(createdAt=seconds_ago(seconds))])
+    assert (await server.settle(PLAIN)).verdict is (Verdict.DONE if is_ours else Verdict.UNKNOWN)
 
 
 async def test_the_journal_is_asked_after_the_state_was_read() -> None:
@@ -679,14 +748,19 @@ async def test_reading_ends_with_its_time_however_slow_the_reads_are() -> None:
 
     async def read(request: Request[T], timeout: float, /) -> Reply[T]:
         limits.append(timeout)
-        await asyncio.sleep(0.06)
+        await asyncio.sleep(0.04)
         return Reply(request, 200, {"Content-Length": "2"}, b"[]" if request.path.endswith("active") else b"")
 
     sent_at = time.monotonic()
     for request, reads in ((CLOSE_TRADE, 2), (PLAIN, 1)):
         limits.clear()
         found = await settle(
-            request, entry_of(request), read, sent_at=sent_at, limit_s=0.05, rivals=nobody, interval_s=0.02
+            request,
+            entry_of(request),
+            SharedReads(read, interval_s=0.02),
+            sent_at=sent_at,
+            limit_s=0.05,
+            rivals=nobody,
         )
         assert found == Settlement(Verdict.UNKNOWN)
         # One that hangs leaves half of the time to another, and the last one has a moment in any case.
@@ -694,11 +768,32 @@ async def test_reading_ends_with_its_time_however_slow_the_reads_are() -> None:
         assert len(limits) == reads
 
 
+async def test_no_round_begins_that_could_not_end() -> None:
+    begun: list[float] = []
+
+    async def nobody() -> Collection[JournalEntry]:
+        return ()
+
+    async def read(request: Request[T], timeout: float, /) -> Reply[T]:
+        begun.append(timeout)
+        await asyncio.sleep(0.1)
+        return Reply(request, 200, {"Content-Length": "2"}, b"[]")
+
+    reads = SharedReads(read, interval_s=0.05)
+    await settle(PLAIN, entry_of(PLAIN), reads, sent_at=time.monotonic(), limit_s=0.24, rivals=nobody)
+    # At most half of the time each, and after two of them there is less left than the interval.
+    assert begun == [0.12, 0.12]
+
+
 def test_the_reads_that_decide_share_no_connection_and_wait_behind_nobody() -> None:
     """On a shared connection a stray reply would be taken for the answer."""
-    for request in (reconcile.ACTIVE, reconcile.CURRENT_TRADE):
+    for request, lane in (
+        (reading.ACTIVE, Lane.EXIT_READ),
+        (reading.CURRENT_TRADE, Lane.EXIT_READ),
+        (reading.CREATED, Lane.SETTLING),
+    ):
         assert request.route.own_connection
-        assert request.route.lane is Lane.EXIT
+        assert request.route.lane is lane
 
 
 async def test_a_settled_close_says_what_is_closed() -> None:
@@ -774,6 +869,36 @@ async def test_what_is_missing_counts_as_closed_only_after_a_while(alura: AsyncA
     found = await make(alura, request, patience_s=0.2, limit_s=2, before_read=go_on)
     assert (found.verdict, found.value.status) == (Verdict.DONE, SessionStatus.CLOSED)
     assert time.monotonic() - gone[0] >= 0.2
+
+
+async def test_that_while_begins_when_it_was_first_seen_to_be_missing_however_long_that_took() -> None:
+    began: list[float] = []
+    ended: list[float] = []
+
+    async def nobody() -> Collection[JournalEntry]:
+        return ()
+
+    async def read(request: Request[T], timeout: float, /) -> Reply[T]:
+        if request.path.endswith("active"):
+            began.append(time.monotonic())
+            body = msgspec.json.encode([CLOSING] if len(began) == 1 else [])
+        else:
+            await asyncio.sleep(0.2 if len(began) == 2 else 0)
+            ended.append(time.monotonic())
+            body = b""
+        return Reply(request, 200, {"Content-Length": str(len(body))}, body)
+
+    found = await settle(
+        CLOSE_TRADE,
+        entry_of(CLOSE_TRADE),
+        SharedReads(read, interval_s=0.02),
+        sent_at=time.monotonic(),
+        limit_s=3,
+        rivals=nobody,
+        patience_s=0.15,
+    )
+    assert (found.verdict, found.value.status) == (Verdict.DONE, SessionStatus.CLOSED)
+    assert began[-1] - ended[1] >= 0.15
 
 
 async def test_a_close_that_fails_on_the_exchange_is_found_still_open(alura: AsyncAlura, sandbox: Sandbox) -> None:

@@ -38,6 +38,7 @@ from alura_async import (
     UnresolvedError,
     User,
 )
+from alura_async.core.reading import SharedReads
 from alura_async.sandbox import Conditions, Sandbox
 from tests.raw_server import RawServer, hang, reply
 
@@ -437,16 +438,15 @@ async def test_a_session_of_a_client_that_is_gone_is_not_taken(sandbox: Sandbox)
     sandbox.faults.add("reset-before x1 on POST /trading-sessions")
     async with AsyncAlura(key, base_url=sandbox.url, timeout=Timeouts(settle=3)) as alura:
         await alura.auth.login()
-        real_settle = alura._road.carry
 
-        async def other_first(request: Any, timeout: float, options: Any = None) -> Any:
+        async def other_first(request: Any, timeout: float, /) -> Any:
             if not created:
                 async with AsyncAlura(key, base_url=sandbox.url) as other:
                     created.append(await create(other))
-            return await real_settle(request, timeout, options)
+            return await alura._road.carry(request, timeout)
 
         created: list[Any] = []
-        alura._road.carry = other_first  # type: ignore[method-assign]
+        alura._road.orders._reads = SharedReads(other_first)
         with pytest.raises(OutcomeUnknownError):
             await create(alura)
     assert executed(sandbox, "POST /trading-sessions") == 1

@@ -1,7 +1,8 @@
 """Paces calls: who goes next, when, and how many at once.
 
 Four things can make a call wait: the pace (so many a second, after a burst), the slots (so many at once), calls that go
-before it, and a hold, which the server asked for by a 429, `Retry-After` or `X-RateLimit-…`.
+before it, and a hold, which the server asked for by a 429, `Retry-After` or `X-RateLimit-…`. An exit waits for one turn
+of the pace and for other exits, whatever else waits.
 
 Waiters of one lane and endpoint stand in a line. A line whose next call may go is in its lane's heap, ordered by who
 came first; a held one is in the heap of parked lines, ordered by when its next call may go. So a held endpoint is in
@@ -51,7 +52,7 @@ _LONGEST_TIMER_S = 3600.0
 _UNBOUNDED = 1 << 62
 
 # Lanes in the order in which they go; as plain names they are looked up faster than as members.
-_EXIT, _MARKET = Lane.EXIT, Lane.MARKET
+_EXIT_READ, _TRADING, _MARKET = Lane.EXIT_READ, Lane.TRADING, Lane.MARKET
 _LANES = tuple(Lane)
 
 Clock: TypeAlias = Callable[[], float]
@@ -64,10 +65,10 @@ class RateLimiter:
     Every client has one of its own. The server counts by address, not by account, so several clients of one machine
     share one: `AsyncAlura(…, limiter=limiter)`, in any event loops and threads, also through the blocking `Alura`.
 
-    In any `s` seconds at most `burst + rate × s` calls begin. What closes or signs in goes before all others, and
-    needs no slot; then come trading, account and market data, in this order. After 9 in a row that went before a call
-    of a lower lane, one of a lower lane goes, so a bulk pull progresses under a steady stream of trading calls. Within
-    a lane it is first come, first served.
+    In any `s` seconds at most `burst + rate × s` calls begin. What closes or signs in goes before all others, then what
+    is read to see a close through. Then come the reads that settle a create, trading, account and market data, in this
+    order; after 9 in a row that went before a call of a lower one of these lanes, one of a lower lane goes, so a bulk
+    pull progresses under a steady stream of trading calls. Within a lane it is first come, first served.
 
     An endpoint whose server says that it has had enough (429, `Retry-After`, `X-RateLimit-Remaining: 0`) is left alone
     for as long as it says, but at most for 60 s, and the other endpoints go on; only when 3 of one lane refuse within
@@ -76,7 +77,7 @@ class RateLimiter:
     Args:
         rate: calls a second, on average; above 0, `math.inf` for any.
         burst: calls that may begin together after a pause.
-        concurrency: calls under way at once. What closes or signs in is not counted.
+        concurrency: calls under way at once. What closes, signs in or settles is not counted.
         reserved: how many of those slots calls for market data cannot take.
         clock: tells the time, in seconds; by default `time.monotonic`. Give the `time` method of an event loop whose
             time you control, to test without waiting.
@@ -197,7 +198,7 @@ class RateLimiter:
             at = self._next_at
             if at - now > _ROUNDING_S or now < self._held_until or self._loops or self._unlimited:
                 return False
-            if lane is not _EXIT:
+            if lane >= _TRADING:
                 if self._taken >= self._concurrency:
                     return False
                 if lane is _MARKET:
@@ -247,7 +248,7 @@ class RateLimiter:
         Args:
             lane: that of the call.
         """
-        if lane is _EXIT or self._unlimited:
+        if lane < _TRADING or self._unlimited:
             return
         with self._lock:
             if lane is _MARKET:
@@ -351,7 +352,7 @@ class RateLimiter:
             _, line = self._ready[lane][0]
             waiter = self._pop(line)
             waiter.granted = True
-            if not self._unlimited and lane is not _EXIT:
+            if not self._unlimited and lane >= _TRADING:
                 self._taken += 1
                 self._taken_by_market += lane is _MARKET
             self._charge(waiter, now, off)
@@ -360,7 +361,7 @@ class RateLimiter:
 
     def _is_able(self, lane: Lane, now: float, off: bool, running: asyncio.AbstractEventLoop | None) -> bool:
         """Whether there is a slot for a lane, and somebody who may take it: then its line is at the heap's top."""
-        if lane is not _EXIT and not self._unlimited:
+        if lane >= _TRADING and not self._unlimited:
             if self._taken >= self._concurrency:
                 return False
             if lane is _MARKET and self._taken_by_market >= self._market_slots:
@@ -390,7 +391,7 @@ class RateLimiter:
     def _choose(self, able: list[Lane]) -> Lane:
         """The lane whose turn it is, of those that are able to use it."""
         lane = able[0]
-        if lane is _EXIT:
+        if lane <= _EXIT_READ:
             return lane
         if len(able) == 1:
             self._streak = 0
@@ -486,7 +487,7 @@ class RateLimiter:
         The pace is reckoned anew without it: had this turn not been taken, part of it might have been lost meanwhile,
         because no more than a burst is saved up.
         """
-        if not self._unlimited and waiter.lane is not _EXIT:
+        if not self._unlimited and waiter.lane >= _TRADING:
             self._taken -= 1
             self._taken_by_market -= waiter.lane is _MARKET
         if self._charges.pop(waiter, None) is not None:

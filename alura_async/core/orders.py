@@ -31,6 +31,7 @@ from .call import Call
 from .deadline import Deadline
 from .entries import intent
 from .intents import note_create, rivals
+from .reading import SharedReads
 from .reconcile import Verdict, candidates, settle
 from .request import EXIT_PATIENCE_S, Action
 
@@ -62,6 +63,7 @@ class Orders:
         self._host = host
         self._guard = safety.guard
         self._account = account
+        self._reads = SharedReads(road.carry)
         self._under_way: dict[Call[Any], tuple[JournalEntry | None, asyncio.Future[None]]] = {}
         self.intents = safety.intents
 
@@ -124,6 +126,7 @@ class Orders:
 
     def forget(self) -> None:
         """In a child process: those that were under way are the parent's."""
+        self._reads = SharedReads(self._road.carry)
         self._under_way = {}
 
     async def _name(self, call: Call[Any], timeout: float) -> str:
@@ -187,7 +190,7 @@ class Orders:
                 if doubt is None or error.outcome is Outcome.DONE:
                     conclude(error.outcome, detail=_said(error))
                     if isinstance(error, DuplicateAssetError):
-                        error.candidates = await candidates(call.request, self._road.carry, limit_s=_CANDIDATES_S)
+                        error.candidates = await candidates(call.request, self._reads, limit_s=_CANDIDATES_S)
                     raise
                 conclude(Outcome.UNKNOWN, detail=_said(error))
             except BaseException as error:
@@ -208,7 +211,7 @@ class Orders:
                 settlement = await settle(
                     call.request,
                     entry,
-                    self._road.carry,
+                    self._reads,
                     sent_at=call.sent_at,
                     limit_s=call.options.timeouts.settle,
                     rivals=partial(rivals, entry, self.intents),

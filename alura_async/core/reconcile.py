@@ -14,22 +14,21 @@ import asyncio
 import enum
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
-from email.utils import parsedate_to_datetime
-from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar, cast
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 from urllib.parse import unquote
 
 import msgspec
 
-from ..errors import AluraError, ClosedError, JournalError, NotFoundError, Outcome
+from ..errors import ClosedError, JournalError, Outcome
 from ..groups.trading_sessions import Closing, Position, SessionStatus, Trade, TradingSession, TradingSessions
 from ..groups.user import User
 from ..journal import JournalEntry
 from . import waits
 from .decode import parse
-from .outcome import Reply
-from .request import Access, Action, Lane, Request, Route
+from .reading import ACTIVE, CREATED, CURRENT_TRADE, Seen, SharedReads
+from .request import Action, Request
 
 T = TypeVar("T")
 
@@ -39,28 +38,7 @@ EFFECT_S = 5.0
 ABSENCES = 3
 """In so many reads in a row, what is closed must be missing at least."""
 
-# Without a `Date` header: by how much this machine's clock and the server's may differ.
-_SKEW_S = 2.0
-
 _CREATES = (TradingSessions.create.route, TradingSessions.create_advance.route)
-# These reads decide about money. So they go before others, and each has a connection of its own: on one that others
-# used, a stray reply would be taken for the answer, and every answer after it for that of the next read.
-ACTIVE: Request[list[TradingSession]] = Route(
-    "GET",
-    TradingSessions.active.route.template,
-    list[TradingSession],
-    access=Access.BEARER,
-    lane=Lane.EXIT,
-    own_connection=True,
-).request()
-CURRENT_TRADE: Request[Trade | None] = Route(
-    "GET",
-    TradingSessions.current_trade.route.template,
-    cast("type[Trade | None]", Trade | None),
-    access=Access.BEARER,
-    lane=Lane.EXIT,
-    own_connection=True,
-).request()
 
 # The documented inputs of both creates, by their names on the wire.
 _INPUTS = {
@@ -104,14 +82,6 @@ class Settlement(msgspec.Struct, frozen=True):
     result_id: str | None = None
 
 
-class Read(Protocol):
-    """Makes a READ within so many seconds and returns the complete reply: it tells the server's time too."""
-
-    def __call__(self, request: Request[T], timeout: float, /) -> Awaitable[Reply[T]]:
-        """Make it."""
-        ...
-
-
 Rivals: TypeAlias = Callable[[], Awaitable[Collection[JournalEntry]]]
 """The creates of this account on this server that are known here: of this process, and of all that share its journal.
 Asked after each read, so that whoever created what was read had written it down before."""
@@ -120,12 +90,11 @@ Asked after each read, so that whoever created what was read had written it down
 async def settle(
     request: Request[Any],
     entry: JournalEntry,
-    read: Read,
+    reads: SharedReads,
     *,
     sent_at: float,
     limit_s: float,
     rivals: Rivals,
-    interval_s: float = 1.0,
     patience_s: float = EFFECT_S,
 ) -> Settlement:
     """Find out by reading what became of a call, right after its reply was lost.
@@ -142,124 +111,74 @@ async def settle(
     Args:
         request: the call.
         entry: its entry in the journal.
-        read: makes a READ; one that fails is tried again.
+        reads: those of the call's client; one that fails is tried again.
         sent_at: `time.monotonic()` just before its headers left.
         limit_s: seconds to take at most. Less than `patience_s` finds nothing to be still open.
         rivals: the creates that are known here.
-        interval_s: seconds between two reads.
         patience_s: within how many seconds what the server accepted shows.
 
     Returns:
         What was found out; nothing is raised because it cannot be.
     """
-    rounds = _Rounds(limit_s, interval_s)
+    rounds = _Rounds(limit_s, reads.interval_s)
     lost_at = time.monotonic()
     try:
         if request.route in _CREATES:
             sent = _inputs(request.body)
-            return await _settle_create(sent, entry, read, rounds, rivals, (sent_at, lost_at + patience_s))
+            return await _settle_create(sent, entry, reads, rounds, rivals, (sent_at, lost_at + patience_s))
         target = _Target.of(request)
         if target is not None:
-            return await _settle_close(target, read, rounds, sent_at, lost_at, patience_s)
+            return await _settle_close(target, reads, rounds, sent_at, lost_at, patience_s)
     except ClosedError:
         # Nothing can be read any more.
         pass
     return Settlement(Verdict.UNKNOWN)
 
 
-async def candidates(request: Request[Any], read: Read, *, limit_s: float) -> tuple[TradingSession, ...]:
+async def candidates(request: Request[Any], reads: SharedReads, *, limit_s: float) -> tuple[TradingSession, ...]:
     """The active sessions of a create's asset, for a "Duplicate asset index": one read, and nothing if it fails.
 
     Args:
         request: the create.
-        read: makes a READ.
+        reads: those of its client.
         limit_s: seconds to take at most.
     """
     try:
-        seen = await _ask(read, ACTIVE, limit_s)
+        seen = await reads.ask(CREATED, until=time.monotonic() + limit_s)
     except ClosedError:
         return ()
     return () if seen is None else tuple(_of_asset(seen.value, _inputs(request.body)))
 
 
-# Reading
-
-
 class _Rounds:
-    """Rounds of reading: at once, then one every so many seconds, until the time is up.
+    """Rounds of reading, one every so many seconds, until the time is up.
 
     Their number is limited too: without waits, they follow each other at once.
     """
 
     def __init__(self, limit_s: float, interval_s: float) -> None:
-        self._end = time.monotonic() + limit_s
-        self._interval_s = interval_s
-        self._left = 1 + int(limit_s / interval_s)
-        self._first = True
+        self.until = time.monotonic() + limit_s
         # One read that hangs must not take the place of all others.
-        self._longest_s = limit_s / 2
+        self.longest_s = limit_s / 2
+        self._interval_s = interval_s
+        self._most = 1 + int(limit_s / interval_s)
+        self._begun = 0
 
-    async def another(self) -> bool:
-        """Wait for the next round, if there is one."""
-        self._left -= 1
-        if self._left < 0 or (not self._first and time.monotonic() + self._interval_s > self._end):
+    def another(self) -> bool:
+        """Begin another round, if there is time for one."""
+        if self._begun == self._most or (self._begun and time.monotonic() + self._interval_s > self.until):
             return False
-        if not self._first:
-            await waits.pause(self._interval_s)
-        self._first = False
+        self._begun += 1
         return True
 
+    async def ask(self, reads: SharedReads, request: Request[T]) -> Seen[T] | None:
+        """Read once; None if that fails."""
+        return await reads.ask(request, until=self.until, longest_s=self.longest_s)
+
     @property
-    def read_limit_s(self) -> float:
-        """How long a read may take now."""
-        return max(0.01, min(self._longest_s, self._end - time.monotonic()))
-
-
-class _Seen(NamedTuple, Generic[T]):
-    """What a read brought, and by how much the server's clock is ahead of `time.monotonic()`: at least, at most."""
-
-    value: T
-    began: float
-    least_s: float
-    most_s: float
-
-    def span(self, at: float) -> tuple[datetime, datetime]:
-        """The earliest and the latest that the server's clock showed at a moment of `time.monotonic()`."""
-        return _EPOCH + timedelta(seconds=at + self.least_s), _EPOCH + timedelta(seconds=at + self.most_s)
-
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-async def _ask(read: Read, request: Request[T], limit_s: float) -> _Seen[T] | None:
-    """Read once; None if that fails.
-
-    Raises:
-        ClosedError: no read will succeed any more.
-    """
-    began = time.monotonic()
-    try:
-        reply = await read(request, limit_s)
-        return _Seen(reply.decode(), began, *_clock(reply.headers, began))
-    except ClosedError:
-        raise
-    except AluraError:
-        return None
-
-
-def _clock(headers: Mapping[str, str], began: float) -> tuple[float, float]:
-    """By how much the server's clock is ahead of `time.monotonic()`, from a reply to a request of that moment."""
-    ended = time.monotonic()
-    try:
-        # What a cache answers is as old as it says.
-        shown = None if headers.get("Age", "0") != "0" else parsedate_to_datetime(headers["Date"]).timestamp()
-    except (KeyError, ValueError, OverflowError):
-        shown = None
-    if shown is None:
-        ahead = time.time() - ended
-        return ahead - _SKEW_S, ahead + _SKEW_S
-    # It shows the second that had begun, and was written at some moment between.
-    return shown - ended, shown + 1 - began
+    def left_s(self) -> float:
+        """How long anything else may take now."""
+        return max(0.01, min(self.longest_s, self.until - time.monotonic()))
 
 
 # Creates
@@ -268,19 +187,19 @@ def _clock(headers: Mapping[str, str], began: float) -> tuple[float, float]:
 async def _settle_create(
     sent: Mapping[str, Any],
     entry: JournalEntry,
-    read: Read,
+    reads: SharedReads,
     rounds: _Rounds,
     rivals: Rivals,
     window: tuple[float, float],
 ) -> Settlement:
     found: tuple[TradingSession, ...] = ()
-    while await rounds.another():
-        seen = await _ask(read, ACTIVE, rounds.read_limit_s)
+    while rounds.another():
+        seen = await rounds.ask(reads, CREATED)
         if seen is None:
             continue
         earliest, latest = seen.span(window[0])[0], seen.span(window[1])[1]
         try:
-            async with asyncio.timeout(rounds.read_limit_s):
+            async with asyncio.timeout(rounds.left_s):
                 others = [rival for rival in await rivals() if rival.id != entry.id and rival.action is Action.OPEN]
         except (JournalError, TimeoutError):
             others = None
@@ -487,7 +406,7 @@ class _Watch:
     Attributes:
         acted: whether something of the target was listed after the loss and could go, or was closed since the sending.
         clear_reads: in how many readings in a row nothing of it was held.
-        clear_since: when the first of them began.
+        clear_since: when the first of them had ended.
     """
 
     def __init__(self, *, is_position: bool) -> None:
@@ -499,7 +418,7 @@ class _Watch:
         self._trades_told: set[str] = set()
         self._trades_held: set[str] = set()
 
-    def note(self, held: list[_Thing], sessions: list[TradingSession], trade: Trade | None, began: float) -> None:
+    def note(self, held: list[_Thing], sessions: list[TradingSession], trade: Trade | None, ended: float) -> None:
         """Count one reading."""
         self.acted = self.acted or bool(held)
         listed = {session.trade_id for session in sessions if session.trade_id is not None}
@@ -517,19 +436,19 @@ class _Watch:
             return
         self.clear_reads += 1
         if self.clear_reads == 1:
-            self.clear_since = began
+            self.clear_since = ended
 
 
 async def _settle_close(
-    target: _Target, read: Read, rounds: _Rounds, sent_at: float, lost_at: float, patience_s: float
+    target: _Target, reads: SharedReads, rounds: _Rounds, sent_at: float, lost_at: float, patience_s: float
 ) -> Settlement:
     watch = _Watch(is_position=target.position_id is not None)
     is_closing = False
-    while await rounds.another():
-        seen = await _ask(read, ACTIVE, rounds.read_limit_s)
+    while rounds.another():
+        seen = await rounds.ask(reads, ACTIVE)
         if seen is None:
             continue
-        shown = await _current_trade(read, rounds.read_limit_s)
+        shown = await rounds.ask(reads, CURRENT_TRADE)
         if shown is None:
             continue
         things = list(target.things(seen.value, shown.value))
@@ -544,7 +463,7 @@ async def _settle_close(
             if thing.state is not State.CLOSED and (target.is_named or thing.since is None or thing.since <= latest)
         ]
         watch.acted = watch.acted or any(thing.until is not None and thing.until > latest for thing in things)
-        watch.note(held, seen.value, shown.value, seen.began)
+        watch.note(held, seen.value, shown.value, shown.ended)
         is_closing = bool(held) and all(thing.state is State.CLOSING for thing in held)
         may_be_late = seen.began < lost_at + patience_s and not waits.are_off()
         if watch.acted and watch.clear_reads >= ABSENCES:
@@ -555,22 +474,6 @@ async def _settle_close(
     if is_closing:
         return Settlement(Verdict.DONE, target.closing(SessionStatus.CLOSING), result_id=target.name)
     return Settlement(Verdict.UNKNOWN)
-
-
-async def _current_trade(read: Read, limit_s: float) -> _Seen[Trade | None] | None:
-    """The current trade; that there is none may be a 404 as well."""
-    began = time.monotonic()
-    try:
-        reply = await read(CURRENT_TRADE, limit_s)
-        clock = _clock(reply.headers, began)
-        try:
-            return _Seen(reply.decode(), began, *clock)
-        except NotFoundError:
-            return _Seen(None, began, *clock)
-    except ClosedError:
-        raise
-    except AluraError:
-        return None
 
 
 def _may_be_sent_again(target: _Target, things: list[_Thing], sent: datetime) -> bool:

@@ -25,7 +25,7 @@ Extra: TypeAlias = Mapping[str, Any]
 
 
 EXIT_PATIENCE_S = 2.0
-"""How long a call of the lane EXIT heeds a pause that the server asks for, and waits for what it could do without."""
+"""How long an urgent call heeds a pause that the server asks for, and waits for what it could do without."""
 
 # Segments of letters that need no encoding, `:name` for what is filled in; no empty, `.` or `..` segment.
 _TEMPLATE = re.compile(r"/|(?:/(?!\.{1,2}(?:/|$))(?::[A-Za-z_]\w*|[A-Za-z0-9._~-]+))+", re.ASCII)
@@ -63,16 +63,25 @@ class Lane(enum.IntEnum):
     """Whose call goes first when calls have to wait.
 
     Attributes:
-        EXIT: what closes, the reads that see it through, and a sign-in: it waits for the pace, and for nobody's end.
+        EXIT: what closes, and a sign-in.
+        EXIT_READ: the reads that see an exit through.
+        SETTLING: the reads that tell what became of a create.
         TRADING: what opens and transfers.
         ACCOUNT: reads of the account, and what else is not market data.
         MARKET: market data.
     """
 
     EXIT = 0
-    TRADING = 1
-    ACCOUNT = 2
-    MARKET = 3
+    EXIT_READ = 1
+    SETTLING = 2
+    TRADING = 3
+    ACCOUNT = 4
+    MARKET = 5
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether its calls need no slot, heed a pause of the server only briefly, and are repeated without budget."""
+        return self < Lane.TRADING
 
 
 class Action(enum.Enum):

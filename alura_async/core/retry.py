@@ -12,7 +12,7 @@ import backoff
 import msgspec
 
 from ..errors import BodyTooLargeError, CallError, ConfigurationError, Outcome, RateLimitedError
-from .request import EXIT_PATIENCE_S, Effect, Lane, Route
+from .request import EXIT_PATIENCE_S, Effect, Route
 from .waits import are_off
 
 T = TypeVar("T")
@@ -162,8 +162,8 @@ async def again(
     Raises:
         CallError: the last failure.
     """
-    # Exits, and the sign-in that they may need, are not to fail because reads used the budget up.
-    is_free = route.lane is Lane.EXIT
+    # Exits, and what they may need, are not to fail because reads used the budget up.
+    is_free = route.lane.is_urgent
     failed: CallError | None = first
     failures = 0
     pause = 0.0

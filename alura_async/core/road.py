@@ -34,7 +34,7 @@ from .call import Call
 from .deadline import Deadline, Deadlines
 from .orders import Orders
 from .outcome import Attempt, Reply, is_for_want_of_a_token, lost
-from .request import EXIT_PATIENCE_S, Access, Effect, Lane, Request
+from .request import EXIT_PATIENCE_S, Access, Effect, Request
 from .retry import RetryBudget
 from .token import NEEDS_CREDENTIALS, TokenLock
 
@@ -169,7 +169,7 @@ class Road:
         if not self.limiter.try_acquire(lane, endpoint):
             asked = time.monotonic()
             call.in_line = True
-            await self.limiter.acquire(lane, endpoint, patience=EXIT_PATIENCE_S if lane is Lane.EXIT else inf)
+            await self.limiter.acquire(lane, endpoint, patience=EXIT_PATIENCE_S if lane.is_urgent else inf)
             call.in_line = False
             call.lane_wait = time.monotonic() - asked
         try:

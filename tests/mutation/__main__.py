@@ -35,6 +35,7 @@ TESTS = {
     "retry": ["tests/test_retry.py"],
     "outcome": ["tests/test_outcome.py"],
     "reconcile": ["tests/test_reconcile.py"],
+    "reading": ["tests/test_reading.py", "tests/test_reconcile.py"],
     "token": ["tests/test_token_machine.py", "tests/test_token.py", "tests/test_token_cache.py"],
     "lanes": ["tests/test_lanes.py"],
 }
