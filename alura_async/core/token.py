@@ -8,10 +8,10 @@ more for a call that was answered 401, and whenever `login()` asks. Unless `logi
 - for a minute after the server refused the last two tokens that it had just given, or until it takes one,
 - for a 401 of an endpoint that refused the token of such a second sign-in less than a minute ago.
 
-Calls of the lane EXIT heed these for one second only. Then they have a sign-in that was begun after they asked, which
-all of them share; what they begin is at least a second apart. So nothing that a read has spoilt keeps anybody from
-getting flat, and a hundred closes during an outage make one sign-in a second. If it fails, or brings a token that is
-refused, the other calls wait as long as after any other.
+Exits, and the reads that see an order through, heed these for one second only. Then they have a sign-in that was begun
+after they asked, which all of them share; what they begin is at least a second apart. So nothing that a read has spoilt
+keeps anybody from getting flat, and a hundred closes during an outage make one sign-in a second. If it fails, or brings
+a token that is refused, the other calls wait as long as after any other.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from ..errors import ChallengeRefusedError, ConfigurationError, CredentialsNeede
 from ..secret import Secret, SecretText
 from . import waits
 from .decode import NOT_DECODED, require_shallow
-from .request import Access, Lane, Route
+from .request import Access, Route
 from .token_cache import CachedToken
 
 if TYPE_CHECKING:
@@ -289,7 +289,7 @@ class TokenLock:
                     "the token has expired by this machine's clock, and there is no wallet to sign in with again"
                 )
             raise CredentialsNeededError(NEEDS_CREDENTIALS)
-        return await (self._join_as_exit() if route.lane is Lane.EXIT else self._join())
+        return await (self._join_as_exit() if route.lane.is_urgent else self._join())
 
     async def renew(self, refused: Token | None, route: Route[Any]) -> Token | None:
         """The token to repeat a call with after a 401; None where there is no wallet, or a new token would not help.
@@ -307,7 +307,7 @@ class TokenLock:
         if self._sign_in is None:
             return None
         refusing_since = self._refusing.get(route.name, -inf)
-        is_exit = route.lane is Lane.EXIT
+        is_exit = route.lane.is_urgent
         if not is_exit and self.clock.steady() < refusing_since + _BREAKER_S:
             return None
         self._doubt(refused)
