@@ -19,13 +19,11 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import groupby, islice
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
-
-import msgspec
 
 from ..errors import (
     AluraError,
@@ -36,7 +34,7 @@ from ..errors import (
     Outcome,
 )
 from ..journal import JournalEntry, SettledBy
-from .entries import Conclusion, as_prefix, blocked, settled, the_only
+from .entries import Conclusion, as_prefix, asks_for_the_same, blocked, settled, the_only
 from .request import Action
 from .text import printable, shown
 
@@ -48,10 +46,6 @@ T = TypeVar("T")
 _log = logging.getLogger("alura_async")
 
 _MEMORY_LIMIT = 5000
-# How long before a create another one may have been sent that the server carried out after it.
-_RIVALS_WITHIN = timedelta(hours=1)
-# So many creates of all clients are kept in mind, whatever journal they have.
-_CREATES_LIMIT = 10_000
 # Of entries that could not be written, and of a batch, so many at most.
 _UNRECORDED_LIMIT = 1000
 _BATCH_LIMIT = 500
@@ -77,7 +71,7 @@ class Intents(ABC):
 
         Args:
             entry: what is about to be done.
-            blocks: whether an unresolved entry of the same fingerprint forbids it. Calls that this store itself has
+            blocks: whether an unresolved entry that asks for the same forbids it. Calls that this store itself has
                 under way do not: two identical ones at once are deliberate.
 
         Raises:
@@ -157,54 +151,6 @@ class Intents(ABC):
         """Let everything that was noted reach its place. Closing twice does nothing."""
 
 
-def note_create(entry: JournalEntry, outcome: Outcome | None = None, result_id: str | None = None) -> None:
-    """Keep in mind, for all clients of this process, that a create is under way, and what became of it.
-
-    Args:
-        entry: its entry.
-        outcome: what became of it.
-        result_id: the id of the session that it created.
-    """
-    if entry.action is not Action.OPEN:
-        return
-    with _creates_lock:
-        known = _creates.get(entry.id, entry)
-        if not known.is_resolved:
-            known = msgspec.structs.replace(known, outcome=outcome, result_id=result_id or known.result_id)
-        _creates[entry.id] = known
-        while len(_creates) > _CREATES_LIMIT:
-            del _creates[next(iter(_creates))]
-
-
-async def rivals(entry: JournalEntry, intents: Intents) -> list[JournalEntry]:
-    """The other creates of an entry's account on its server that are known here, whatever became of them.
-
-    They are those of its own store, with those of all processes that share it, and those of this process, also of
-    clients that are gone.
-
-    Raises:
-        JournalError: the store cannot be read.
-    """
-    since = entry.created_at - _RIVALS_WITHIN
-    try:
-        kept = await intents.since(since, action=Action.OPEN)
-    except ClosedError:
-        kept = []
-    with _creates_lock:
-        known = {other.id: other for other in _creates.values() if other.created_at >= since}
-    # The store knows more: what somebody found out and settled.
-    known |= {other.id: other for other in kept}
-    return [other for other in known.values() if _is_rival(other, entry)]
-
-
-def _is_rival(other: JournalEntry, entry: JournalEntry) -> bool:
-    if other.id == entry.id or other.host != entry.host:
-        return False
-    # Of a call whose account is not known, or known by another name than its address, it may be the same.
-    are_addresses = other.account.startswith("0x") and entry.account.startswith("0x")
-    return other.account == entry.account or not are_addresses
-
-
 class MemoryIntents(Intents):
     """Entries in memory. Unresolved ones are kept for ever, of the resolved ones the last thousands."""
 
@@ -227,8 +173,8 @@ class MemoryIntents(Intents):
                 raise JournalError(f"the journal has an entry {printable(entry.id)} already")
             if blocks:
                 for earlier in self._open():
-                    if earlier.fingerprint == entry.fingerprint:
-                        raise blocked(earlier, None)
+                    if asks_for_the_same(earlier, entry):
+                        raise blocked(earlier, entry, None)
             self._entries[entry.id] = entry
             self._unresolved[entry.id] = None
             self._under_way.add(entry.id)
@@ -305,7 +251,7 @@ class FileIntents(Intents):
     one transaction of it.
 
     Args:
-        path: the file; `~` is your home. It and its folder are made when they are missing.
+        path: the file; `~` is your home. It is made when it is missing, in a folder that is there.
         must_exist: whether a missing file is an error instead.
         keep_days: resolved entries that are older are removed when the file is opened, unresolved ones never; None
             keeps all.
@@ -498,9 +444,9 @@ class _Worker:
     def write(self, file: JournalFile, entry: JournalEntry, blocks: bool) -> AluraError | None:
         """Within a transaction: insert an entry, or say what forbids it."""
         if blocks:
-            for earlier in file.identical_to(entry):
-                if earlier.id not in self.under_way:
-                    return blocked(earlier, self._opening.path)
+            for earlier in file.like(entry):
+                if earlier.id not in self.under_way and asks_for_the_same(earlier, entry):
+                    return blocked(earlier, entry, self._opening.path)
         try:
             file.insert(entry)
         except JournalError as error:
@@ -727,8 +673,6 @@ def _as_path(path: str | os.PathLike[str]) -> Path:
 
 # What a fork and the end of the process need to know.
 
-_creates: dict[str, JournalEntry] = {}
-_creates_lock = threading.RLock()
 _memories: weakref.WeakSet[MemoryIntents] = weakref.WeakSet()
 _stores: weakref.WeakSet[FileIntents] = weakref.WeakSet()
 _workers: weakref.WeakSet[_Worker] = weakref.WeakSet()
@@ -761,8 +705,6 @@ def _after_fork_in_parent() -> None:
 
 
 def _after_fork_in_child() -> None:
-    global _creates_lock  # noqa: PLW0603 - it may be held by nobody
-    _creates_lock = threading.RLock()
     _paused.clear()
     _workers.clear()
     for store in list(_stores):

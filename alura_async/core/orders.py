@@ -30,9 +30,9 @@ from . import log
 from .call import Call
 from .deadline import Deadline
 from .entries import intent
-from .intents import note_create, rivals
 from .reconcile import Verdict, candidates, settle
 from .request import EXIT_PATIENCE_S, Action
+from .rivals import note_create, rivals
 
 if TYPE_CHECKING:
     from .road import Road
