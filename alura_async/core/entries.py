@@ -250,8 +250,8 @@ def two_names(earlier: str, account: str) -> str:
     if earlier == account:
         return ""
     return (
-        f". It was made for {_account(earlier)}, this one is for {_account(account)}, and those may be one: if they "
-        "are two, give each a journal of its own; if they are one, always use its wallet"
+        f" (the calls are of {_account(earlier)} and of {_account(account)}, which may be one: if they are two, give "
+        "each a journal of its own; if they are one, always use its wallet)"
     )
 
 
