@@ -27,6 +27,7 @@ from anyio.from_thread import start_blocking_portal
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+import alura_async.core.intents
 from alura_async import (
     ClosedError,
     ConfigurationError,
@@ -575,8 +576,8 @@ async def test_many_intents_that_wait_together_are_written_together(file: FileIn
         nonlocal commits
         commits += statement == "COMMIT"
 
-    worker: Any = file._worker
-    worker._file._connection.set_trace_callback(count)
+    intents: Any = alura_async.core.intents
+    await file._do(intents._Read(lambda worker, file: file._connection.set_trace_callback(count)))
     await asyncio.gather(*(file.write(entry, blocks=True) for entry in entries))
     assert 1 <= commits <= 30
     assert len(await file.entries(limit=1000)) == 300
@@ -1075,6 +1076,76 @@ await store.close()
 """.replace("import warnings", "import warnings\nfrom alura_async.core.intents import MemoryIntents")
     # Unresolved to the parent: the second, and the child's.
     assert end(child(path, body)) == ["fine 5 2 2"]
+
+
+@on_posix
+def test_a_fork_waits_a_bounded_time_and_a_child_without_a_journal_says_so_and_ends(path: Path) -> None:
+    body = """
+import gc, os, signal, sqlite3, sys, time, warnings
+warnings.simplefilter("ignore")
+import asyncio, logging
+logging.disable()
+sys.path.insert(0, {root!r})
+from alura_async import JournalError, Outcome, SettledBy, User
+from alura_async.core import intents
+from alura_async.core.entries import intent
+
+intents._FORK_S = 0.2
+
+def transfer(amount):
+    return intent(User.withdraw.request(amount=amount), host="api.example.com", account="0xab", within_s=10)
+
+def write(store, amount):
+    asyncio.run(store.write(transfer(amount), blocks=True))
+
+def fork():
+    sys.stdout.flush()
+    began = time.monotonic()
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(20)
+        return True
+    assert time.monotonic() - began < 5
+    print("child", os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    return False
+
+store, first = intents.FileIntents({path!r}), transfer(1)
+asyncio.run(store.write(first, blocks=True))
+other = sqlite3.connect({path!r}, isolation_level=None)
+other.execute("BEGIN IMMEDIATE")
+store.conclude(first.id, Outcome.DONE, SettledBy.REPLY)
+# Now its thread waits for the other within SQLite.
+if fork():
+    for each in (store, intents.FileIntents({path!r} + "2")):
+        try:
+            write(each, 2)
+        except JournalError as error:
+            assert "was forked while a journal did not answer" in str(error)
+            print("refused")
+        each.conclude(first.id, Outcome.DONE, SettledBy.REPLY)
+        asyncio.run(each.close())
+    del store, each
+    gc.collect()
+    # Not `_exit`: what is left behind must not hang there either.
+    sys.exit(7)
+other.execute("COMMIT")
+write(store, 3)
+print(*[entry.outcome for entry in asyncio.run(store.entries())])
+if fork():
+    write(store, 4)
+    asyncio.run(store.close())
+    sys.exit(8)
+print(len(asyncio.run(store.entries())))
+asyncio.run(store.close())
+"""
+    root = str(Path(__file__).resolve().parent.parent)
+    process = subprocess.Popen(
+        [sys.executable, "-c", body.replace("{root!r}", repr(root)).replace("{path!r}", repr(str(path)))],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert end(process) == ["refused", "refused", "child 7", "None done", "child 8", "3"]
 
 
 @on_posix

@@ -18,7 +18,7 @@ import weakref
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from datetime import datetime
 from itertools import groupby, islice
 from pathlib import Path
@@ -52,6 +52,8 @@ _BATCH_LIMIT = 500
 # How soon what could not be written is tried again, and how long the end of the process waits for what can.
 _RETRY_S = 5.0
 _EXIT_S = 2.0
+# How long a fork waits for what is being written.
+_FORK_S = 1.0
 
 
 class Intents(ABC):
@@ -348,6 +350,12 @@ class FileIntents(Intents):
         return await asyncio.wrap_future(job.future)
 
     def _running(self) -> _Worker:
+        if _is_cut_off:
+            raise JournalError(
+                f"journal {self}: cannot be used in this process, which was forked while a journal did not answer: "
+                "SQLite is in the middle of something here that nobody will end. Start a new process instead, as "
+                "multiprocessing's 'spawn' does"
+            )
         if self._worker is None:
             worker = _Worker(self._opening)
             worker.thread.start()
@@ -403,8 +411,6 @@ class _Worker:
     def __init__(self, opening: _Opening) -> None:
         self.queue: SimpleQueue[_Job[Any]] = SimpleQueue()
         self.under_way: set[str] = set()
-        # Held while it works: whoever forks waits for it, see `_before_fork`.
-        self.at_work = threading.Lock()
         self._opening = opening
         self._file: JournalFile | None = None
         # Conclusions that are not in the file yet, and entries that never got there.
@@ -419,12 +425,6 @@ class _Worker:
         job = _End()
         self.queue.put(job)
         return job.future
-
-    def close_file(self) -> None:
-        """Close the file; what comes next opens it again."""
-        file, self._file = self._file, None
-        if file is not None:
-            file.close()
 
     def corrected(self, entries: Iterable[JournalEntry]) -> list[JournalEntry]:
         """Entries of the file with what could not be written into it."""
@@ -492,20 +492,20 @@ class _Worker:
         end = None
         while end is None:
             batch = self._take()
-            with self.at_work:
-                for are_changes, jobs in groupby(batch, lambda job: isinstance(job, _Change)):
-                    if are_changes:
-                        self._change(cast("list[_Change[Any]]", list(jobs)))
-                        continue
-                    for job in jobs:
-                        if isinstance(job, _Read):
-                            self._read(job)
-                        else:
-                            end = job
-                if self._unwritten and (end is not None or not batch):
-                    self._change([])
-                if end is not None:
-                    self.close_file()
+            for are_changes, jobs in groupby(batch, lambda job: isinstance(job, _Change)):
+                if are_changes:
+                    self._change(cast("list[_Change[Any]]", list(jobs)))
+                    continue
+                for job in jobs:
+                    if isinstance(job, _Read):
+                        self._read(job)
+                    elif isinstance(job, _Pause):
+                        self._pause(job)
+                    else:
+                        end = job
+            if self._unwritten and (end is not None or not batch):
+                self._change([])
+        self._close_file()
         for conclusion in self._unwritten.values():
             _log.error("journal %s: %s; the file could not be written, this is lost", self._shown_path, conclusion)
         end.done(self, None)
@@ -531,7 +531,7 @@ class _Worker:
                 results = [job.apply(self, file) for job in jobs]
         except Exception as error:  # noqa: BLE001 - whoever waits must hear of it, whatever it is
             # The next attempt begins with a fresh look at the file.
-            self.close_file()
+            self._close_file()
             for job in jobs:
                 job.fail(self, _as_journal_error(error))
             return
@@ -545,10 +545,23 @@ class _Worker:
         try:
             found = job.read(self, self._opened())
         except Exception as error:  # noqa: BLE001 - whoever waits must hear of it, whatever it is
-            self.close_file()
+            self._close_file()
             job.fail(self, _as_journal_error(error))
             return
         job.done(self, found)
+
+    def _pause(self, job: _Pause) -> None:
+        if not job.future.set_running_or_notify_cancel():
+            return  # whoever forked has not waited
+        self._close_file()
+        job.future.set_result(None)
+        job.is_over.wait()
+
+    def _close_file(self) -> None:
+        """Close the file; what comes next opens it again."""
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
 
     def _opened(self) -> JournalFile:
         if self._file is None:
@@ -579,6 +592,14 @@ class _Job(Generic[T]):
 
 class _End(_Job[None]):
     """The last job of a worker."""
+
+
+class _Pause(_Job[None]):
+    """Have the file closed, and do nothing until a fork is over."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_over = threading.Event()
 
 
 class _Read(_Job[T]):
@@ -676,7 +697,11 @@ def _as_path(path: str | os.PathLike[str]) -> Path:
 _memories: weakref.WeakSet[MemoryIntents] = weakref.WeakSet()
 _stores: weakref.WeakSet[FileIntents] = weakref.WeakSet()
 _workers: weakref.WeakSet[_Worker] = weakref.WeakSet()
-_paused: list[_Worker] = []
+_pauses: list[_Pause] = []
+# Whether SQLite was at work in a thread that this process, a forked child, does not have. It may hold locks of the
+# whole process, so no file can be opened here; and what it had open must not be closed.
+_is_cut_off = False
+_left_behind: list[_Worker] = []
 
 
 @atexit.register
@@ -690,22 +715,36 @@ def _flush_forgotten() -> None:
 
 
 def _before_fork() -> None:
-    """Close every file: SQLite's handles, and what it knows of its locks, must not come into the child."""
+    """Have every file closed, in bounded time: SQLite's handles, and what it knows of its locks, must not come into
+    the child.
+    """
+    until = time.monotonic() + _FORK_S
+    asked: set[_Worker] = set()
     # Another thread may make one while we wait.
-    while waited_for := [worker for worker in _workers if worker not in _paused]:
+    while waited_for := [worker for worker in list(_workers) if worker not in asked]:
         for worker in waited_for:
-            worker.at_work.acquire()
-            worker.close_file()
-            _paused.append(worker)
+            asked.add(worker)
+            pause = _Pause()
+            _pauses.append(pause)
+            worker.queue.put(pause)
+            while worker.thread.is_alive() and not pause.future.done():
+                if time.monotonic() > until:
+                    pause.future.cancel()
+                    _left_behind.append(worker)
+                    break
+                wait([pause.future], 0.05)
 
 
 def _after_fork_in_parent() -> None:
-    while _paused:
-        _paused.pop().at_work.release()
+    _left_behind.clear()
+    while _pauses:
+        _pauses.pop().is_over.set()
 
 
 def _after_fork_in_child() -> None:
-    _paused.clear()
+    global _is_cut_off  # noqa: PLW0603 - there is one process
+    _is_cut_off = _is_cut_off or bool(_left_behind)
+    _pauses.clear()
     _workers.clear()
     for store in list(_stores):
         store._begin_anew()

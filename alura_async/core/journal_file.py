@@ -1,6 +1,6 @@
 """The journal's file: SQLite, opened with care and changed in transactions. Whatever fails is a `JournalError`.
 
-It blocks, and belongs to one thread at a time: `FileIntents` in `intents.py` keeps it in a thread of its own.
+It blocks, and belongs to one thread: `FileIntents` in `intents.py` keeps it in a thread of its own.
 """
 
 from __future__ import annotations
@@ -311,8 +311,8 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    # Transactions are begun by hand. The thread is another one when a fork is near; see `intents.py`.
-    return sqlite3.connect(path, timeout=_SQLITE_WAITS_S, isolation_level=None, check_same_thread=False)
+    # Transactions are begun by hand.
+    return sqlite3.connect(path, timeout=_SQLITE_WAITS_S, isolation_level=None)
 
 
 def _pragma(connection: sqlite3.Connection, text: str) -> None:
