@@ -152,8 +152,9 @@ def _ask(name: _Name) -> Future[list[ResolveResult]]:
         # The system gives no thread now. asyncio would have none either.
         with _lock:
             _threads -= 1
-            if lookup in _waiting:
-                _waiting.remove(lookup)
+            if lookup not in _waiting:
+                return lookup.future  # one that runs has it already
+            _waiting.remove(lookup)
         _end(lookup)
         lookup.future.set_exception(
             OSError(errno.EAGAIN, f"no thread can be started to look {printable(name.host)} up")
