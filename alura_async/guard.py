@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Seque
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Context, Decimal
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
 
 import msgspec
@@ -16,14 +16,16 @@ import msgspec
 from .core.arguments import Amount
 from .core.arguments import address as an_address
 from .core.arguments import amount as an_amount
-from .core.asked import Asked, UnclearError, asked_by, asked_in_journal
+from .core.asked import Asked, Field, UnclearError, asked_by, asked_in_journal
+from .core.entries import is_one_server, may_be_one_account, two_names
 from .core.request import Action, Request
 from .core.text import clip, printable, redact, shown
 from .errors import ConfigurationError, GuardError, InvalidArgumentError, Outcome
-from .journal import JournalEntry, SettledBy
+from .journal import JournalEntry
 
 if TYPE_CHECKING:
     from .assets import Assets
+    from .core.intents import Intents
 
 T = TypeVar("T")
 
@@ -74,26 +76,6 @@ Confirm: TypeAlias = Callable[[Proposal], "bool | Awaitable[bool]"]
 """Asked before a call that creates or transfers: True agrees, anything else refuses."""
 
 
-class Intents(Protocol):
-    """What the guard needs of the journal."""
-
-    async def since(self, at: datetime) -> Sequence[JournalEntry]:
-        """The entries written since then."""
-        ...
-
-    def conclude(
-        self,
-        entry_id: str,
-        outcome: Outcome,
-        by: SettledBy,
-        *,
-        detail: str = "",
-        result_id: str | None = None,
-    ) -> None:
-        """Note what became of a call."""
-        ...
-
-
 class Guard:
     """What a client may do with money, and whom it asks before it does.
 
@@ -116,7 +98,8 @@ class Guard:
         max_amount: the most that one call may create or transfer, in USDC [guess].
         max_amount_per_day: the most that all calls of one account on one server may create and transfer, together, in
             any 24 hours, in USDC [guess]: those that were done and those that may have been, by any process with the
-            same journal. It needs a durable journal, else a restart would forget the sum.
+            same journal. Two wallets are two accounts; a name that is none, such as a token's, may be any account's. It
+            needs a durable journal, else a restart would forget the sum.
         assets: the only assets that may be opened, by symbol or index. A symbol is looked up in the table of the client
             that makes the call.
         destinations: the only addresses that money may go to, their letters in any case. A withdrawal that names
@@ -169,43 +152,8 @@ class Guard:
             except InvalidArgumentError as error:
                 raise ConfigurationError(f"Guard(assets=…): {error}") from None
 
-    @asynccontextmanager
-    async def admit(
-        self, request: Request[Any], *, call_id: str, host: str, account: str, intents: Intents, assets: Assets
-    ) -> AsyncGenerator[None]:
-        """Check a call, and let its intent be written in the block: two calls at once never pass one daily limit.
-
-        Calls of one event loop enter one after another. Of those of several loops or processes none can see what the
-        others are about to write, so the sum is taken once more when the intent is there: of two that together would
-        pass the limit at the same moment, both may be refused, and never both admitted.
-
-        Args:
-            request: the call; it opens or transfers.
-            call_id: the id of the entry that the block writes.
-            host: the server, as the journal's entries have it.
-            account: the account, as the journal's entries have it.
-            intents: the journal.
-            assets: the table of the client that makes the call.
-
-        Raises:
-            GuardError: it is refused. If its intent was written by then, that is concluded as not sent.
-            JournalError: the day's sum cannot be read.
-        """
-        await self.check(request, host=host, account=account, intents=intents, assets=assets)
-        if self._max_amount_per_day is None:
-            yield
-            return
-        async with self._entering.lock():
-            await self._check_day(request, host, account, intents)
-            yield
-            try:
-                await self._check_day(request, host, account, intents, but=call_id)
-            except BaseException as error:
-                intents.conclude(call_id, Outcome.NOT_SENT, SettledBy.REPLY, detail=shown(str(error), 500))
-                raise
-
     async def check(self, request: Request[Any], *, host: str, account: str, intents: Intents, assets: Assets) -> None:
-        """Refuse a call that breaks a rule or is not confirmed. Holds no place under the daily limit: see `admit`.
+        """Refuse a call that breaks a rule. Asks nobody, and holds no place under the daily limit.
 
         Args:
             request: the call; it opens or transfers.
@@ -233,8 +181,50 @@ class Guard:
         if self._destinations is not None and action is Action.TRANSFER:
             self._check_destinations(request, asked, self._destinations)
         await self._check_day(request, host, account, intents)
+
+    async def ask(self, request: Request[Any], *, host: str, account: str, assets: Assets) -> None:
+        """Ask whoever has to confirm a call that breaks no rule, and takes the time that it takes.
+
+        Args:
+            request: the call; it opens or transfers.
+            host: the server.
+            account: the account.
+            assets: the table of the client that makes the call.
+
+        Raises:
+            GuardError: it is not confirmed.
+        """
         if self._confirm is not None:
-            await self._ask(self._confirm, request, _proposal(request, asked, host, account, assets))
+            await self._ask(self._confirm, request, _proposal(request, asked_by(request), host, account, assets))
+
+    @asynccontextmanager
+    async def place(
+        self, request: Request[Any], *, call_id: str, host: str, account: str, intents: Intents
+    ) -> AsyncGenerator[None]:
+        """Let a call's intent be written in the block: two calls at once never pass one daily limit.
+
+        Calls of one event loop enter one after another. Of those of several loops or processes none can see what the
+        others are about to write, so the sum is taken once more when the intent is there: of two that together would
+        pass the limit at the same moment, both may be refused, and never both admitted.
+
+        Args:
+            request: the call; it opens or transfers.
+            call_id: the id of the entry that the block writes.
+            host: the server, as the journal's entries have it.
+            account: the account, as the journal's entries have it.
+            intents: the journal.
+
+        Raises:
+            GuardError: it is refused; if its intent was written by then, that has to be concluded as not sent.
+            JournalError: the day's sum cannot be read.
+        """
+        if self._max_amount_per_day is None:
+            yield
+            return
+        async with self._entering.lock():
+            await self._check_day(request, host, account, intents)
+            yield
+            await self._check_day(request, host, account, intents, but=call_id)
 
     def _check_assets(self, request: Request[Any], asked: Asked, allowed: Sequence[str | int], table: Assets) -> None:
         rule = f"assets={list(allowed)!r}"
@@ -247,7 +237,7 @@ class Guard:
         indices = {_index(asset, table) for asset in allowed} - {None}
         for field in named:
             if isinstance(field.value, bool) or _index(field.value, table) not in indices:
-                raise _refusal(request, f"it asks for {field}, and {rule} are those that may be opened")
+                raise _refusal(request, f"it asks for {_named(field, table)}, and {rule} are those that may be opened")
 
     def _check_destinations(self, request: Request[Any], asked: Asked, allowed: frozenset[str]) -> None:
         rule = f"destinations={sorted(allowed)!r}"
@@ -274,6 +264,7 @@ class Guard:
         rule = f"max_amount_per_day={limit:f}"
         amount = _clear_amount(request, asked_by(request), rule)
         spent = Decimal(0)
+        names: dict[str, None] = {}
         for entry in await intents.since(datetime.now(UTC) - _DAY):
             if entry.id != but and _counts(entry, host, account):
                 try:
@@ -283,14 +274,16 @@ class Guard:
                         request,
                         f"what {rule} has left cannot be told: of {entry.method} {entry.path} in the journal (entry "
                         f"{entry.id}) nobody can say how much it was, because {error}. It counts until "
-                        f"{entry.created_at + _DAY:%Y-%m-%d %H:%M} UTC",
+                        f"{entry.created_at + _DAY:%Y-%m-%d %H:%M} UTC{two_names(entry.account, account)}",
                     ) from None
                 spent = _EXACT.add(spent, counted)
+                names[entry.account] = None
         if _EXACT.add(spent, amount) > limit:
             raise _refusal(
                 request,
                 f"it asks for {amount:f} USDC, and {rule} has {max(_EXACT.subtract(limit, spent), Decimal(0)):f} left: "
-                f"calls of the last 24 hours that were done, or may have been, come to {spent:f}",
+                f"calls of the last 24 hours that were done, or may have been, come to {spent:f}"
+                + next((words for name in names if (words := two_names(name, account))), ""),
             )
 
     async def _ask(self, confirm: Confirm, request: Request[Any], proposal: Proposal) -> None:
@@ -352,12 +345,12 @@ def _clear_amount(request: Request[Any], asked: Asked, rule: str) -> Decimal:
 
 
 def _counts(entry: JournalEntry, host: str, account: str) -> bool:
-    """Whether an entry counts for an account's day. An account that is not known may be the same."""
+    """Whether an entry counts for an account's day. What may be the same account or server is."""
     return (
         entry.action in (Action.OPEN, Action.TRANSFER)
         and entry.outcome not in _NOT_DONE
-        and entry.host == host
-        and (entry.account == account or not entry.account or not account)
+        and is_one_server(entry.host, host)
+        and may_be_one_account(entry.account, account)
     )
 
 
@@ -393,10 +386,21 @@ def _named_asset(asked: Asked, table: Assets) -> str | int | None:
     named = [] if asked.unreadable else asked.assets()
     if len(named) != 1 or not isinstance(named[0].value, str):
         return None
-    index = _index(named[0].value, table)
+    return _symbol(named[0].value, table)
+
+
+def _symbol(asset: str, table: Assets) -> str | int:
+    index = _index(asset, table)
     if index is None:
-        return shown(named[0].value, 80)
+        return shown(asset, 80)
     return next((symbol for symbol, known in table.items() if known == index), index)
+
+
+def _named(field: Field, table: Assets) -> str:
+    """An asset as whoever asked for it knows it."""
+    if field.is_argument and isinstance(field.value, str):
+        return f"{field.place}={_symbol(field.value, table)!r}"
+    return str(field)
 
 
 def _named_destination(asked: Asked) -> str | None:

@@ -42,7 +42,7 @@ class JournalEntry(msgspec.Struct, frozen=True, kw_only=True):
         path: the path, percent-encoded.
         action: what it does with money.
         body: the JSON body, secrets blanked out; empty where there is none.
-        fingerprint: equal for two calls that ask for the same thing of the same account.
+        fingerprint: equal for two calls that ask for the same thing, of whatever account.
         pid: the process that made it.
         outcome: what became of it; None while it is under way, and after a crash.
         settled_at: when that became known.

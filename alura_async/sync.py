@@ -74,7 +74,8 @@ class Alura:
         limiter: how many calls are made a second and at once, 10 and 16 by default: a `RateLimiter`, which several
             clients may share, since a server counts by address; `RateLimiter.unlimited()` for none.
         journal: a file that keeps what must not be made twice, and what became of it, over a crash; several processes
-            may share one. By default that is kept in memory only. See `alura.journal`.
+            may share one. It is made where it is missing, in a folder that is there. By default that is kept in memory
+            only. See `alura.journal`.
         guard: what may be created and transferred, and who is asked before.
         warm: whether to keep a connection ready for the next call that creates, closes or transfers: it saves the
             handshake of the connection of its own that each of them has.

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import decimal
+import os
+import sqlite3
+import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
+from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import msgspec
 import pytest
@@ -24,18 +29,24 @@ from alura_async import (
     Access,
     Action,
     Assets,
+    AsyncAlura,
     ConfigurationError,
     Guard,
     GuardError,
     JournalEntry,
+    JournalError,
     Outcome,
     Proposal,
     Request,
     Route,
     SettledBy,
+    Timeouts,
     TradingSessions,
     User,
 )
+from alura_async.core.asked import asked_by
+from alura_async.core.intents import MemoryIntents
+from tests.raw_server import RawServer, reply
 
 pytestmark = pytest.mark.anyio
 
@@ -43,38 +54,26 @@ ME = "0x" + "11" * 20
 FRIEND = "0x" + "ab" * 20
 STRANGER = "0x" + "cd" * 20
 HOST = "https://testnet-api.alura.fun"
+ROOT = Path(__file__).resolve().parent.parent
 
 
-class Book:
+class Book(MemoryIntents):
     """A journal that is read and written as slowly as one on disk: every step lets others run."""
 
-    def __init__(self) -> None:
-        self.entries: list[JournalEntry] = []
-
-    async def since(self, at: datetime) -> Sequence[JournalEntry]:
+    async def since(self, at: datetime, *, action: Action | None = None) -> list[JournalEntry]:
         await asyncio.sleep(0)
-        found = [entry for entry in self.entries if entry.created_at >= at]
+        found = await super().since(at, action=action)
         await asyncio.sleep(0)
         return found
 
-    async def write(self, entry: JournalEntry) -> None:
+    async def write(self, entry: JournalEntry, *, blocks: bool) -> None:
         await asyncio.sleep(0)
-        self.entries.append(entry)
+        await super().write(entry, blocks=blocks)
         await asyncio.sleep(0)
 
-    def conclude(
-        self, entry_id: str, outcome: Outcome, by: SettledBy, *, detail: str = "", result_id: str | None = None
-    ) -> None:
-        self.entries = [
-            msgspec.structs.replace(entry, outcome=outcome, settled_by=by, detail=detail)
-            if entry.id == entry_id
-            else entry
-            for entry in self.entries
-        ]
-
-    def add(self, request: Request[Any], outcome: Outcome | None = Outcome.DONE, **changes: Any) -> JournalEntry:
-        entry = msgspec.structs.replace(entry_of(request, f"id{len(self.entries)}"), outcome=outcome, **changes)
-        self.entries.append(entry)
+    async def add(self, request: Request[Any], outcome: Outcome | None = Outcome.DONE, **changes: Any) -> JournalEntry:
+        entry = msgspec.structs.replace(entry_of(request, uuid4().hex), outcome=outcome, **changes)
+        await super().write(entry, blocks=False)
         return entry
 
 
@@ -97,6 +96,7 @@ def entry_of(request: Request[Any], call_id: str) -> JournalEntry:
 
 async def check(guard: Guard, request: Request[Any], book: Book | None = None, assets: Assets = DEFAULT_ASSETS) -> None:
     await guard.check(request, host=HOST, account=ME, intents=book or Book(), assets=assets)
+    await guard.ask(request, host=HOST, account=ME, assets=assets)
 
 
 async def refusal(guard: Guard, request: Request[Any], book: Book | None = None) -> str:
@@ -109,9 +109,11 @@ async def refusal(guard: Guard, request: Request[Any], book: Book | None = None)
 async def enter(guard: Guard, request: Request[Any], book: Book, call_id: str) -> bool:
     """What a client does with a call until it may leave: whether it may."""
     try:
-        async with guard.admit(request, call_id=call_id, host=HOST, account=ME, intents=book, assets=DEFAULT_ASSETS):
-            await book.write(entry_of(request, call_id))
-    except GuardError:
+        await check(guard, request, book)
+        async with guard.place(request, call_id=call_id, host=HOST, account=ME, intents=book):
+            await book.write(entry_of(request, call_id), blocks=False)
+    except GuardError as error:
+        book.conclude(call_id, Outcome.NOT_SENT, SettledBy.REPLY, detail=str(error))
         return False
     return True
 
@@ -240,7 +242,7 @@ async def test_a_session_on_the_whole_wallet_is_refused_where_amounts_are_limite
 
 async def test_a_claim_brings_money_in_and_need_not_say_how_much() -> None:
     book = Book()
-    book.add(User.claim_reward.request())
+    await book.add(User.claim_reward.request())
     await check(Guard(max_amount=10, max_amount_per_day=10, destinations=[]), User.claim_reward.request(), book)
     assert "max_amount=10 " in await refusal(Guard(max_amount=10), User.claim_reward.request(extra={"amount": 11}))
     text = await refusal(Guard(destinations=[]), User.claim_reward.request(extra={"destination": STRANGER}))
@@ -266,6 +268,55 @@ def test_whatever_is_sent_the_guard_decides(body: dict[str, Any]) -> None:
                     await check(guard, bytes_of(msgspec.json.encode(body).decode(), action))
 
     asyncio.run(decide())
+
+
+# --- the words of a refusal
+
+
+@pytest.mark.parametrize(
+    ("guard", "request_", "says"),
+    [
+        (Guard(assets=["BTC"]), create(asset="SOL"), "asks for asset='SOL',"),
+        (Guard(assets=["BTC"]), create(asset=77), "asks for asset=77,"),
+        (Guard(assets=["BTC"]), create(extra={"assetIndex": 5}), 'asks for assetIndex="5",'),
+        (Guard(assets=["BTC"]), create(extra={"symbol": "SOL"}), 'asks for symbol="SOL",'),
+        (
+            Guard(assets=["BTC"]),
+            TradingSessions.create.route.request(body={"budget": 5, "assetIndex": 5}),
+            'asks for assetIndex="5",',
+        ),
+        (
+            Guard(max_amount=5),
+            TradingSessions.create_advance.request(max_wallet_budget=True),
+            "max_wallet_budget=True may mean any amount",
+        ),
+        (Guard(max_amount=5), create(10, extra={"sizeUsd": 7}), '(budget=10, sizeUsd="7")'),
+        (Guard(destinations=[]), send(destination=FRIEND), f'asks for destination="{FRIEND}"'),
+    ],
+    ids=str,
+)
+async def test_a_refusal_names_what_was_given_as_it_was_given(guard: Guard, request_: Request[Any], says: str) -> None:
+    assert says in await refusal(guard, request_)
+
+
+@pytest.mark.parametrize(
+    "endpoint", [TradingSessions.create, TradingSessions.create_advance, User.withdraw, User.send_usdc]
+)
+async def test_every_argument_that_a_guard_judges_is_named_as_its_method_names_it(endpoint: Any) -> None:
+    given = {
+        "amount": 10,
+        "budget": 10,
+        "profit_target": 4,
+        "asset": "BTC",
+        "destination": FRIEND,
+        "max_wallet_budget": False,
+    }
+    arguments = endpoint.__signature__.parameters
+    fields = asked_by(endpoint.request(**{name: value for name, value in given.items() if name in arguments})).fields
+    judged = [field for field in fields if field.name.strip() != "profitTarget"]
+    assert {field.place for field in judged} <= set(arguments)
+    assert judged
+    assert all(field.is_argument for field in judged)
 
 
 # --- assets
@@ -363,7 +414,7 @@ async def test_where_money_comes_from_is_no_destination() -> None:
 @pytest.mark.parametrize("outcome", [Outcome.DONE, Outcome.UNKNOWN, None])
 async def test_what_was_done_or_may_have_been_counts_for_a_day(outcome: Outcome | None) -> None:
     book, guard = Book(), Guard(max_amount_per_day=150)
-    book.add(create(100), outcome)
+    await book.add(create(100), outcome)
     await check(guard, send(50), book)
     text = await refusal(guard, send("50.01"), book)
     assert "it asks for 50.01 USDC, and max_amount_per_day=150 has 50 left" in text
@@ -372,26 +423,45 @@ async def test_what_was_done_or_may_have_been_counts_for_a_day(outcome: Outcome 
 
 async def test_what_was_not_done_or_is_somebody_elses_or_older_than_a_day_does_not_count() -> None:
     book, guard = Book(), Guard(max_amount_per_day=100)
-    book.add(create(100), Outcome.REJECTED)
-    book.add(create(100), Outcome.NOT_SENT)
-    book.add(create(100), host="https://elsewhere")
-    book.add(create(100), account=STRANGER)
-    book.add(create(100), created_at=datetime.now(UTC) - timedelta(hours=24, seconds=1))
-    book.add(User.close_all_positions.request(extra={"amount": 100}))
+    await book.add(create(100), Outcome.REJECTED)
+    await book.add(create(100), Outcome.NOT_SENT)
+    await book.add(create(100), host="https://elsewhere")
+    await book.add(create(100), account=STRANGER)
+    await book.add(create(100), created_at=datetime.now(UTC) - timedelta(hours=24, seconds=1))
+    await book.add(User.close_all_positions.request(extra={"amount": 100}))
     await check(guard, create(100), book)
-    book.add(create(10), created_at=datetime.now(UTC) - timedelta(hours=23, minutes=59))
+    await book.add(create(10), created_at=datetime.now(UTC) - timedelta(hours=23, minutes=59))
     await refusal(guard, create(100), book)
 
 
 async def test_an_account_that_nobody_knows_may_be_ours() -> None:
     book, guard = Book(), Guard(max_amount_per_day=100)
-    book.add(create(100), account="")
+    await book.add(create(100), account="")
     await refusal(guard, create(10), book)
+
+
+@pytest.mark.parametrize(("earlier", "account"), [("user_7", ME), (ME, "user_7"), (ME, ""), ("user_7", "user_8")])
+async def test_an_account_under_two_names_is_one_and_the_refusal_says_what_to_do_if_it_is_two(
+    earlier: str, account: str
+) -> None:
+    book, guard = Book(), Guard(max_amount_per_day=100)
+    await book.add(create(100), account=earlier)
+    with pytest.raises(GuardError) as refused:
+        await guard.check(send(1), host=HOST, account=account, intents=book, assets=DEFAULT_ASSETS)
+    assert f"the calls are of the account {earlier} and of" in str(refused.value)
+    assert "if they are two, give each a journal of its own" in str(refused.value)
+    assert "give each a journal" not in await refusal(guard, create(101))
+
+
+async def test_a_server_that_is_written_in_another_way_counts() -> None:
+    book, guard = Book(), Guard(max_amount_per_day=100)
+    await book.add(create(100), host="https://TESTNET-api.alura.fun.:443/")
+    assert "has 0 left" in await refusal(guard, send(1), book)
 
 
 async def test_an_earlier_call_of_unknown_size_leaves_nothing_to_count_with() -> None:
     book = Book()
-    entry = book.add(TradingSessions.create_advance.request(max_wallet_budget=True))
+    entry = await book.add(TradingSessions.create_advance.request(max_wallet_budget=True))
     text = await refusal(Guard(max_amount_per_day=1000), create(10), book)
     assert entry.id in text
     assert "whole wallet" in text
@@ -399,7 +469,7 @@ async def test_an_earlier_call_of_unknown_size_leaves_nothing_to_count_with() ->
 
 async def test_sums_keep_every_digit_in_any_decimal_context() -> None:
     book, guard = Book(), Guard(max_amount_per_day="200")
-    book.add(create("100.00000000000000000000000000000001"))
+    await book.add(create("100.00000000000000000000000000000001"))
     with decimal.localcontext(decimal.Context(prec=3)):
         await refusal(guard, send(100), book)
         await check(guard, send("99.99999999999999999999999999999999"), book)
@@ -411,7 +481,7 @@ async def test_of_calls_made_at_once_only_those_that_fit_pass() -> None:
     passed = await asyncio.gather(*(enter(guard, request, book, str(n)) for n, request in enumerate(requests)))
     assert sum(passed) == 3
     assert not passed[0]
-    assert len(book.entries) == 3
+    assert len(await book.entries()) == 3
 
 
 async def test_of_two_processes_at_once_never_both_pass() -> None:
@@ -419,7 +489,7 @@ async def test_of_two_processes_at_once_never_both_pass() -> None:
     book = Book()
     passed = await asyncio.gather(*(enter(Guard(max_amount_per_day=100), create(60), book, str(n)) for n in range(2)))
     assert sum(passed) <= 1
-    assert [entry.outcome for entry in book.entries if not passed[int(entry.id)]] == [Outcome.NOT_SENT] * (
+    assert [entry.outcome for entry in await book.entries() if not passed[int(entry.id)]] == [Outcome.NOT_SENT] * (
         2 - sum(passed)
     )
     # Who was refused counts for nothing afterwards.
@@ -430,7 +500,7 @@ async def test_a_call_that_fails_or_is_cancelled_while_it_enters_holds_no_place(
     book, guard = Book(), Guard(max_amount_per_day=100)
 
     async def fail() -> None:
-        async with guard.admit(create(100), call_id="0", host=HOST, account=ME, intents=book, assets=DEFAULT_ASSETS):
+        async with guard.place(create(100), call_id="0", host=HOST, account=ME, intents=book):
             raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
@@ -445,7 +515,7 @@ async def test_a_call_that_fails_or_is_cancelled_while_it_enters_holds_no_place(
 
 async def test_without_a_daily_limit_nothing_is_read_of_the_journal() -> None:
     class Unreadable(Book):
-        async def since(self, at: datetime) -> Sequence[JournalEntry]:
+        async def since(self, at: datetime, *, action: Action | None = None) -> list[JournalEntry]:
             raise AssertionError
 
     assert await enter(Guard(max_amount=100), create(100), Unreadable(), "0")
@@ -483,9 +553,7 @@ async def test_confirm_sees_what_is_sent_and_agrees_by_true() -> None:
         opens.amount = Decimal(1)  # type: ignore[misc]
 
 
-@pytest.mark.parametrize(
-    "answer", [False, None, 1, "yes", "n", object()], ids=["False", "None", "1", "yes", "n", "an object"]
-)
+@pytest.mark.parametrize("answer", [False, None, 1, "yes", "n", object], ids=str)
 async def test_anything_but_true_refuses(answer: Any) -> None:
     async def later(proposal: Proposal) -> Any:
         return answer
@@ -562,6 +630,117 @@ async def test_questions_of_blocking_confirms_come_one_at_a_time() -> None:
     guard = Guard(confirm=confirm)
     await asyncio.gather(*(check(guard, create()) for _ in range(5)))
     assert at_once == [1] * 5
+
+
+# --- with a client
+
+
+async def test_the_time_of_a_call_holds_for_the_days_sum_and_not_for_whoever_confirms(
+    raw: RawServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("alura_async.core.journal_file._SQLITE_WAITS_S", 0.02)
+    path = tmp_path / "journal"
+
+    async def confirm(proposal: Proposal) -> bool:
+        await asyncio.sleep(0.25)
+        return True
+
+    guard = Guard(max_amount_per_day=1000, confirm=confirm)
+    async with AsyncAlura(
+        token="t", base_url=raw.url, guard=guard, journal=path, timeout=Timeouts(call=0.2, settle=0)
+    ) as alura:
+        raw.answers = [reply('{"status": "ok"}')]
+        await alura.user.send_usdc(amount=5, destination=FRIEND)
+        assert len(raw.received) == 1
+    async with AsyncAlura(
+        token="t", base_url=raw.url, guard=guard, journal=path, timeout=Timeouts(call=0.2, settle=0)
+    ) as alura:
+        other = sqlite3.connect(path, isolation_level=None)
+        try:
+            # Nobody can even read it.
+            other.execute("PRAGMA locking_mode = EXCLUSIVE")
+            other.execute("BEGIN EXCLUSIVE")
+            with pytest.raises(JournalError, match="in time"):
+                await asyncio.wait_for(alura.user.send_usdc(amount=6, destination=FRIEND), 5)
+        finally:
+            other.close()
+        assert [entry.outcome for entry in await alura.journal.entries()] == [Outcome.DONE]
+    assert len(raw.received) == 1
+
+
+async def test_of_a_clients_calls_at_once_only_those_that_fit_are_sent(raw: RawServer, tmp_path: Path) -> None:
+    async with AsyncAlura(
+        token="t", base_url=raw.url, guard=Guard(max_amount_per_day=100), journal=tmp_path / "journal"
+    ) as alura:
+        calls = (alura.user.send_usdc(amount=30, destination=FRIEND) for _ in range(6))
+        ended = await asyncio.gather(*calls, return_exceptions=True)
+    assert sum(isinstance(end, GuardError) for end in ended) == 3
+    assert len(raw.received) == 3
+
+
+async def test_a_journal_that_hangs_while_a_place_is_taken_leaves_nothing_behind(
+    raw: RawServer, tmp_path: Path
+) -> None:
+    path = tmp_path / "journal"
+    other = None
+
+    async def confirm(proposal: Proposal) -> bool:
+        nonlocal other
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        return True
+
+    guard = Guard(max_amount_per_day=1000, confirm=confirm)
+    async with AsyncAlura(
+        token="t", base_url=raw.url, guard=guard, journal=path, timeout=Timeouts(call=0.2, settle=0)
+    ) as alura:
+        with pytest.raises(JournalError, match="in time"):
+            await asyncio.wait_for(alura.user.send_usdc(amount=6, destination=FRIEND), 5)
+        assert other is not None
+        other.close()
+        # It was written after all, and then concluded.
+        assert [entry.outcome for entry in await alura.journal.entries()] in ([], [Outcome.NOT_SENT])
+        assert await alura.journal.unresolved() == []
+    assert raw.received == []
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+async def test_a_child_that_whoever_is_asked_forks_does_not_make_its_parents_call(
+    raw: RawServer, tmp_path: Path
+) -> None:
+    code = f"""
+import asyncio, os, signal, warnings
+from alura_async import AsyncAlura, Guard, GuardError
+warnings.simplefilter("ignore")
+
+async def confirm(proposal):
+    global pid
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(20)
+    return True
+
+async def main():
+    guard, path = Guard(confirm=confirm), {str(tmp_path / "journal")!r}
+    alura = AsyncAlura(token="t", base_url={raw.url!r}, journal=path, guard=guard)
+    try:
+        await alura.user.send_usdc(amount=5, destination="{FRIEND}")
+    except GuardError as error:
+        os._exit(7 if pid == 0 and "forked" in str(error) else 1)
+    if pid == 0:
+        os._exit(2)
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    print([entry.outcome.value for entry in await alura.journal.entries()])
+    await alura.close()
+
+asyncio.run(main())
+"""
+    client = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", code, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    said, complained = await asyncio.wait_for(client.communicate(), 30)
+    assert (said.decode().splitlines(), complained) == (["7", "['done']"], b"")
+    assert len(raw.received) == 1
 
 
 # --- what it is never given, and what it takes

@@ -27,6 +27,7 @@ from anyio.from_thread import start_blocking_portal
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+import alura_async.core.intents
 from alura_async import (
     ClosedError,
     ConfigurationError,
@@ -40,8 +41,9 @@ from alura_async import (
     User,
 )
 from alura_async.core.entries import fingerprint, intent
-from alura_async.core.intents import FileIntents, Intents, MemoryIntents, note_create, rivals
+from alura_async.core.intents import FileIntents, Intents, MemoryIntents
 from alura_async.core.request import Action
+from alura_async.core.rivals import note_create, rivals
 
 pytestmark = pytest.mark.anyio
 
@@ -49,6 +51,7 @@ on_posix = pytest.mark.skipif(os.name != "posix", reason="modes, owners and limi
 not_as_root = pytest.mark.skipif(os.name == "posix" and os.geteuid() == 0, reason="root may write everywhere")
 
 DESTINATION = "0x" + "ab" * 20
+WALLET = "0x" + "12" * 20
 DONE, REJECTED, UNKNOWN, NOT_SENT = Outcome.DONE, Outcome.REJECTED, Outcome.UNKNOWN, Outcome.NOT_SENT
 REPLY = SettledBy.REPLY
 
@@ -258,8 +261,8 @@ def test_an_entry_tells_what_is_done_with_which_money() -> None:
 
 
 def fingerprint_of(body: str, **changes: str) -> str:
-    facts = {"host": "h", "account": "0xab", "method": "POST", "path": "/p"} | changes
-    return fingerprint(facts["host"], facts["account"], facts["method"], facts["path"], body.encode())
+    facts = {"method": "POST", "path": "/p"} | changes
+    return fingerprint(facts["method"], facts["path"], body.encode())
 
 
 @pytest.mark.parametrize(
@@ -274,7 +277,6 @@ def fingerprint_of(body: str, **changes: str) -> str:
 )
 def test_order_of_keys_and_spelling_of_numbers_make_no_other_call(one: str, same: str) -> None:
     assert fingerprint_of(one) == fingerprint_of(same)
-    assert fingerprint_of(one, host="H", account="0xAB") == fingerprint_of(same)
 
 
 @pytest.mark.parametrize(
@@ -294,8 +296,8 @@ def test_another_value_is_another_call(one: str, other: str) -> None:
     assert fingerprint_of(one) != fingerprint_of(other)
 
 
-def test_another_account_host_method_or_path_is_another_call() -> None:
-    changes: list[dict[str, str]] = [{}, {"host": "i"}, {"account": "0xac"}, {"method": "PUT"}, {"path": "/q"}]
+def test_another_method_or_path_is_another_call() -> None:
+    changes: list[dict[str, str]] = [{}, {"method": "PUT"}, {"path": "/q"}, {"path": "/p?a=1"}]
     assert len({fingerprint_of("{}", **change) for change in changes}) == len(changes)
 
 
@@ -316,14 +318,107 @@ def test_no_secret_gets_into_an_entry() -> None:
     assert '"amount":12.50' in entry.body
 
 
+# Names of one account or server
+
+
+def create(host: str = "https://api.example.com", account: str = WALLET, **changes: Any) -> JournalEntry:
+    """The entry of a create that is about to be made."""
+    request = TradingSessions.create.request(budget=100, profit_target=40, asset="BTC")
+    return msgspec.structs.replace(intent(request, host=host, account=account, within_s=10), **changes)
+
+
+@pytest.mark.parametrize(
+    ("one", "same"),
+    [
+        ("https://h", "https://h:443"),
+        ("http://h", "http://h:80"),
+        ("https://h", "HTTPS://H."),
+        ("https://h:443/v1", "https://h./v1/"),
+        ("http://localhost:8080", "http://127.0.0.1:8080"),
+        ("http://LOCALHOST.:8080", "http://[::1]:8080"),
+        ("http://[::1]:8080", "http://[0:0:0:0:0:0:0:1]:8080"),
+        ("http://[2001:db8::1]", "http://[2001:DB8:0::1]:80"),
+        ("api.example.com", "API.example.com"),
+    ],
+)
+async def test_one_server_is_one_however_it_is_written(store: Intents, one: str, same: str) -> None:
+    await store.write(earlier := create(one), blocks=True)
+    store.conclude(earlier.id, UNKNOWN, REPLY)
+    with pytest.raises(UnresolvedError, match=earlier.id):
+        await store.write(create(same), blocks=True)
+    assert [entry.id for entry in await rivals(create(same), store)] == [earlier.id]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("https://h", "https://h:8443"),
+        ("https://h", "http://h"),
+        ("https://h", "https://h.example"),
+        ("https://h/testnet", "https://h/mainnet"),
+        ("http://127.0.0.1:8080", "http://127.0.0.2:8080"),
+        ("http://127.0.0.1:8080", "http://127.0.0.1:8081"),
+        ("http://[::1", "http://[::2"),
+    ],
+)
+async def test_two_servers_stay_two(store: Intents, one: str, other: str) -> None:
+    await store.write(earlier := create(one), blocks=True)
+    store.conclude(earlier.id, UNKNOWN, REPLY)
+    ours = create(other)
+    assert await rivals(ours, store) == []
+    await store.write(ours, blocks=True)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [(WALLET, "user_7"), ("user_7", WALLET), ("", WALLET), ("a", "b"), (WALLET, "")]
+)
+async def test_an_account_that_may_be_the_same_blocks_and_the_refusal_says_what_to_do(
+    store: Intents, one: str, other: str
+) -> None:
+    await store.write(earlier := create(account=one), blocks=True)
+    store.conclude(earlier.id, UNKNOWN, REPLY)
+    with pytest.raises(UnresolvedError) as refused:
+        await store.write(create(account=other), blocks=True)
+    assert earlier.id in str(refused.value)
+    for name in filter(None, (one, other)):
+        assert f"the account {name}" in str(refused.value)
+    assert "if they are two, give each a journal of its own" in str(refused.value)
+    await store.settle(earlier.id, REJECTED)
+    await store.write(create(account=other), blocks=True)
+
+
+async def test_two_wallets_are_two_accounts_and_one_is_asked_about_no_names(store: Intents) -> None:
+    await store.write(earlier := create(), blocks=True)
+    store.conclude(earlier.id, UNKNOWN, REPLY)
+    await store.write(create(account="0x" + "cd" * 20), blocks=True)
+    with pytest.raises(UnresolvedError) as refused:
+        await store.write(create(), blocks=True)
+    assert "account 0x" not in str(refused.value)
+
+
+@pytest.mark.parametrize("host", ["https://api.example.com", "https://api.example.com:443"])
+async def test_a_journal_of_the_first_version_still_blocks_what_it_asks_for(path: Path, host: str) -> None:
+    await died(FileIntents(path), written := create(host), create(account="0x" + "cd" * 20))
+    # As the first version left it: its fingerprints held the server and the account.
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE intents SET fingerprint = hex(randomblob(32))")
+        connection.execute("PRAGMA user_version = 1")
+    connection.close()
+    store = FileIntents(path)
+    for entry in (create(), create(account="user_7")):
+        with pytest.raises(UnresolvedError, match=written.id):
+            await store.write(entry, blocks=True)
+    await store.write(create(body='{"budget":101}', fingerprint="another"), blocks=True)
+    store.conclude(written.id, REJECTED, REPLY)
+    await store.write(create(), blocks=True)
+    assert len(await store.entries()) == 4
+    await store.close()
+
+
 # Other creates
 
 
 async def test_creates_in_a_shared_file_are_known_though_some_that_share_it_are_closed(path: Path) -> None:
-    def create() -> JournalEntry:
-        request = TradingSessions.create.request(budget=100, profit_target=40, asset="BTC")
-        return intent(request, host="api.example.com", account="0xAB", within_s=10)
-
     rival, ours = create(), create()
     stores = [FileIntents(path) for _ in range(8)]
     *closed, last = stores
@@ -337,8 +432,7 @@ async def test_creates_in_a_shared_file_are_known_though_some_that_share_it_are_
 
 
 async def test_what_somebody_found_out_about_a_create_is_known_better_than_what_its_client_knew() -> None:
-    request = TradingSessions.create.request(budget=100, profit_target=40, asset="BTC")
-    rival, ours = (intent(request, host="api.example.com", account="0xAB", within_s=10) for _ in range(2))
+    rival, ours = create(), create()
     store = MemoryIntents()
     await store.write(rival, blocks=True)
     store.conclude(rival.id, Outcome.UNKNOWN, SettledBy.REPLY)
@@ -357,18 +451,17 @@ def test_nothing_is_made_before_the_first_use(path: Path) -> None:
 
 
 @on_posix
-async def test_the_file_its_companions_and_its_folder_are_private_whatever_the_umask(tmp_path: Path) -> None:
+async def test_the_file_and_its_companions_are_private_whatever_the_umask(path: Path) -> None:
     before = os.umask(0)
     try:
-        store = FileIntents(tmp_path / "new" / "journal")
+        store = FileIntents(path)
         await store.write(transfer(), blocks=True)
-        modes = {found.name: stat.S_IMODE(found.stat().st_mode) for found in (tmp_path / "new").iterdir()}
+        modes = {found.name: stat.S_IMODE(found.stat().st_mode) for found in path.parent.iterdir()}
         assert modes == {"journal": 0o600, "journal-wal": 0o600, "journal-shm": 0o600}
-        assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
         await store.close()
     finally:
         os.umask(before)
-    assert [found.name for found in (tmp_path / "new").iterdir()] == ["journal"]
+    assert [found.name for found in path.parent.iterdir()] == ["journal"]
 
 
 async def test_what_was_written_is_there_after_closing_and_opening(path: Path) -> None:
@@ -483,8 +576,8 @@ async def test_many_intents_that_wait_together_are_written_together(file: FileIn
         nonlocal commits
         commits += statement == "COMMIT"
 
-    worker: Any = file._worker
-    worker._file._connection.set_trace_callback(count)
+    intents: Any = alura_async.core.intents
+    await file._do(intents._Read(lambda worker, file: file._connection.set_trace_callback(count)))
     await asyncio.gather(*(file.write(entry, blocks=True) for entry in entries))
     assert 1 <= commits <= 30
     assert len(await file.entries(limit=1000)) == 300
@@ -536,6 +629,12 @@ def test_what_is_no_path_of_a_file_is_refused_at_once(path: Any) -> None:
 
 def test_a_folder_is_refused(tmp_path: Path) -> None:
     assert "is a folder: give the path of a file" in refusal(tmp_path)
+
+
+def test_a_folder_that_is_not_there_is_a_mistyped_path_and_not_made(tmp_path: Path) -> None:
+    said = refusal(tmp_path / "ordres" / "2026" / "journal")
+    assert f"{tmp_path / 'ordres' / '2026'}: there is no such folder: check the path, or make the folder" in said
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(path: Path) -> None:
@@ -977,6 +1076,76 @@ await store.close()
 """.replace("import warnings", "import warnings\nfrom alura_async.core.intents import MemoryIntents")
     # Unresolved to the parent: the second, and the child's.
     assert end(child(path, body)) == ["fine 5 2 2"]
+
+
+@on_posix
+def test_a_fork_waits_a_bounded_time_and_a_child_without_a_journal_says_so_and_ends(path: Path) -> None:
+    body = """
+import gc, os, signal, sqlite3, sys, time, warnings
+warnings.simplefilter("ignore")
+import asyncio, logging
+logging.disable()
+sys.path.insert(0, {root!r})
+from alura_async import JournalError, Outcome, SettledBy, User
+from alura_async.core import intents
+from alura_async.core.entries import intent
+
+intents._FORK_S = 0.2
+
+def transfer(amount):
+    return intent(User.withdraw.request(amount=amount), host="api.example.com", account="0xab", within_s=10)
+
+def write(store, amount):
+    asyncio.run(store.write(transfer(amount), blocks=True))
+
+def fork():
+    sys.stdout.flush()
+    began = time.monotonic()
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(20)
+        return True
+    assert time.monotonic() - began < 5
+    print("child", os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    return False
+
+store, first = intents.FileIntents({path!r}), transfer(1)
+asyncio.run(store.write(first, blocks=True))
+other = sqlite3.connect({path!r}, isolation_level=None)
+other.execute("BEGIN IMMEDIATE")
+store.conclude(first.id, Outcome.DONE, SettledBy.REPLY)
+# Now its thread waits for the other within SQLite.
+if fork():
+    for each in (store, intents.FileIntents({path!r} + "2")):
+        try:
+            write(each, 2)
+        except JournalError as error:
+            assert "was forked while a journal did not answer" in str(error)
+            print("refused")
+        each.conclude(first.id, Outcome.DONE, SettledBy.REPLY)
+        asyncio.run(each.close())
+    del store, each
+    gc.collect()
+    # Not `_exit`: what is left behind must not hang there either.
+    sys.exit(7)
+other.execute("COMMIT")
+write(store, 3)
+print(*[entry.outcome for entry in asyncio.run(store.entries())])
+if fork():
+    write(store, 4)
+    asyncio.run(store.close())
+    sys.exit(8)
+print(len(asyncio.run(store.entries())))
+asyncio.run(store.close())
+"""
+    root = str(Path(__file__).resolve().parent.parent)
+    process = subprocess.Popen(
+        [sys.executable, "-c", body.replace("{root!r}", repr(root)).replace("{path!r}", repr(str(path)))],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert end(process) == ["refused", "refused", "child 7", "None done", "child 8", "3"]
 
 
 @on_posix

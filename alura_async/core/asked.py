@@ -59,6 +59,11 @@ _NOT_A_LETTER = re.compile(r"[^a-z]+")
 _NUMBER = re.compile(r"\s*[+-]?\.?[0-9]")
 _ADDRESS = re.compile(r"(?<![0-9a-zA-Z])(?:0[xX])?[0-9a-fA-F]{40}(?![0-9a-zA-Z])")
 
+_PLAIN_NUMBER = re.compile(r"-?[0-9.]+")
+
+# What the methods call a field that is sent under another name.
+_ARGUMENTS = {"assetIndex": "asset", "maxWalletBudget": "max_wallet_budget"}
+
 Value: TypeAlias = "str | bool | None"
 
 
@@ -66,11 +71,13 @@ class Field(NamedTuple):
     """One value of a call, as it is sent; a number is the text of its digits.
 
     Attributes:
-        place: where it stands, such as `amount`, `transfers[0].amount` or `amount in the query`.
-        name: its own name and those it stands under.
+        place: where it stands, such as `amount`, `transfers[0].amount` or `amount in the query`; of a method's
+            argument, what the method calls it.
+        name: its own name and those it stands under, as they are sent.
         value: what is sent.
         is_nested: whether it stands anywhere but at the body's first level.
         is_in_body: whether it stands in the body.
+        is_argument: whether it is a method's argument.
     """
 
     place: str
@@ -78,8 +85,11 @@ class Field(NamedTuple):
     value: Value
     is_nested: bool = False
     is_in_body: bool = True
+    is_argument: bool = False
 
     def __str__(self) -> str:
+        if self.is_argument and (not isinstance(self.value, str) or _PLAIN_NUMBER.fullmatch(self.value)):
+            return f"{self.place}={self.value}"
         value = json.dumps(self.value, ensure_ascii=False)
         return f"{shown(self.place, 60)}={shown(value, 60)}"
 
@@ -161,7 +171,10 @@ def asked_by(request: Request[Any]) -> Asked:
     for name, segment in zip(request.route.template.split("/"), request.path.split("/"), strict=False):
         if name.startswith(":"):
             fields.append(Field(f"{name} in the path", name, unquote(segment), is_nested=True, is_in_body=False))
-    return _asked(request.body or b"", request.route.name, fields)
+    asked = _asked(request.body or b"", request.route.name, fields)
+    if not request.arguments:
+        return asked
+    return asked._replace(fields=tuple(_as_argument(field, request.arguments) for field in asked.fields))
 
 
 def asked_in_journal(body: str, name: str) -> Asked:
@@ -185,6 +198,12 @@ def _asked(body: bytes, name: str, fields: list[Field]) -> Asked:
         except (ValueError, RecursionError) as error:
             unreadable = f"its body cannot be read ({shown(str(error), 80)})"
     return Asked(tuple(fields), name in _BRINGS_IN, unreadable)
+
+
+def _as_argument(field: Field, arguments: tuple[str, ...]) -> Field:
+    if not field.is_in_body or field.is_nested or field.name.strip() not in arguments:
+        return field
+    return field._replace(place=_ARGUMENTS.get(field.place, field.place), is_argument=True)
 
 
 class _Object(list[tuple[str, Any]]):

@@ -9,9 +9,12 @@ import subprocess
 from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from hashlib import sha256
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import msgspec
@@ -34,6 +37,11 @@ _SECRET_NAME = re.compile(
 )
 _NOT_A_LETTER = re.compile(r"[^a-z0-9]")
 _ID = re.compile(r"[0-9a-f]{6,32}")
+_PORTS = {"http": 80, "https": 443}
+_LOCALHOST = (ip_address("127.0.0.1"), ip_address("::1"))
+
+OF_VERSION_1 = "v1:"
+"""Fingerprints that begin so are of a journal's first version, which made them in another way."""
 
 
 def intent(request: Request[Any], *, host: str, account: str, within_s: float) -> JournalEntry:
@@ -57,25 +65,57 @@ def intent(request: Request[Any], *, host: str, account: str, within_s: float) -
         path=request.path,
         action=request.route.action,
         body=_without_secrets(request.body),
-        fingerprint=fingerprint(host, account, request.method, target, request.body),
+        fingerprint=fingerprint(request.method, target, request.body),
         pid=os.getpid(),
     )
 
 
-def fingerprint(host: str, account: str, method: str, path: str, body: bytes | None) -> str:
-    """Text that is equal for two calls that ask for the same thing of the same account.
+def fingerprint(method: str, path: str, body: bytes | None) -> str:
+    """Text that is equal for two calls that ask for the same thing.
 
     The order of a body's keys and the spelling of its numbers (`5`, `5.0`, `5.00`) make no difference.
 
     Args:
-        host: the server, in any case.
-        account: the account, in any case.
         method: the HTTP method.
         path: the path with its query.
         body: the body as it is sent.
     """
-    parts = [host.lower(), account.lower(), method, path, _canonical(body)]
-    return sha256(msgspec.json.encode(parts)).hexdigest()
+    return sha256(msgspec.json.encode([method, path, _canonical(body)])).hexdigest()
+
+
+def asks_for_the_same(earlier: JournalEntry, entry: JournalEntry) -> bool:
+    """Whether two calls ask, or may ask, for the same thing of one account."""
+    if not may_be_of_one_account(earlier, entry):
+        return False
+    if not earlier.fingerprint.startswith(OF_VERSION_1):
+        return earlier.fingerprint == entry.fingerprint
+    # What was written down of it need not be all that was sent, and then it may be the same.
+    return (earlier.method, earlier.path, _canonical(earlier.body.encode())) == (
+        entry.method,
+        entry.path,
+        _canonical(entry.body.encode()),
+    )
+
+
+def may_be_of_one_account(one: JournalEntry, other: JournalEntry) -> bool:
+    """Whether two calls are, or may be, of one account on one server."""
+    return is_one_server(one.host, other.host) and may_be_one_account(one.account, other.account)
+
+
+def may_be_one_account(one: str, other: str) -> bool:
+    """Whether two names of accounts are, or may be, those of one.
+
+    Two wallets are two accounts. But a token says of its owner what it likes, mostly a user's id, so that one account
+    has two names where it is used once with its wallet and once with a token; and of some calls nobody knows whose
+    they are.
+    """
+    are_wallets = one.startswith("0x") and other.startswith("0x")
+    return one == other or not are_wallets
+
+
+def is_one_server(one: str, other: str) -> bool:
+    """Whether two base URLs are those of one server, however they are written."""
+    return one == other or _plain_server(one) == _plain_server(other)
 
 
 class Conclusion(msgspec.Struct, frozen=True):
@@ -181,8 +221,14 @@ def the_only(prefix: str, found: list[JournalEntry]) -> JournalEntry:
     return found[0]
 
 
-def blocked(earlier: JournalEntry, path: Path | None) -> UnresolvedError:
-    """Why a call is not made, and what to do."""
+def blocked(earlier: JournalEntry, entry: JournalEntry, path: Path | None) -> UnresolvedError:
+    """Why a call is not made, and what to do.
+
+    Args:
+        earlier: what forbids it.
+        entry: the call.
+        path: the journal that has both, if it is a file.
+    """
     call = f"{printable(earlier.method)} {printable(earlier.path)}"
     made = f"at {_moment(earlier.created_at)} by process {earlier.pid}"
     if earlier.may_be_under_way:
@@ -194,9 +240,44 @@ def blocked(earlier: JournalEntry, path: Path | None) -> UnresolvedError:
         ways += f"; or, in a terminal, {journal_command(path)} settle {earlier.id} done|rejected"
     return UnresolvedError(
         f"{call} was not sent: an identical call was made {made}, and {state}: look at what your account shows "
-        f"(sessions, positions, balance), then say so: {ways}",
+        f"(sessions, positions, balance), then say so: {ways}{two_names(earlier.account, entry.account)}",
         entry_id=earlier.id,
     )
+
+
+def two_names(earlier: str, account: str) -> str:
+    """What to do where an earlier call counts though it was made under another name; empty where it was not."""
+    if earlier == account:
+        return ""
+    return (
+        f" (the calls are of {_account(earlier)} and of {_account(account)}, which may be one: if they are two, give "
+        "each a journal of its own; if they are one, always use its wallet)"
+    )
+
+
+def _account(name: str) -> str:
+    return f"the account {shown(name, 80)}" if name else "an account that is not known"
+
+
+@lru_cache(256)
+def _plain_server(host: str) -> tuple[str, str, int | None, str] | str:
+    """A base URL with nothing left that can be written in several ways."""
+    try:
+        parts = urlsplit(host.lower())
+        name, port = parts.hostname or "", parts.port
+    except ValueError:
+        return host
+    if not name:
+        return host.lower()
+    name = name.rstrip(".")
+    try:
+        address = ip_address(name)
+    except ValueError:
+        pass
+    else:
+        # Which of its two addresses `localhost` leads to is decided anew for each connection.
+        name = "localhost" if address in _LOCALHOST else str(address)
+    return parts.scheme, name, port or _PORTS.get(parts.scheme), parts.path.rstrip("/")
 
 
 def journal_command(path: str | Path, program: str = "alura") -> str:

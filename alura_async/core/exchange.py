@@ -21,6 +21,7 @@ from .._version import __version__
 from ..secret import SecretBytes, scrub
 from .outcome import Attempt, CapPassedError, Reply
 from .request import Request
+from .resolver import Resolver
 from .spare import OnceConnector, Spare, ungated_trace
 
 if TYPE_CHECKING:
@@ -204,6 +205,8 @@ class _Sessions:
         # Sessions of ours have them by default, which costs less than giving them to each request.
         self.headers: Mapping[str, str] = {}
         self._owned: list[aiohttp.ClientSession] = []
+        # The resolver remembers, and for both.
+        names: dict[str, Any] = {"resolver": Resolver(timeouts.connect), "use_dns_cache": False}
         if connection.session is not None:
             self.read = connection.session
             self.headers = _HEADERS
@@ -212,12 +215,12 @@ class _Sessions:
         else:
             self.read = aiohttp.ClientSession(
                 connector=connection.connector
-                or aiohttp.TCPConnector(keepalive_timeout=_KEEP_ALIVE_S, ssl=ssl_setting),
+                or aiohttp.TCPConnector(keepalive_timeout=_KEEP_ALIVE_S, ssl=ssl_setting, **names),
                 connector_owner=connection.connector is None,
                 **common,
             )
             self._owned.append(self.read)
-        self.once_connector = OnceConnector(ssl=ssl_setting)
+        self.once_connector = OnceConnector(ssl=ssl_setting, **names)
         self.once = aiohttp.ClientSession(
             connector=self.once_connector, timeout=once_timeout, trace_configs=[ungated_trace()], **common
         )

@@ -18,14 +18,12 @@ import weakref
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future
-from datetime import datetime, timedelta
+from concurrent.futures import Future, wait
+from datetime import datetime
 from itertools import groupby, islice
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
-
-import msgspec
 
 from ..errors import (
     AluraError,
@@ -36,7 +34,7 @@ from ..errors import (
     Outcome,
 )
 from ..journal import JournalEntry, SettledBy
-from .entries import Conclusion, as_prefix, blocked, settled, the_only
+from .entries import Conclusion, as_prefix, asks_for_the_same, blocked, settled, the_only
 from .request import Action
 from .text import printable, shown
 
@@ -48,16 +46,14 @@ T = TypeVar("T")
 _log = logging.getLogger("alura_async")
 
 _MEMORY_LIMIT = 5000
-# How long before a create another one may have been sent that the server carried out after it.
-_RIVALS_WITHIN = timedelta(hours=1)
-# So many creates of all clients are kept in mind, whatever journal they have.
-_CREATES_LIMIT = 10_000
 # Of entries that could not be written, and of a batch, so many at most.
 _UNRECORDED_LIMIT = 1000
 _BATCH_LIMIT = 500
 # How soon what could not be written is tried again, and how long the end of the process waits for what can.
 _RETRY_S = 5.0
 _EXIT_S = 2.0
+# How long a fork waits for what is being written.
+_FORK_S = 1.0
 
 
 class Intents(ABC):
@@ -77,7 +73,7 @@ class Intents(ABC):
 
         Args:
             entry: what is about to be done.
-            blocks: whether an unresolved entry of the same fingerprint forbids it. Calls that this store itself has
+            blocks: whether an unresolved entry that asks for the same forbids it. Calls that this store itself has
                 under way do not: two identical ones at once are deliberate.
 
         Raises:
@@ -157,54 +153,6 @@ class Intents(ABC):
         """Let everything that was noted reach its place. Closing twice does nothing."""
 
 
-def note_create(entry: JournalEntry, outcome: Outcome | None = None, result_id: str | None = None) -> None:
-    """Keep in mind, for all clients of this process, that a create is under way, and what became of it.
-
-    Args:
-        entry: its entry.
-        outcome: what became of it.
-        result_id: the id of the session that it created.
-    """
-    if entry.action is not Action.OPEN:
-        return
-    with _creates_lock:
-        known = _creates.get(entry.id, entry)
-        if not known.is_resolved:
-            known = msgspec.structs.replace(known, outcome=outcome, result_id=result_id or known.result_id)
-        _creates[entry.id] = known
-        while len(_creates) > _CREATES_LIMIT:
-            del _creates[next(iter(_creates))]
-
-
-async def rivals(entry: JournalEntry, intents: Intents) -> list[JournalEntry]:
-    """The other creates of an entry's account on its server that are known here, whatever became of them.
-
-    They are those of its own store, with those of all processes that share it, and those of this process, also of
-    clients that are gone.
-
-    Raises:
-        JournalError: the store cannot be read.
-    """
-    since = entry.created_at - _RIVALS_WITHIN
-    try:
-        kept = await intents.since(since, action=Action.OPEN)
-    except ClosedError:
-        kept = []
-    with _creates_lock:
-        known = {other.id: other for other in _creates.values() if other.created_at >= since}
-    # The store knows more: what somebody found out and settled.
-    known |= {other.id: other for other in kept}
-    return [other for other in known.values() if _is_rival(other, entry)]
-
-
-def _is_rival(other: JournalEntry, entry: JournalEntry) -> bool:
-    if other.id == entry.id or other.host != entry.host:
-        return False
-    # Of a call whose account is not known, or known by another name than its address, it may be the same.
-    are_addresses = other.account.startswith("0x") and entry.account.startswith("0x")
-    return other.account == entry.account or not are_addresses
-
-
 class MemoryIntents(Intents):
     """Entries in memory. Unresolved ones are kept for ever, of the resolved ones the last thousands."""
 
@@ -227,8 +175,8 @@ class MemoryIntents(Intents):
                 raise JournalError(f"the journal has an entry {printable(entry.id)} already")
             if blocks:
                 for earlier in self._open():
-                    if earlier.fingerprint == entry.fingerprint:
-                        raise blocked(earlier, None)
+                    if asks_for_the_same(earlier, entry):
+                        raise blocked(earlier, entry, None)
             self._entries[entry.id] = entry
             self._unresolved[entry.id] = None
             self._under_way.add(entry.id)
@@ -305,7 +253,7 @@ class FileIntents(Intents):
     one transaction of it.
 
     Args:
-        path: the file; `~` is your home. It and its folder are made when they are missing.
+        path: the file; `~` is your home. It is made when it is missing, in a folder that is there.
         must_exist: whether a missing file is an error instead.
         keep_days: resolved entries that are older are removed when the file is opened, unresolved ones never; None
             keeps all.
@@ -402,6 +350,12 @@ class FileIntents(Intents):
         return await asyncio.wrap_future(job.future)
 
     def _running(self) -> _Worker:
+        if _is_cut_off:
+            raise JournalError(
+                f"journal {self}: cannot be used in this process, which was forked while a journal did not answer: "
+                "SQLite is in the middle of something here that nobody will end. Start a new process instead, as "
+                "multiprocessing's 'spawn' does"
+            )
         if self._worker is None:
             worker = _Worker(self._opening)
             worker.thread.start()
@@ -457,8 +411,6 @@ class _Worker:
     def __init__(self, opening: _Opening) -> None:
         self.queue: SimpleQueue[_Job[Any]] = SimpleQueue()
         self.under_way: set[str] = set()
-        # Held while it works: whoever forks waits for it, see `_before_fork`.
-        self.at_work = threading.Lock()
         self._opening = opening
         self._file: JournalFile | None = None
         # Conclusions that are not in the file yet, and entries that never got there.
@@ -473,12 +425,6 @@ class _Worker:
         job = _End()
         self.queue.put(job)
         return job.future
-
-    def close_file(self) -> None:
-        """Close the file; what comes next opens it again."""
-        file, self._file = self._file, None
-        if file is not None:
-            file.close()
 
     def corrected(self, entries: Iterable[JournalEntry]) -> list[JournalEntry]:
         """Entries of the file with what could not be written into it."""
@@ -498,9 +444,9 @@ class _Worker:
     def write(self, file: JournalFile, entry: JournalEntry, blocks: bool) -> AluraError | None:
         """Within a transaction: insert an entry, or say what forbids it."""
         if blocks:
-            for earlier in file.identical_to(entry):
-                if earlier.id not in self.under_way:
-                    return blocked(earlier, self._opening.path)
+            for earlier in file.like(entry):
+                if earlier.id not in self.under_way and asks_for_the_same(earlier, entry):
+                    return blocked(earlier, entry, self._opening.path)
         try:
             file.insert(entry)
         except JournalError as error:
@@ -546,20 +492,20 @@ class _Worker:
         end = None
         while end is None:
             batch = self._take()
-            with self.at_work:
-                for are_changes, jobs in groupby(batch, lambda job: isinstance(job, _Change)):
-                    if are_changes:
-                        self._change(cast("list[_Change[Any]]", list(jobs)))
-                        continue
-                    for job in jobs:
-                        if isinstance(job, _Read):
-                            self._read(job)
-                        else:
-                            end = job
-                if self._unwritten and (end is not None or not batch):
-                    self._change([])
-                if end is not None:
-                    self.close_file()
+            for are_changes, jobs in groupby(batch, lambda job: isinstance(job, _Change)):
+                if are_changes:
+                    self._change(cast("list[_Change[Any]]", list(jobs)))
+                    continue
+                for job in jobs:
+                    if isinstance(job, _Read):
+                        self._read(job)
+                    elif isinstance(job, _Pause):
+                        self._pause(job)
+                    else:
+                        end = job
+            if self._unwritten and (end is not None or not batch):
+                self._change([])
+        self._close_file()
         for conclusion in self._unwritten.values():
             _log.error("journal %s: %s; the file could not be written, this is lost", self._shown_path, conclusion)
         end.done(self, None)
@@ -585,7 +531,7 @@ class _Worker:
                 results = [job.apply(self, file) for job in jobs]
         except Exception as error:  # noqa: BLE001 - whoever waits must hear of it, whatever it is
             # The next attempt begins with a fresh look at the file.
-            self.close_file()
+            self._close_file()
             for job in jobs:
                 job.fail(self, _as_journal_error(error))
             return
@@ -599,10 +545,23 @@ class _Worker:
         try:
             found = job.read(self, self._opened())
         except Exception as error:  # noqa: BLE001 - whoever waits must hear of it, whatever it is
-            self.close_file()
+            self._close_file()
             job.fail(self, _as_journal_error(error))
             return
         job.done(self, found)
+
+    def _pause(self, job: _Pause) -> None:
+        if not job.future.set_running_or_notify_cancel():
+            return  # whoever forked has not waited
+        self._close_file()
+        job.future.set_result(None)
+        job.is_over.wait()
+
+    def _close_file(self) -> None:
+        """Close the file; what comes next opens it again."""
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
 
     def _opened(self) -> JournalFile:
         if self._file is None:
@@ -633,6 +592,14 @@ class _Job(Generic[T]):
 
 class _End(_Job[None]):
     """The last job of a worker."""
+
+
+class _Pause(_Job[None]):
+    """Have the file closed, and do nothing until a fork is over."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_over = threading.Event()
 
 
 class _Read(_Job[T]):
@@ -727,12 +694,14 @@ def _as_path(path: str | os.PathLike[str]) -> Path:
 
 # What a fork and the end of the process need to know.
 
-_creates: dict[str, JournalEntry] = {}
-_creates_lock = threading.RLock()
 _memories: weakref.WeakSet[MemoryIntents] = weakref.WeakSet()
 _stores: weakref.WeakSet[FileIntents] = weakref.WeakSet()
 _workers: weakref.WeakSet[_Worker] = weakref.WeakSet()
-_paused: list[_Worker] = []
+_pauses: list[_Pause] = []
+# Whether SQLite was at work in a thread that this process, a forked child, does not have. It may hold locks of the
+# whole process, so no file can be opened here; and what it had open must not be closed.
+_is_cut_off = False
+_left_behind: list[_Worker] = []
 
 
 @atexit.register
@@ -746,24 +715,36 @@ def _flush_forgotten() -> None:
 
 
 def _before_fork() -> None:
-    """Close every file: SQLite's handles, and what it knows of its locks, must not come into the child."""
+    """Have every file closed, in bounded time: SQLite's handles, and what it knows of its locks, must not come into
+    the child.
+    """
+    until = time.monotonic() + _FORK_S
+    asked: set[_Worker] = set()
     # Another thread may make one while we wait.
-    while waited_for := [worker for worker in _workers if worker not in _paused]:
+    while waited_for := [worker for worker in list(_workers) if worker not in asked]:
         for worker in waited_for:
-            worker.at_work.acquire()
-            worker.close_file()
-            _paused.append(worker)
+            asked.add(worker)
+            pause = _Pause()
+            _pauses.append(pause)
+            worker.queue.put(pause)
+            while worker.thread.is_alive() and not pause.future.done():
+                if time.monotonic() > until:
+                    pause.future.cancel()
+                    _left_behind.append(worker)
+                    break
+                wait([pause.future], 0.05)
 
 
 def _after_fork_in_parent() -> None:
-    while _paused:
-        _paused.pop().at_work.release()
+    _left_behind.clear()
+    while _pauses:
+        _pauses.pop().is_over.set()
 
 
 def _after_fork_in_child() -> None:
-    global _creates_lock  # noqa: PLW0603 - it may be held by nobody
-    _creates_lock = threading.RLock()
-    _paused.clear()
+    global _is_cut_off  # noqa: PLW0603 - there is one process
+    _is_cut_off = _is_cut_off or bool(_left_behind)
+    _pauses.clear()
     _workers.clear()
     for store in list(_stores):
         store._begin_anew()

@@ -1,6 +1,6 @@
 """The journal's file: SQLite, opened with care and changed in transactions. Whatever fails is a `JournalError`.
 
-It blocks, and belongs to one thread at a time: `FileIntents` in `intents.py` keeps it in a thread of its own.
+It blocks, and belongs to one thread: `FileIntents` in `intents.py` keeps it in a thread of its own.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import msgspec
 
 from ..errors import JournalError
 from ..journal import JournalEntry
+from .entries import OF_VERSION_1
 from .request import Action
 from .text import printable
 
@@ -52,6 +53,8 @@ _MIGRATIONS = (
     CREATE INDEX intents_created_at ON intents (created_at);
     CREATE INDEX intents_unresolved ON intents (fingerprint) WHERE outcome IS NULL OR outcome = 'unknown';
     """,
+    # Fingerprints held the server and the account, too, so that one under two names was two.
+    "UPDATE intents SET fingerprint = 'v1:' || fingerprint",
 )
 _VERSION = len(_MIGRATIONS)
 
@@ -143,9 +146,11 @@ class JournalFile:
         """Some of the entries whose ids begin with these hexadecimal digits."""
         return self._select("WHERE id >= ? AND id < ? ORDER BY id LIMIT 5", prefix, prefix + "g")
 
-    def identical_to(self, entry: JournalEntry) -> list[JournalEntry]:
-        """The unresolved entries that ask for the same, oldest first."""
-        return self._select(f"WHERE fingerprint = ? AND {_UNRESOLVED} ORDER BY number", entry.fingerprint)
+    def like(self, entry: JournalEntry) -> list[JournalEntry]:
+        """The unresolved entries that may ask for the same, oldest first."""
+        # In one statement, or ordered without the plus, SQLite would read the whole table.
+        old = self._select(f"WHERE fingerprint >= ? AND {_UNRESOLVED} ORDER BY +number", OF_VERSION_1)
+        return old + self._select(f"WHERE fingerprint = ? AND {_UNRESOLVED} ORDER BY number", entry.fingerprint)
 
     def newest(self, limit: int) -> list[JournalEntry]:
         """The last entries, newest first."""
@@ -253,7 +258,15 @@ def _create_if_missing(path: Path) -> None:
                 f"{printable(str(path))}: is gone, and {printable(path.name)}{ending}, which belongs to it, is still "
                 "there: put it back, or move that away too"
             )
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        folder = os.stat(path.parent)
+    except FileNotFoundError:
+        # Made without a word, a mistyped one would hold a journal that nobody reads.
+        raise JournalError(
+            f"{printable(str(path.parent))}: there is no such folder: check the path, or make the folder"
+        ) from None
+    if not stat.S_ISDIR(folder.st_mode):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
     draft = path.with_name(f".alura-journal-{secrets.token_hex(8)}")
     os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     try:
@@ -298,8 +311,8 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    # Transactions are begun by hand. The thread is another one when a fork is near; see `intents.py`.
-    return sqlite3.connect(path, timeout=_SQLITE_WAITS_S, isolation_level=None, check_same_thread=False)
+    # Transactions are begun by hand.
+    return sqlite3.connect(path, timeout=_SQLITE_WAITS_S, isolation_level=None)
 
 
 def _pragma(connection: sqlite3.Connection, text: str) -> None:

@@ -10,6 +10,7 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -30,12 +31,13 @@ from . import log
 from .call import Call
 from .deadline import Deadline
 from .entries import intent
-from .intents import note_create, rivals
 from .reading import SharedReads
 from .reconcile import Verdict, candidates, settle
 from .request import EXIT_PATIENCE_S, Action
+from .rivals import note_create, rivals
 
 if TYPE_CHECKING:
+    from ..guard import Guard
     from .road import Road
     from .settings import Safety
 
@@ -99,19 +101,9 @@ class Orders:
                     f"{call}: this client's guard must know what a call does with money: make its Route with "
                     "action=Action.OPEN, CLOSE, TRANSFER or OTHER"
                 )
-            if self._guard is None or action not in _GUARDED:
-                limit = await self._write_down(call, entry, timeout)
-            else:
-                # The place is held until the call is written down: two calls do not slip under one limit.
-                async with self._guard.admit(
-                    request,
-                    call_id=entry.id,
-                    host=entry.host,
-                    account=entry.account,
-                    intents=self.intents,
-                    assets=options.assets,
-                ):
-                    limit = await self._write_down(call, entry, timeout)
+            if self._guard is not None and action in _GUARDED:
+                timeout = await self._pass_guard(self._guard, call, entry, timeout)
+            limit = await self._write_down(call, entry, timeout)
             return await self._see_through(call, entry, limit)
         finally:
             self._under_way.pop(call, None)
@@ -143,6 +135,29 @@ class Orders:
         except TimeoutError:
             return ""
 
+    async def _pass_guard(self, guard: Guard, call: Call[Any], entry: JournalEntry, timeout: float) -> float:
+        """Have the guard judge a call, and whoever it asks; return the seconds that are left. Asking takes none."""
+        request, assets = call.request, call.options.assets
+        limit = self._road.within(timeout)
+        try:
+            with limit:
+                await guard.check(request, host=entry.host, account=entry.account, intents=self.intents, assets=assets)
+        except TimeoutError as error:
+            raise JournalError(f"{call} was not sent: the journal did not say in time what the day came to") from error
+        timeout = limit.remaining()
+        await guard.ask(request, host=entry.host, account=entry.account, assets=assets)
+        if entry.pid != os.getpid():
+            raise GuardError(f"{call} was not sent: whoever was asked forked the process, and the call is its parent's")
+        return timeout
+
+    def _place(self, call: Call[Any], entry: JournalEntry) -> AbstractAsyncContextManager[None]:
+        """The place of a call under the guard's daily limit, held until it is written down."""
+        if self._guard is None or entry.action not in _GUARDED:
+            return nullcontext()
+        return self._guard.place(
+            call.request, call_id=entry.id, host=entry.host, account=entry.account, intents=self.intents
+        )
+
     async def _write_down(self, call: Call[Any], entry: JournalEntry, timeout: float) -> Deadline:
         """Have the journal keep an intent, and return the time limit that begins now.
 
@@ -156,7 +171,8 @@ class Orders:
         limit = self._road.within(min(timeout, EXIT_PATIENCE_S) if closes else timeout)
         try:
             with limit:
-                await self.intents.write(entry, blocks=action in _GUARDED)
+                async with self._place(call, entry):
+                    await self.intents.write(entry, blocks=action in _GUARDED)
         except BaseException as error:
             if closes and isinstance(error, Exception):
                 # Whatever is wrong with the disk, the exit is open.
@@ -166,8 +182,8 @@ class Orders:
                 self.intents.conclude(entry.id, Outcome.NOT_SENT, SettledBy.REPLY, detail=_said(error))
             if isinstance(error, AluraError) or not isinstance(error, Exception):
                 raise
-            why = "in time" if isinstance(error, TimeoutError) else f": {error}"
-            raise JournalError(f"{call} was not sent: the journal did not keep its intent {why}") from error
+            why = " in time" if isinstance(error, TimeoutError) else f": {error}"
+            raise JournalError(f"{call} was not sent: the journal did not keep its intent{why}") from error
         note_create(entry)
         # What closes has all of its time, however long the disk took.
         return self._road.within(timeout) if closes else limit

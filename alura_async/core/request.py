@@ -224,6 +224,9 @@ class Route(Generic[T]):
             if self.method == "GET":
                 raise InvalidArgumentError(f"GET {self.template}: a GET has no body; give query parameters")
             body = _encode_body({**(parts.body or {}), **(parts.extra or {})})
+            if parts.body and self.action in (Action.OPEN, Action.TRANSFER):
+                arguments = tuple(name for name in parts.body if name not in (parts.extra or ()))
+                return Request(self, path, query, body, arguments)
         return Request(self, path, query, body)
 
     def request(
@@ -242,7 +245,8 @@ class Route(Generic[T]):
         Raises:
             InvalidArgumentError: a segment would escape its place, or a value cannot be written.
         """
-        return self.fill(Parts(*path, query=query, body=body))
+        # As those of `extra`, its names are not a method's.
+        return self.fill(Parts(*path, query=query, body=None if body is None else {}, extra=body))
 
     def __repr__(self) -> str:
         return f"<Route {self.name}>"
@@ -279,12 +283,15 @@ class Request(msgspec.Struct, Generic[T], frozen=True, gc=False):
         path: the path as it is sent, percent-encoded.
         query: the query as it is sent, without the question mark; may be empty.
         body: the JSON body as it is sent, or None.
+        arguments: of a call that opens or transfers, the fields of its body that are a method's own arguments, and no
+            fields of `extra`: for the words of a refusal.
     """
 
     route: Route[T]
     path: str
     query: str = ""
     body: bytes | None = None
+    arguments: tuple[str, ...] = ()
 
     @property
     def method(self) -> str:

@@ -15,6 +15,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 from asyncio import CancelledError, StreamReader, StreamWriter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import (
@@ -248,7 +249,7 @@ async def refused_by_all() -> AsyncIterator[Scene]:
 async def refused_by_one() -> AsyncIterator[Scene]:
     async with closed_port() as closed, RawServer() as raw:
 
-        async def two(host: str, port: int, **hints: Any) -> list[Any]:
+        def two(host: str, port: int, **hints: Any) -> list[Any]:
             return [
                 (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("127.0.0.1", each))
                 for each in (closed, port)
@@ -262,7 +263,7 @@ async def refused_by_one() -> AsyncIterator[Scene]:
 
 @asynccontextmanager
 async def unknown_name() -> AsyncIterator[Scene]:
-    async def fail(host: str, port: int, **hints: Any) -> list[Any]:
+    def fail(host: str, port: int, **hints: Any) -> list[Any]:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     with resolving(fail):
@@ -272,21 +273,26 @@ async def unknown_name() -> AsyncIterator[Scene]:
 def name_that_hangs(timeout: Timeouts) -> Stage:
     @asynccontextmanager
     async def stage() -> AsyncIterator[Scene]:
-        async def never(host: str, port: int, **hints: Any) -> list[Any]:
-            await asyncio.Event().wait()
-            return []
+        is_over = threading.Event()
+
+        def never(host: str, port: int, **hints: Any) -> list[Any]:
+            is_over.wait(60)
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
 
         with resolving(never):
-            yield Scene("https://alura.invalid", settings={"timeout": timeout})
+            try:
+                yield Scene("https://alura.invalid", settings={"timeout": timeout})
+            finally:
+                is_over.set()
 
     return stage
 
 
 @contextmanager
-def resolving(getaddrinfo: Callable[..., Awaitable[list[Any]]]) -> Iterator[None]:
-    """Have names resolved so: where asyncio asks the system, so that no test depends on a name server."""
+def resolving(getaddrinfo: Callable[..., list[Any]]) -> Iterator[None]:
+    """Have names resolved so: where the system is asked, so that no test depends on a name server."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+        patch.setattr(socket, "getaddrinfo", getaddrinfo)
         yield
 
 
