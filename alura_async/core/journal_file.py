@@ -72,6 +72,9 @@ _UNRESOLVED = "(outcome IS NULL OR outcome = 'unknown')"
 _LOCKED_S = 10.0
 _SQLITE_WAITS_S = 1.0
 _BESIDE = ("-wal", "-shm")
+# What SQLite keeps of the file in memory, for each client of a process. Its own default is eight times that, and opening
+# a file, which reads all of it, fills it; a call needs a few pages, and the system has the others in its own cache.
+_CACHE_KIB = 256
 
 
 class JournalFile:
@@ -174,6 +177,7 @@ class JournalFile:
         # Full: what was committed survives the machine's crash, too. On macOS, only so is the disk's own cache emptied.
         _pragma(self._connection, "synchronous = FULL")
         _pragma(self._connection, "fullfsync = ON")
+        _pragma(self._connection, f"cache_size = -{_CACHE_KIB}")
         (mode,) = self._retry_if_locked("PRAGMA journal_mode = WAL").fetchone()
         if mode != "wal":
             raise JournalError(
