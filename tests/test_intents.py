@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -319,11 +320,13 @@ def test_no_secret_gets_into_an_entry() -> None:
 # Other creates
 
 
-async def test_creates_in_a_shared_file_are_known_though_some_that_share_it_are_closed(path: Path) -> None:
-    def create() -> JournalEntry:
-        request = TradingSessions.create.request(budget=100, profit_target=40, asset="BTC")
-        return intent(request, host="api.example.com", account="0xAB", within_s=10)
+def create(account: str = "0xAB", host: str = "api.example.com", age_s: float = 0) -> JournalEntry:
+    request = TradingSessions.create.request(budget=100, profit_target=40, asset="BTC")
+    entry = intent(request, host=host, account=account, within_s=10)
+    return msgspec.structs.replace(entry, created_at=entry.created_at - timedelta(seconds=age_s))
 
+
+async def test_creates_in_a_shared_file_are_known_though_some_that_share_it_are_closed(path: Path) -> None:
     rival, ours = create(), create()
     stores = [FileIntents(path) for _ in range(8)]
     *closed, last = stores
@@ -332,20 +335,77 @@ async def test_creates_in_a_shared_file_are_known_though_some_that_share_it_are_
     for store in closed:
         await store.entries()
         await store.close()
-    assert [entry.id for entry in await rivals(ours, last)] == [rival.id]
+    assert [entry.id for entry in await rivals(ours, last, ())] == [rival.id]
     await last.close()
 
 
 async def test_what_somebody_found_out_about_a_create_is_known_better_than_what_its_client_knew() -> None:
-    request = TradingSessions.create.request(budget=100, profit_target=40, asset="BTC")
-    rival, ours = (intent(request, host="api.example.com", account="0xAB", within_s=10) for _ in range(2))
+    rival, ours = create(), create()
     store = MemoryIntents()
     await store.write(rival, blocks=True)
     store.conclude(rival.id, Outcome.UNKNOWN, SettledBy.REPLY)
     note_create(rival, Outcome.UNKNOWN)
-    assert [known.outcome for known in await rivals(ours, store)] == [Outcome.UNKNOWN]
+    assert [known.outcome for known in await rivals(ours, store, ())] == [Outcome.UNKNOWN]
     await store.settle(rival.id, Outcome.REJECTED)
-    assert [known.outcome for known in await rivals(ours, store)] == [Outcome.REJECTED]
+    assert await rivals(ours, store, ()) == []
+
+
+async def test_a_create_matters_where_it_may_have_made_one_of_the_sessions_that_were_read(store: Intents) -> None:
+    account = f"0x{type(store).__name__}"
+    ours = create(account)
+    ends: list[tuple[Outcome | None, str | None]] = [
+        (None, None),
+        (UNKNOWN, None),
+        (DONE, None),
+        (DONE, "ses_1"),
+        (DONE, "ses_10"),
+        (Outcome.REJECTED, None),
+        (Outcome.NOT_SENT, None),
+    ]
+    others = [create(account) for _ in ends]
+    elsewhere = [create(account, host="other.example.com"), create(account, age_s=3700)]
+    for entry in (*others, *elsewhere):
+        await store.write(entry, blocks=False)
+    for entry, (outcome, result_id) in zip(others, ends, strict=True):
+        if outcome is not None:
+            store.conclude(entry.id, outcome, REPLY, result_id=result_id)
+    named = {entry.id: place for place, entry in enumerate(others)}
+
+    async def found(*sessions: str) -> list[int]:
+        return [named[entry.id] for entry in await rivals(ours, store, sessions)]
+
+    assert await found() == [0, 1, 2]
+    assert await found("ses_10", "ses_2") == [0, 1, 2, 4]
+    assert await found(*(f"ses_{number}" for number in range(40_000))) == [0, 1, 2, 3, 4]
+    # Of a client with another journal: what this process knows of them is the same.
+    for entry, (outcome, result_id) in zip(others, ends, strict=True):
+        note_create(entry)
+        note_create(entry, outcome, result_id)
+    store = MemoryIntents()
+    assert await found("ses_10") == [0, 1, 2, 4]
+    await store.close()
+
+
+async def test_what_a_process_knows_of_creates_is_bounded() -> None:
+    ours, first, last = create("0xR2"), create("0xR2"), create("0xR2")
+    store = MemoryIntents()
+    note_create(first, DONE, "ses_1")
+    assert len(await rivals(ours, store, ["ses_1"])) == 1
+    for number in range(10_000):
+        note_create(msgspec.structs.replace(last, id=f"{number:032x}"), DONE, f"other_{number}")
+    assert await rivals(ours, store, ["ses_1"]) == []
+    assert len(await rivals(ours, store, ["other_0", "other_9999"])) == 2
+
+
+def test_creates_are_forgotten_when_no_call_can_ask_for_them_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, rival = create("0xR3"), create("0xR3")
+    note_create(rival)
+    real = time.monotonic
+    for later_s, expected in ((7199, [rival.id]), (7201, [])):
+        with monkeypatch.context() as later:
+            later.setattr(time, "monotonic", lambda later_s=later_s: real() + later_s)
+            note_create(ours)
+        assert [entry.id for entry in asyncio.run(rivals(ours, MemoryIntents(), ()))] == expected
 
 
 # What the file promises

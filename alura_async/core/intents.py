@@ -12,12 +12,13 @@ import asyncio
 import atexit
 import logging
 import os
+import sys
 import threading
 import time
 import weakref
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Future
 from datetime import datetime, timedelta
 from itertools import groupby, islice
@@ -50,8 +51,10 @@ _log = logging.getLogger("alura_async")
 _MEMORY_LIMIT = 5000
 # How long before a create another one may have been sent that the server carried out after it.
 _RIVALS_WITHIN = timedelta(hours=1)
-# So many creates of all clients are kept in mind, whatever journal they have.
+# For so long, and so many at most, creates of all clients are kept in mind, whatever journal they have.
+_CREATES_S = 2 * _RIVALS_WITHIN.total_seconds()
 _CREATES_LIMIT = 10_000
+_MADE_NOTHING = (Outcome.NOT_SENT, Outcome.REJECTED)
 # Of entries that could not be written, and of a batch, so many at most.
 _UNRECORDED_LIMIT = 1000
 _BATCH_LIMIT = 500
@@ -145,6 +148,19 @@ class Intents(ABC):
         """
 
     @abstractmethod
+    async def creates(self, host: str, at: datetime, sessions: Collection[str]) -> list[JournalEntry]:
+        """The creates that may have made one of some sessions, oldest first.
+
+        Args:
+            host: the server.
+            at: those that were written then or later.
+            sessions: the sessions' ids.
+
+        Raises:
+            JournalError: it cannot be read.
+        """
+
+    @abstractmethod
     async def get(self, entry_id: str) -> JournalEntry | None:
         """The entry of an id, or None.
 
@@ -167,34 +183,89 @@ def note_create(entry: JournalEntry, outcome: Outcome | None = None, result_id: 
     """
     if entry.action is not Action.OPEN:
         return
+    now = time.monotonic()
     with _creates_lock:
-        known = _creates.get(entry.id, entry)
+        noted_at, known = _creates.pop(entry.id) if entry.id in _creates else (now, _outlined(entry))
         if not known.is_resolved:
             known = msgspec.structs.replace(known, outcome=outcome, result_id=result_id or known.result_id)
-        _creates[entry.id] = known
-        while len(_creates) > _CREATES_LIMIT:
-            del _creates[next(iter(_creates))]
+        if known.result_id is not None:
+            # It is that session's, and no other's.
+            known = msgspec.structs.replace(known, body="")
+        if known.outcome not in _MADE_NOTHING:
+            _creates[entry.id] = noted_at, known
+        while _creates:
+            oldest, (noted_at, _) = next(iter(_creates.items()))
+            if len(_creates) <= _CREATES_LIMIT and noted_at > now - _CREATES_S:
+                break
+            del _creates[oldest]
 
 
-async def rivals(entry: JournalEntry, intents: Intents) -> list[JournalEntry]:
-    """The other creates of an entry's account on its server that are known here, whatever became of them.
+def _outlined(entry: JournalEntry) -> JournalEntry:
+    """A create with no more than `rivals` looks at: there may be thousands."""
+    return msgspec.structs.replace(
+        entry,
+        expires_at=entry.created_at,
+        host=sys.intern(entry.host),
+        account=sys.intern(entry.account),
+        method="",
+        path="",
+        fingerprint="",
+        detail="",
+    )
+
+
+async def rivals(entry: JournalEntry, intents: Intents, sessions: Collection[str]) -> list[JournalEntry]:
+    """The other creates of an entry's account on its server that are known here and may have made one of some sessions.
 
     They are those of its own store, with those of all processes that share it, and those of this process, also of
     clients that are gone.
+
+    Args:
+        entry: a create.
+        intents: its store.
+        sessions: the sessions' ids.
 
     Raises:
         JournalError: the store cannot be read.
     """
     since = entry.created_at - _RIVALS_WITHIN
     try:
-        kept = await intents.since(since, action=Action.OPEN)
+        known = {other.id: other for other in await intents.creates(entry.host, since, sessions)}
     except ClosedError:
-        kept = []
+        known = {}
     with _creates_lock:
-        known = {other.id: other for other in _creates.values() if other.created_at >= since}
-    # The store knows more: what somebody found out and settled.
-    known |= {other.id: other for other in kept}
-    return [other for other in known.values() if _is_rival(other, entry)]
+        here = [other for _, other in _creates.values() if other.created_at >= since and other.id not in known]
+    for other in here:
+        if _is_rival(other, entry) and _may_have_made(other, sessions):
+            known[other.id] = await _as_kept(other, intents)
+    return [other for other in known.values() if _is_rival(other, entry) and _may_have_made(other, sessions)]
+
+
+async def _as_kept(entry: JournalEntry, intents: Intents) -> JournalEntry:
+    """An entry as a store has it, if it does: it may know more, such as what somebody found out and settled."""
+    try:
+        return await intents.get(entry.id) or entry
+    except ClosedError:
+        return entry
+
+
+def _may_have_made(create: JournalEntry, sessions: Collection[str]) -> bool:
+    if create.result_id is not None:
+        return create.result_id in sessions
+    return create.outcome not in _MADE_NOTHING
+
+
+def _creates_of(
+    entries: Iterable[JournalEntry], host: str, at: datetime, sessions: Collection[str]
+) -> list[JournalEntry]:
+    return [
+        entry
+        for entry in entries
+        if entry.action is Action.OPEN
+        and entry.host == host
+        and entry.created_at >= at
+        and _may_have_made(entry, sessions)
+    ]
 
 
 def _is_rival(other: JournalEntry, entry: JournalEntry) -> bool:
@@ -270,6 +341,11 @@ class MemoryIntents(Intents):
                 for entry in self._entries.values()
                 if entry.created_at >= at and (action is None or entry.action is action)
             ]
+
+    async def creates(self, host: str, at: datetime, sessions: Collection[str]) -> list[JournalEntry]:
+        """The creates that may have made one of some sessions."""
+        with self._lock:
+            return _creates_of(self._entries.values(), host, at, sessions)
 
     async def get(self, entry_id: str) -> JournalEntry | None:
         """The entry of an id."""
@@ -373,6 +449,15 @@ class FileIntents(Intents):
                 if entry.created_at >= at and (action is None or entry.action is action)
             ]
             return [*worker.corrected(file.since(at, action)), *here]
+
+        return await self._do(_Read(read))
+
+    async def creates(self, host: str, at: datetime, sessions: Collection[str]) -> list[JournalEntry]:
+        """The creates that may have made one of some sessions."""
+
+        def read(worker: _Worker, file: JournalFile) -> list[JournalEntry]:
+            found = [*worker.corrected(file.creates(host, at, sessions)), *worker.only_here()]
+            return _creates_of(found, host, at, sessions)
 
         return await self._do(_Read(read))
 
@@ -727,7 +812,8 @@ def _as_path(path: str | os.PathLike[str]) -> Path:
 
 # What a fork and the end of the process need to know.
 
-_creates: dict[str, JournalEntry] = {}
+# With when each was noted, in seconds of `time.monotonic()`: a clock that is changed forgets nothing.
+_creates: dict[str, tuple[float, JournalEntry]] = {}
 _creates_lock = threading.RLock()
 _memories: weakref.WeakSet[MemoryIntents] = weakref.WeakSet()
 _stores: weakref.WeakSet[FileIntents] = weakref.WeakSet()

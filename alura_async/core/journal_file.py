@@ -12,7 +12,7 @@ import secrets
 import sqlite3
 import stat
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Collection, Generator, Iterable
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from ..errors import JournalError
+from ..errors import JournalError, Outcome
 from ..journal import JournalEntry
 from .request import Action
 from .text import printable
@@ -72,8 +72,8 @@ _UNRESOLVED = "(outcome IS NULL OR outcome = 'unknown')"
 _LOCKED_S = 10.0
 _SQLITE_WAITS_S = 1.0
 _BESIDE = ("-wal", "-shm")
-# What SQLite keeps of the file in memory, for each client of a process. Its own default is eight times that, and opening
-# a file, which reads all of it, fills it; a call needs a few pages, and the system has the others in its own cache.
+# What SQLite keeps of the file in memory, for each client of a process. Its own default is eight times that, and
+# opening a file, which reads all of it, fills it; a call needs a few pages, and the system has the others in its cache.
 _CACHE_KIB = 256
 
 
@@ -163,6 +163,17 @@ class JournalFile:
         if action is None:
             return self._select("WHERE created_at >= ? ORDER BY number", _text(at))
         return self._select("WHERE created_at >= ? AND action = ? ORDER BY number", _text(at), action.value)
+
+    def creates(self, host: str, at: datetime, sessions: Collection[str]) -> list[JournalEntry]:
+        """The creates of a server from a moment on that may have made one of these sessions, oldest first."""
+        return self._select(
+            "WHERE created_at >= ? AND action = ? AND host = ? AND CASE WHEN result_id IS NULL "
+            "THEN outcome IS NULL OR outcome NOT IN (?, ?) "
+            # Not `IN`, which takes no more than a thousand.
+            "ELSE instr(?, char(10) || result_id || char(10)) END ORDER BY number",
+            *(_text(at), Action.OPEN.value, host, Outcome.NOT_SENT.value, Outcome.REJECTED.value),
+            "\n".join(("", *sessions, "")),
+        )
 
     def _select(self, condition: str, *values: str | int) -> list[JournalEntry]:
         with _explained(self._path):
