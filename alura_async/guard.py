@@ -30,6 +30,7 @@ T = TypeVar("T")
 _DAY = timedelta(hours=24)
 # Sums keep every digit, whatever the caller's own context is: an amount has at most 80 before and after its point.
 _EXACT = Context(prec=400)
+_GUARDED = (Action.OPEN, Action.TRANSFER)
 _NOT_DONE = (Outcome.NOT_SENT, Outcome.REJECTED)
 
 
@@ -77,8 +78,8 @@ Confirm: TypeAlias = Callable[[Proposal], "bool | Awaitable[bool]"]
 class Intents(Protocol):
     """What the guard needs of the journal."""
 
-    async def since(self, at: datetime) -> Sequence[JournalEntry]:
-        """The entries written since then."""
+    async def since(self, at: datetime, *actions: Action) -> Sequence[JournalEntry]:
+        """The entries written since then whose calls do one of these."""
         ...
 
     def conclude(
@@ -147,6 +148,8 @@ class Guard:
         # A lock of asyncio belongs to one loop, and a guard may serve several.
         self._entering = _LockOfEachLoop()
         self._asking = _LockOfEachLoop()
+        # What the day's entries asked for, by server and account: reading that from a body takes its time.
+        self._amounts: dict[tuple[str, str], dict[str, Decimal]] = {}
 
     def require(self, *, durable: bool, assets: Assets) -> None:
         """Refuse what this guard could not do for a client. For the client that is given it.
@@ -219,7 +222,7 @@ class Guard:
             JournalError: the day's sum cannot be read.
         """
         action = request.route.action
-        assert action in (Action.OPEN, Action.TRANSFER), f"{request!r} is nothing for a guard"
+        assert action in _GUARDED, f"{request!r} is nothing for a guard"
         asked = asked_by(request)
         if self._max_amount is not None:
             amount = _clear_amount(request, asked, f"max_amount={self._max_amount:f}")
@@ -274,10 +277,14 @@ class Guard:
         rule = f"max_amount_per_day={limit:f}"
         amount = _clear_amount(request, asked_by(request), rule)
         spent = Decimal(0)
-        for entry in await intents.since(datetime.now(UTC) - _DAY):
+        known = self._amounts.get((host, account), {})
+        amounts: dict[str, Decimal] = {}
+        for entry in await intents.since(datetime.now(UTC) - _DAY, *_GUARDED):
             if entry.id != but and _counts(entry, host, account):
                 try:
-                    counted = asked_in_journal(entry.body, f"{entry.method} {entry.path}").amount()
+                    counted = known.get(entry.id)
+                    if counted is None:
+                        counted = asked_in_journal(entry.body, f"{entry.method} {entry.path}").amount()
                 except UnclearError as error:
                     raise _refusal(
                         request,
@@ -285,7 +292,9 @@ class Guard:
                         f"{entry.id}) nobody can say how much it was, because {error}. It counts until "
                         f"{entry.created_at + _DAY:%Y-%m-%d %H:%M} UTC",
                     ) from None
+                amounts[entry.id] = counted
                 spent = _EXACT.add(spent, counted)
+        self._amounts[host, account] = amounts
         if _EXACT.add(spent, amount) > limit:
             raise _refusal(
                 request,
@@ -354,7 +363,7 @@ def _clear_amount(request: Request[Any], asked: Asked, rule: str) -> Decimal:
 def _counts(entry: JournalEntry, host: str, account: str) -> bool:
     """Whether an entry counts for an account's day. An account that is not known may be the same."""
     return (
-        entry.action in (Action.OPEN, Action.TRANSFER)
+        entry.action in _GUARDED
         and entry.outcome not in _NOT_DONE
         and entry.host == host
         and (entry.account == account or not entry.account or not account)

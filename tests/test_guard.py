@@ -51,9 +51,9 @@ class Book:
     def __init__(self) -> None:
         self.entries: list[JournalEntry] = []
 
-    async def since(self, at: datetime) -> Sequence[JournalEntry]:
+    async def since(self, at: datetime, *actions: Action) -> Sequence[JournalEntry]:
         await asyncio.sleep(0)
-        found = [entry for entry in self.entries if entry.created_at >= at]
+        found = [entry for entry in self.entries if entry.created_at >= at and entry.action in actions]
         await asyncio.sleep(0)
         return found
 
@@ -370,6 +370,19 @@ async def test_what_was_done_or_may_have_been_counts_for_a_day(outcome: Outcome 
     assert "come to 100" in text
 
 
+async def test_the_sum_of_the_day_follows_what_the_journal_says_now() -> None:
+    book, guard = Book(), Guard(max_amount_per_day=100)
+    first = book.add(create(60), Outcome.UNKNOWN)
+    assert "has 40 left" in await refusal(guard, create(41), book)
+    book.add(send(30))
+    assert "has 10 left" in await refusal(guard, create(11), book)
+    book.conclude(first.id, Outcome.REJECTED, SettledBy.HAND)
+    await check(guard, create(70), book)
+    assert "has 70 left" in await refusal(guard, create(71), book)
+    book.conclude(first.id, Outcome.DONE, SettledBy.HAND)
+    assert "has 10 left" in await refusal(guard, create(11), book)
+
+
 async def test_what_was_not_done_or_is_somebody_elses_or_older_than_a_day_does_not_count() -> None:
     book, guard = Book(), Guard(max_amount_per_day=100)
     book.add(create(100), Outcome.REJECTED)
@@ -445,7 +458,7 @@ async def test_a_call_that_fails_or_is_cancelled_while_it_enters_holds_no_place(
 
 async def test_without_a_daily_limit_nothing_is_read_of_the_journal() -> None:
     class Unreadable(Book):
-        async def since(self, at: datetime) -> Sequence[JournalEntry]:
+        async def since(self, at: datetime, *actions: Action) -> Sequence[JournalEntry]:
             raise AssertionError
 
     assert await enter(Guard(max_amount=100), create(100), Unreadable(), "0")
@@ -483,7 +496,9 @@ async def test_confirm_sees_what_is_sent_and_agrees_by_true() -> None:
         opens.amount = Decimal(1)  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("answer", [False, None, 1, "yes", "n", object()], ids=["False", "None", "1", "yes", "n", "an object"])
+@pytest.mark.parametrize(
+    "answer", [False, None, 1, "yes", "n", object()], ids=["False", "None", "1", "yes", "n", "an object"]
+)
 async def test_anything_but_true_refuses(answer: Any) -> None:
     async def later(proposal: Proposal) -> Any:
         return answer

@@ -140,9 +140,10 @@ async def test_since_gives_only_what_does_the_same_with_money_where_that_is_aske
     close = intent(User.close_all_positions.request(), host="api.example.com", account="0xAB", within_s=10)
     for entry in (moved, close):
         await store.write(entry, blocks=False)
-    assert [entry.id for entry in await store.since(moved.created_at, action=Action.CLOSE)] == [close.id]
-    assert [entry.id for entry in await store.since(moved.created_at, action=Action.TRANSFER)] == [moved.id]
-    assert await store.since(moved.created_at, action=Action.OPEN) == []
+    assert [entry.id for entry in await store.since(moved.created_at, Action.CLOSE)] == [close.id]
+    assert [entry.id for entry in await store.since(moved.created_at, Action.TRANSFER)] == [moved.id]
+    assert await store.since(moved.created_at, Action.OPEN) == []
+    assert len(await store.since(moved.created_at, Action.OPEN, Action.TRANSFER, Action.CLOSE)) == 2
 
 
 async def test_two_identical_calls_at_once_are_deliberate(store: Intents) -> None:

@@ -136,12 +136,12 @@ class Intents(ABC):
         """
 
     @abstractmethod
-    async def since(self, at: datetime, *, action: Action | None = None) -> list[JournalEntry]:
+    async def since(self, at: datetime, *actions: Action) -> list[JournalEntry]:
         """The entries that were written at a moment or later, oldest first.
 
         Args:
             at: the moment.
-            action: what their calls do with money; None for anything.
+            actions: what their calls do with money; none for anything.
 
         Raises:
             JournalError: it cannot be read.
@@ -333,13 +333,13 @@ class MemoryIntents(Intents):
         with self._lock:
             return self._open()
 
-    async def since(self, at: datetime, *, action: Action | None = None) -> list[JournalEntry]:
+    async def since(self, at: datetime, *actions: Action) -> list[JournalEntry]:
         """The entries from a moment on, oldest first."""
         with self._lock:
             return [
                 entry
                 for entry in self._entries.values()
-                if entry.created_at >= at and (action is None or entry.action is action)
+                if entry.created_at >= at and (not actions or entry.action in actions)
             ]
 
     async def creates(self, host: str, at: datetime, sessions: Collection[str]) -> list[JournalEntry]:
@@ -439,16 +439,16 @@ class FileIntents(Intents):
 
         return await self._do(_Read(read))
 
-    async def since(self, at: datetime, *, action: Action | None = None) -> list[JournalEntry]:
+    async def since(self, at: datetime, *actions: Action) -> list[JournalEntry]:
         """The entries from a moment on, oldest first."""
 
         def read(worker: _Worker, file: JournalFile) -> list[JournalEntry]:
             here = [
                 entry
                 for entry in worker.only_here()
-                if entry.created_at >= at and (action is None or entry.action is action)
+                if entry.created_at >= at and (not actions or entry.action in actions)
             ]
-            return [*worker.corrected(file.since(at, action)), *here]
+            return [*worker.corrected(file.since(at, *actions)), *here]
 
         return await self._do(_Read(read))
 

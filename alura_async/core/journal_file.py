@@ -158,11 +158,15 @@ class JournalFile:
         """The unresolved entries, oldest first."""
         return self._select(f"WHERE {_UNRESOLVED} ORDER BY number")
 
-    def since(self, at: datetime, action: Action | None = None) -> list[JournalEntry]:
-        """The entries from a moment on, oldest first; only those whose calls do this, where it says what."""
-        if action is None:
+    def since(self, at: datetime, *actions: Action) -> list[JournalEntry]:
+        """The entries from a moment on, oldest first; only those whose calls do one of these, where it says what."""
+        if not actions:
             return self._select("WHERE created_at >= ? ORDER BY number", _text(at))
-        return self._select("WHERE created_at >= ? AND action = ? ORDER BY number", _text(at), action.value)
+        wanted = ", ".join("?" * len(actions))
+        return self._select(
+            f"WHERE created_at >= ? AND action IN ({wanted}) ORDER BY number",
+            *(_text(at), *(action.value for action in actions)),
+        )
 
     def creates(self, host: str, at: datetime, sessions: Collection[str]) -> list[JournalEntry]:
         """The creates of a server from a moment on that may have made one of these sessions, oldest first."""
