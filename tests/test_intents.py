@@ -375,6 +375,8 @@ async def test_a_create_matters_where_it_may_have_made_one_of_the_sessions_that_
     async def found(*sessions: str) -> list[int]:
         return [named[entry.id] for entry in await rivals(ours, store, sessions)]
 
+    since = ours.created_at - timedelta(hours=1)
+    assert [entry.id for entry in await store.creates("other.example.com", since, ())] == [elsewhere[0].id]
     assert await found() == [0, 1, 2]
     assert await found("ses_10", "ses_2") == [0, 1, 2, 4]
     assert await found(*(f"ses_{number}" for number in range(40_000))) == [0, 1, 2, 3, 4]
