@@ -18,6 +18,7 @@ import urllib.request
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,8 @@ from .harness import Cores, environment, machine
 from .sandbox_server import LARGE_BLOCKS_APART, SandboxProcess, Setup
 from .soaked_client import Flat, Order, Sample, Told
 
-RATE = 200.0
-"""Calls a second that the limiter lets through."""
+RATE = 210.0
+"""Requests a second that the limiter lets through. 200 are to arrive, and of those that a fault meets some never do."""
 
 CREATES = 0.3
 """Percent of the calls that create a session: one in two seconds, which is more than any bot does."""
@@ -50,7 +51,7 @@ MOST_MORE = {"blocks": 0.02, "descriptors": 0.1, "tasks": 0.1, "threads": 0.0}
 WARM_UP = 0.3
 """Share of the time after which nothing may grow: 3 minutes of 10."""
 
-_SAMPLE_EVERY_S = 10.0
+_SAMPLE_EVERY_S = 5.0
 _POLL_EVERY_S = 2.0
 _POLLED = 5000
 _ROOT = Path(__file__).resolve().parent.parent
@@ -314,16 +315,18 @@ def verdict(samples: Sequence[Sample], seconds: float) -> list[str]:
     # A sample more or less is chance, so the middle of some of them is compared, at both ends.
     part = max(1, len(later) // 7)
 
-    def ends(of: Callable[[Sample], float]) -> tuple[float, float]:
-        first, last = (statistics.median(map(of, some)) for some in (later[:part], later[-part:]))
+    def ends(of: Callable[[Sample], float], middle: Callable[[Iterable[float]], float]) -> tuple[float, float]:
+        first, last = (middle(map(of, some)) for some in (later[:part], later[-part:]))
         return first, last
 
     found: list[str] = []
-    first, last = ends(lambda sample: sample.resident)
+    first, last = ends(lambda sample: sample.resident, statistics.median)
     if last - first > MOST_GROWTH:
         found.append(f"resident memory grew by {(last - first) / 2**20:.1f} MiB after the warm-up")
     for name, share in MOST_MORE.items():
-        first, last = ends(lambda sample, name=name: getattr(sample, name))  # type: ignore[misc]
+        # Connections come in flocks: where some are never closed, there are never as few as there were.
+        middle = min if name == "descriptors" else statistics.median
+        first, last = ends(attrgetter(name), middle)
         if last > first * (1 + share):
             found.append(f"{name}: {last:,.0f} at the end, {first:,.0f} after the warm-up")
     return found
@@ -423,7 +426,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(", ".join(f"{name} {value}" for name, value in machine().items()))
     settings = " ".join(f"{name}={value}" for name, value in LARGE_BLOCKS_APART.items())
     kinds = FAULTS.count("|") + 1
-    print(f"{RATE:.0f} calls a second, {creates:g} % creates, {FAULTY} % faults of {kinds} kinds, tokens of 20 s")
+    print(f"{RATE:.0f} requests a second, {creates:g} % creates, {FAULTY} % faults of {kinds} kinds, tokens of 20 s")
     print(settings)
     print(_HEAD, flush=True)
     setup = Setup(

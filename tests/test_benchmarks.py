@@ -378,6 +378,20 @@ class TestClientSoak:
         assert (found == []) == (not expected)
         assert expected in "".join(found)
 
+    @pytest.mark.parametrize(("leaked", "expected"), [(0, False), (3, True)])
+    def test_descriptors_that_come_and_go_are_no_leak_and_those_that_stay_are(
+        self, leaked: int, expected: bool
+    ) -> None:
+        opened = [18, 40, 25, 19, 31, 18] * 5
+        samples = [
+            soaked_client.Sample(
+                at_s, 0, 50 << 20, 300, count + (leaked if at_s > 20 else 0) + 7 * (at_s % 6 == 1 and at_s > 20), 50, 5
+            )
+            for at_s, count in enumerate(opened)
+        ]
+        found = client_soak.verdict(samples, seconds=30)
+        assert any("descriptors" in problem for problem in found) == expected
+
     def test_every_fault_of_the_soak_is_one_of_the_sandboxs(self) -> None:
         (rule,) = Sandbox(faults=f"{client_soak.FAULTS} 10%").faults.rules
         assert len(rule.faults) == client_soak.FAULTS.count("|") + 1 > 60
