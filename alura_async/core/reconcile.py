@@ -282,7 +282,7 @@ async def _settle_create(
         earliest, latest = seen.span(window[0])[0], seen.span(window[1])[1]
         try:
             async with asyncio.timeout(rounds.read_limit_s):
-                known_here = await rivals([session.id for session in seen.value])
+                known_here = await rivals({session.id for session in seen.value})
                 others = [rival for rival in known_here if rival.id != entry.id and rival.action is Action.OPEN]
         except (JournalError, TimeoutError):
             others = None
