@@ -315,18 +315,21 @@ def verdict(samples: Sequence[Sample], seconds: float) -> list[str]:
     # A sample more or less is chance, so the middle of some of them is compared, at both ends.
     part = max(1, len(later) // 7)
 
-    def ends(of: Callable[[Sample], float], middle: Callable[[Iterable[float]], float]) -> tuple[float, float]:
-        first, last = (middle(map(of, some)) for some in (later[:part], later[-part:]))
+    def ends(of: Callable[[Sample], float]) -> tuple[float, float]:
+        first, last = (statistics.median(map(of, some)) for some in (later[:part], later[-part:]))
         return first, last
 
     found: list[str] = []
-    first, last = ends(lambda sample: sample.resident, statistics.median)
+    first, last = ends(lambda sample: sample.resident)
     if last - first > MOST_GROWTH:
         found.append(f"resident memory grew by {(last - first) / 2**20:.1f} MiB after the warm-up")
     for name, share in MOST_MORE.items():
-        # Connections come in flocks: where some are never closed, there are never as few as there were.
-        middle = min if name == "descriptors" else statistics.median
-        first, last = ends(attrgetter(name), middle)
+        first, last = ends(attrgetter(name))
+        if name == "descriptors":
+            # Connections come in flocks, the bigger the slower the machine is. But where some are never closed, there
+            # are never again as few as there were.
+            half = max(1, len(later) // 2)
+            first, last = (min(sample.descriptors for sample in some) for some in (later[:half], later[-half:]))
         if last > first * (1 + share):
             found.append(f"{name}: {last:,.0f} at the end, {first:,.0f} after the warm-up")
     return found
