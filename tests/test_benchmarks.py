@@ -382,13 +382,9 @@ class TestClientSoak:
     def test_descriptors_that_come_and_go_are_no_leak_and_those_that_stay_are(
         self, leaked: int, expected: bool
     ) -> None:
-        opened = [18, 40, 25, 19, 31, 18] * 5
-        samples = [
-            soaked_client.Sample(
-                at_s, 0, 50 << 20, 300, count + (leaked if at_s > 20 else 0) + 7 * (at_s % 6 == 1 and at_s > 20), 50, 5
-            )
-            for at_s, count in enumerate(opened)
-        ]
+        # Quiet first, then busy: two thirds more connections, and now and then as few as ever.
+        opened = [18, 20, 19] * 6 + [30, 35, 18 + leaked] * 3 + [35 + leaked] * 3
+        samples = [soaked_client.Sample(at_s, 0, 50 << 20, 300, count, 50, 5) for at_s, count in enumerate(opened)]
         found = client_soak.verdict(samples, seconds=30)
         assert any("descriptors" in problem for problem in found) == expected
 
