@@ -17,10 +17,10 @@ from .core.arguments import Amount
 from .core.arguments import address as an_address
 from .core.arguments import amount as an_amount
 from .core.asked import Asked, Field, UnclearError, asked_by, asked_in_journal
-from .core.entries import is_one_server, may_be_one_account, two_names
+from .core.entries import MADE_NOTHING, is_one_server, may_be_one_account, two_names
 from .core.request import Action, Request
 from .core.text import clip, printable, redact, shown
-from .errors import ConfigurationError, GuardError, InvalidArgumentError, Outcome
+from .errors import ConfigurationError, GuardError, InvalidArgumentError
 from .journal import JournalEntry
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ T = TypeVar("T")
 _DAY = timedelta(hours=24)
 # Sums keep every digit, whatever the caller's own context is: an amount has at most 80 before and after its point.
 _EXACT = Context(prec=400)
-_NOT_DONE = (Outcome.NOT_SENT, Outcome.REJECTED)
+_GUARDED = tuple(action for action in Action if action.is_guarded)
 
 
 class Proposal(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,6 +130,8 @@ class Guard:
         # A lock of asyncio belongs to one loop, and a guard may serve several.
         self._entering = _LockOfEachLoop()
         self._asking = _LockOfEachLoop()
+        # What the day's entries asked for, by server and account: reading that from a body takes its time.
+        self._amounts: dict[tuple[str, str], dict[str, Decimal]] = {}
 
     def require(self, *, durable: bool, assets: Assets) -> None:
         """Refuse what this guard could not do for a client. For the client that is given it.
@@ -167,7 +169,7 @@ class Guard:
             JournalError: the day's sum cannot be read.
         """
         action = request.route.action
-        assert action in (Action.OPEN, Action.TRANSFER), f"{request!r} is nothing for a guard"
+        assert action.is_guarded, f"{request!r} is nothing for a guard"
         asked = asked_by(request)
         if self._max_amount is not None:
             amount = _clear_amount(request, asked, f"max_amount={self._max_amount:f}")
@@ -264,11 +266,15 @@ class Guard:
         rule = f"max_amount_per_day={limit:f}"
         amount = _clear_amount(request, asked_by(request), rule)
         spent = Decimal(0)
+        known = self._amounts.get((host, account), {})
+        amounts: dict[str, Decimal] = {}
         names: dict[str, None] = {}
-        for entry in await intents.since(datetime.now(UTC) - _DAY):
+        for entry in await intents.since(datetime.now(UTC) - _DAY, *_GUARDED):
             if entry.id != but and _counts(entry, host, account):
                 try:
-                    counted = asked_in_journal(entry.body, f"{entry.method} {entry.path}").amount()
+                    counted = known.get(entry.id)
+                    if counted is None:
+                        counted = asked_in_journal(entry.body, f"{entry.method} {entry.path}").amount()
                 except UnclearError as error:
                     raise _refusal(
                         request,
@@ -276,8 +282,10 @@ class Guard:
                         f"{entry.id}) nobody can say how much it was, because {error}. It counts until "
                         f"{entry.created_at + _DAY:%Y-%m-%d %H:%M} UTC{two_names(entry.account, account)}",
                     ) from None
+                amounts[entry.id] = counted
                 spent = _EXACT.add(spent, counted)
                 names[entry.account] = None
+        self._amounts[host, account] = amounts
         if _EXACT.add(spent, amount) > limit:
             raise _refusal(
                 request,
@@ -347,8 +355,8 @@ def _clear_amount(request: Request[Any], asked: Asked, rule: str) -> Decimal:
 def _counts(entry: JournalEntry, host: str, account: str) -> bool:
     """Whether an entry counts for an account's day. What may be the same account or server is."""
     return (
-        entry.action in (Action.OPEN, Action.TRANSFER)
-        and entry.outcome not in _NOT_DONE
+        entry.action.is_guarded
+        and entry.outcome not in MADE_NOTHING
         and is_one_server(entry.host, host)
         and may_be_one_account(entry.account, account)
     )

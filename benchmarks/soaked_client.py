@@ -42,7 +42,8 @@ _FIRST_SAMPLE_S = 2.0
 
 _ACCOUNTS = 2
 _VISITOR = 2
-_WORKERS = 24
+# As many as keep the limiter busy though every tenth request is one that hangs, is slow or is made again.
+_WORKERS = 44
 _ASSETS = 12
 _CANCELLED = 0.02
 _FLATTEN_EVERY_S = 60.0
@@ -65,12 +66,14 @@ class Order(msgspec.Struct, frozen=True):
         sample_every: seconds between two samples.
         journal: the file that the clients keep their intents in.
         told: the file that takes what they were told.
+        creates: how many of a hundred calls create a session.
         cores: the processor cores that the process stays on; none for all.
     """
 
     url: str
     seconds: float
     rate: float
+    creates: float
     sample_every: float
     journal: str
     told: str
@@ -144,9 +147,18 @@ class Bot:
         seed: of what it does.
         numbers: makes amounts that no other call has.
         told: takes what it was told.
+        creates: how many of a hundred calls create a session.
     """
 
-    def __init__(self, alura: AsyncAlura, account: str, seed: int, numbers: Callable[[], int], told: TextIO) -> None:
+    def __init__(
+        self,
+        alura: AsyncAlura,
+        account: str,
+        seed: int,
+        numbers: Callable[[], int],
+        told: TextIO,
+        creates: float,
+    ) -> None:
         self.calls = 0
         self.surprises: list[str] = []
         self._alura = alura
@@ -159,16 +171,15 @@ class Bot:
         self._may_open.set()
         self._opening = 0
         self._opened = asyncio.Event()
-        actions: dict[Callable[[], Awaitable[object]], int] = {
+        actions: dict[Callable[[], Awaitable[object]], float] = {
             self._read_public: 180,
             self._read_own: 140,
-            # One in two seconds. What settling reads of the journal grows with them: see `core/intents.py`, `rivals`.
-            self._create: 1,
             self._close: 3,
             self._transfer: 24,
             self._repeatable: 10,
             self._other: 4,
         }
+        actions[self._create] = sum(actions.values()) * creates / (100 - creates)
         self._actions, self._weights = list(actions), list(actions.values())
 
     async def work(self, ends: float) -> None:
@@ -323,7 +334,7 @@ class _Soak:
     def __init__(self, order: Order, told: TextIO) -> None:
         self._order = order
         self._told = told
-        self._limiter = RateLimiter(rate=order.rate, burst=20, concurrency=64, reserved=8)
+        self._limiter = RateLimiter(rate=order.rate, burst=20, concurrency=128, reserved=16)
         # A number makes an amount that no other call has.
         numbers = count(1)
         self._numbers = lambda: next(numbers)
@@ -359,7 +370,7 @@ class _Soak:
         )
         async with alura:
             self._clients += 1
-            yield Bot(alura, _address(number), self._clients, self._numbers, self._told)
+            yield Bot(alura, _address(number), self._clients, self._numbers, self._told, self._order.creates)
 
     async def _visit(self) -> None:
         async with self._bot(_VISITOR, warm=True) as bot:

@@ -378,6 +378,16 @@ class TestClientSoak:
         assert (found == []) == (not expected)
         assert expected in "".join(found)
 
+    @pytest.mark.parametrize(("leaked", "expected"), [(0, False), (3, True)])
+    def test_descriptors_that_come_and_go_are_no_leak_and_those_that_stay_are(
+        self, leaked: int, expected: bool
+    ) -> None:
+        # Quiet first, then busy: two thirds more connections, and now and then as few as ever.
+        opened = [18, 20, 19] * 6 + [30, 35, 18 + leaked] * 3 + [35 + leaked] * 3
+        samples = [soaked_client.Sample(at_s, 0, 50 << 20, 300, count, 50, 5) for at_s, count in enumerate(opened)]
+        found = client_soak.verdict(samples, seconds=30)
+        assert any("descriptors" in problem for problem in found) == expected
+
     def test_every_fault_of_the_soak_is_one_of_the_sandboxs(self) -> None:
         (rule,) = Sandbox(faults=f"{client_soak.FAULTS} 10%").faults.rules
         assert len(rule.faults) == client_soak.FAULTS.count("|") + 1 > 60

@@ -60,9 +60,9 @@ ROOT = Path(__file__).resolve().parent.parent
 class Book(MemoryIntents):
     """A journal that is read and written as slowly as one on disk: every step lets others run."""
 
-    async def since(self, at: datetime, *, action: Action | None = None) -> list[JournalEntry]:
+    async def since(self, at: datetime, *actions: Action) -> list[JournalEntry]:
         await asyncio.sleep(0)
-        found = await super().since(at, action=action)
+        found = await super().since(at, *actions)
         await asyncio.sleep(0)
         return found
 
@@ -421,6 +421,19 @@ async def test_what_was_done_or_may_have_been_counts_for_a_day(outcome: Outcome 
     assert "come to 100" in text
 
 
+async def test_the_sum_of_the_day_follows_what_the_journal_says_now() -> None:
+    book, guard = Book(), Guard(max_amount_per_day=100)
+    first = await book.add(create(60), Outcome.UNKNOWN)
+    assert "has 40 left" in await refusal(guard, create(41), book)
+    await book.add(send(30))
+    assert "has 10 left" in await refusal(guard, create(11), book)
+    book.conclude(first.id, Outcome.REJECTED, SettledBy.HAND)
+    await check(guard, create(70), book)
+    assert "has 70 left" in await refusal(guard, create(71), book)
+    book.conclude(first.id, Outcome.DONE, SettledBy.HAND)
+    assert "has 10 left" in await refusal(guard, create(11), book)
+
+
 async def test_what_was_not_done_or_is_somebody_elses_or_older_than_a_day_does_not_count() -> None:
     book, guard = Book(), Guard(max_amount_per_day=100)
     await book.add(create(100), Outcome.REJECTED)
@@ -515,7 +528,7 @@ async def test_a_call_that_fails_or_is_cancelled_while_it_enters_holds_no_place(
 
 async def test_without_a_daily_limit_nothing_is_read_of_the_journal() -> None:
     class Unreadable(Book):
-        async def since(self, at: datetime, *, action: Action | None = None) -> list[JournalEntry]:
+        async def since(self, at: datetime, *actions: Action) -> list[JournalEntry]:
             raise AssertionError
 
     assert await enter(Guard(max_amount=100), create(100), Unreadable(), "0")

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -142,9 +143,10 @@ async def test_since_gives_only_what_does_the_same_with_money_where_that_is_aske
     close = intent(User.close_all_positions.request(), host="api.example.com", account="0xAB", within_s=10)
     for entry in (moved, close):
         await store.write(entry, blocks=False)
-    assert [entry.id for entry in await store.since(moved.created_at, action=Action.CLOSE)] == [close.id]
-    assert [entry.id for entry in await store.since(moved.created_at, action=Action.TRANSFER)] == [moved.id]
-    assert await store.since(moved.created_at, action=Action.OPEN) == []
+    assert [entry.id for entry in await store.since(moved.created_at, Action.CLOSE)] == [close.id]
+    assert [entry.id for entry in await store.since(moved.created_at, Action.TRANSFER)] == [moved.id]
+    assert await store.since(moved.created_at, Action.OPEN) == []
+    assert len(await store.since(moved.created_at, Action.OPEN, Action.TRANSFER, Action.CLOSE)) == 2
 
 
 async def test_two_identical_calls_at_once_are_deliberate(store: Intents) -> None:
@@ -346,7 +348,7 @@ async def test_one_server_is_one_however_it_is_written(store: Intents, one: str,
     store.conclude(earlier.id, UNKNOWN, REPLY)
     with pytest.raises(UnresolvedError, match=earlier.id):
         await store.write(create(same), blocks=True)
-    assert [entry.id for entry in await rivals(create(same), store)] == [earlier.id]
+    assert [entry.id for entry in await rivals(create(same), store, ())] == [earlier.id]
 
 
 @pytest.mark.parametrize(
@@ -365,7 +367,7 @@ async def test_two_servers_stay_two(store: Intents, one: str, other: str) -> Non
     await store.write(earlier := create(one), blocks=True)
     store.conclude(earlier.id, UNKNOWN, REPLY)
     ours = create(other)
-    assert await rivals(ours, store) == []
+    assert await rivals(ours, store, ()) == []
     await store.write(ours, blocks=True)
 
 
@@ -427,7 +429,7 @@ async def test_creates_in_a_shared_file_are_known_though_some_that_share_it_are_
     for store in closed:
         await store.entries()
         await store.close()
-    assert [entry.id for entry in await rivals(ours, last)] == [rival.id]
+    assert [entry.id for entry in await rivals(ours, last, ())] == [rival.id]
     await last.close()
 
 
@@ -437,9 +439,70 @@ async def test_what_somebody_found_out_about_a_create_is_known_better_than_what_
     await store.write(rival, blocks=True)
     store.conclude(rival.id, Outcome.UNKNOWN, SettledBy.REPLY)
     note_create(rival, Outcome.UNKNOWN)
-    assert [known.outcome for known in await rivals(ours, store)] == [Outcome.UNKNOWN]
+    assert [known.outcome for known in await rivals(ours, store, ())] == [Outcome.UNKNOWN]
     await store.settle(rival.id, Outcome.REJECTED)
-    assert [known.outcome for known in await rivals(ours, store)] == [Outcome.REJECTED]
+    assert await rivals(ours, store, ()) == []
+
+
+async def test_a_create_matters_where_it_may_have_made_one_of_the_sessions_that_were_read(store: Intents) -> None:
+    account = f"0x{type(store).__name__}"
+    ours = create(account=account)
+    ends: list[tuple[Outcome | None, str | None]] = [
+        (None, None),
+        (UNKNOWN, None),
+        (DONE, None),
+        (DONE, "ses_1"),
+        (DONE, "ses_10"),
+        (Outcome.REJECTED, None),
+        (Outcome.NOT_SENT, None),
+    ]
+    others = [create(account=account) for _ in ends]
+    long_ago = ours.created_at - timedelta(seconds=3700)
+    elsewhere = [create("https://other.example.com", account), create(account=account, created_at=long_ago)]
+    for entry in (*others, *elsewhere):
+        await store.write(entry, blocks=False)
+    for entry, (outcome, result_id) in zip(others, ends, strict=True):
+        if outcome is not None:
+            store.conclude(entry.id, outcome, REPLY, result_id=result_id)
+    named = {entry.id: place for place, entry in enumerate(others)}
+
+    async def found(*sessions: str) -> list[int]:
+        return [named[entry.id] for entry in await rivals(ours, store, sessions)]
+
+    since = ours.created_at - timedelta(hours=1)
+    assert [entry.id for entry in await store.creates("https://other.example.com:443", since, ())] == [elsewhere[0].id]
+    assert await found() == [0, 1, 2]
+    assert await found("ses_10", "ses_2") == [0, 1, 2, 4]
+    assert await found(*(f"ses_{number}" for number in range(40_000))) == [0, 1, 2, 3, 4]
+    # Of a client with another journal: what this process knows of them is the same.
+    for entry, (outcome, result_id) in zip(others, ends, strict=True):
+        note_create(entry)
+        note_create(entry, outcome, result_id)
+    store = MemoryIntents()
+    assert await found("ses_10") == [0, 1, 2, 4]
+    await store.close()
+
+
+async def test_what_a_process_knows_of_creates_is_bounded() -> None:
+    ours, first, last = (create(account="0xR2") for _ in range(3))
+    store = MemoryIntents()
+    note_create(first, DONE, "ses_1")
+    assert len(await rivals(ours, store, ["ses_1"])) == 1
+    for number in range(10_000):
+        note_create(msgspec.structs.replace(last, id=f"{number:032x}"), DONE, f"other_{number}")
+    assert await rivals(ours, store, ["ses_1"]) == []
+    assert len(await rivals(ours, store, ["other_0", "other_9999"])) == 2
+
+
+def test_creates_are_forgotten_when_no_call_can_ask_for_them_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, rival = create(account="0xR3"), create(account="0xR3")
+    note_create(rival)
+    real = time.monotonic
+    for later_s, expected in ((7199, [rival.id]), (7201, [])):
+        with monkeypatch.context() as later:
+            later.setattr(time, "monotonic", lambda later_s=later_s: real() + later_s)
+            note_create(ours)
+        assert [entry.id for entry in asyncio.run(rivals(ours, MemoryIntents(), ()))] == expected
 
 
 # What the file promises

@@ -134,7 +134,7 @@ async def make(
     book[entry.id] = entry
     sent_at = time.monotonic()
 
-    async def rivals() -> Collection[JournalEntry]:
+    async def rivals(sessions: Collection[str]) -> Collection[JournalEntry]:
         return list(book.values())
 
     def conclude(outcome: Outcome, result_id: str | None = None) -> None:
@@ -414,7 +414,7 @@ async def test_while_an_equal_create_is_open_nothing_is_taken(
 async def test_equal_creates_whose_end_is_known_do_not_matter(known: dict[str, Any]) -> None:
     rival = msgspec.structs.replace(entry_of(PLAIN), **known)
 
-    async def rivals() -> Collection[JournalEntry]:
+    async def rivals(sessions: Collection[str]) -> Collection[JournalEntry]:
         return (rival,)
 
     assert (await Server([listed()]).settle(PLAIN, rivals)).verdict is Verdict.DONE
@@ -457,7 +457,7 @@ class Server:
         return Reply(request, 200, {"Content-Length": str(len(body)), **self.headers}, body)
 
     async def settle(self, request: Request[Any], rivals: Any = None) -> Settlement:
-        async def nobody() -> Collection[JournalEntry]:
+        async def nobody(sessions: Collection[str]) -> Collection[JournalEntry]:
             return ()
 
         with no_waits():
@@ -585,14 +585,14 @@ async def test_the_journal_is_asked_after_the_state_was_read() -> None:
     server = Server([], [listed()])
     rival = entry_of(PLAIN)
 
-    async def rivals() -> Collection[JournalEntry]:
+    async def rivals(sessions: Collection[str]) -> Collection[JournalEntry]:
         return () if server.reads < 2 else (rival,)
 
     assert (await server.settle(PLAIN, rivals=rivals)).verdict is Verdict.UNKNOWN
 
 
 async def test_a_journal_that_cannot_be_read_lets_nothing_be_taken() -> None:
-    async def rivals() -> Collection[JournalEntry]:
+    async def rivals(sessions: Collection[str]) -> Collection[JournalEntry]:
         raise JournalError("it is gone")
 
     found = await Server([listed()]).settle(PLAIN, rivals=rivals)
@@ -743,7 +743,7 @@ async def test_what_was_listed_is_closed_once_it_is_missing_from_three_readings(
 async def test_reading_ends_with_its_time_however_slow_the_reads_are() -> None:
     limits: list[float] = []
 
-    async def nobody() -> Collection[JournalEntry]:
+    async def nobody(sessions: Collection[str]) -> Collection[JournalEntry]:
         return ()
 
     async def read(request: Request[T], timeout: float, /) -> Reply[T]:
@@ -771,7 +771,7 @@ async def test_reading_ends_with_its_time_however_slow_the_reads_are() -> None:
 async def test_no_round_begins_that_could_not_end() -> None:
     begun: list[float] = []
 
-    async def nobody() -> Collection[JournalEntry]:
+    async def nobody(sessions: Collection[str]) -> Collection[JournalEntry]:
         return ()
 
     async def read(request: Request[T], timeout: float, /) -> Reply[T]:
@@ -875,7 +875,7 @@ async def test_that_while_begins_when_it_was_first_seen_to_be_missing_however_lo
     began: list[float] = []
     ended: list[float] = []
 
-    async def nobody() -> Collection[JournalEntry]:
+    async def nobody(sessions: Collection[str]) -> Collection[JournalEntry]:
         return ()
 
     async def read(request: Request[T], timeout: float, /) -> Reply[T]:

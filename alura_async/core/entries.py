@@ -40,6 +40,9 @@ _ID = re.compile(r"[0-9a-f]{6,32}")
 _PORTS = {"http": 80, "https": 443}
 _LOCALHOST = (ip_address("127.0.0.1"), ip_address("::1"))
 
+MADE_NOTHING = (Outcome.NOT_SENT, Outcome.REJECTED)
+"""What is known of calls that moved no money."""
+
 OF_VERSION_1 = "v1:"
 """Fingerprints that begin so are of a journal's first version, which made them in another way."""
 
@@ -116,6 +119,18 @@ def may_be_one_account(one: str, other: str) -> bool:
 def is_one_server(one: str, other: str) -> bool:
     """Whether two base URLs are those of one server, however they are written."""
     return one == other or _plain_server(one) == _plain_server(other)
+
+
+def may_have_made(create: JournalEntry, sessions: Collection[str]) -> bool:
+    """Whether a create has made, or may have made, one of some sessions.
+
+    Args:
+        create: its entry.
+        sessions: the sessions' ids.
+    """
+    if create.result_id is not None:
+        return create.result_id in sessions
+    return create.outcome not in MADE_NOTHING
 
 
 class Conclusion(msgspec.Struct, frozen=True):

@@ -17,7 +17,7 @@ import time
 import weakref
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Future, wait
 from datetime import datetime
 from itertools import groupby, islice
@@ -34,7 +34,7 @@ from ..errors import (
     Outcome,
 )
 from ..journal import JournalEntry, SettledBy
-from .entries import Conclusion, as_prefix, asks_for_the_same, blocked, settled, the_only
+from .entries import Conclusion, as_prefix, asks_for_the_same, blocked, is_one_server, may_have_made, settled, the_only
 from .request import Action
 from .text import printable, shown
 
@@ -129,12 +129,25 @@ class Intents(ABC):
         """
 
     @abstractmethod
-    async def since(self, at: datetime, *, action: Action | None = None) -> list[JournalEntry]:
+    async def since(self, at: datetime, *actions: Action) -> list[JournalEntry]:
         """The entries that were written at a moment or later, oldest first.
 
         Args:
             at: the moment.
-            action: what their calls do with money; None for anything.
+            actions: what their calls do with money; none for anything.
+
+        Raises:
+            JournalError: it cannot be read.
+        """
+
+    @abstractmethod
+    async def creates(self, host: str, at: datetime, sessions: Collection[str]) -> list[JournalEntry]:
+        """The creates that may have made one of some sessions, oldest first.
+
+        Args:
+            host: the server.
+            at: those that were written then or later.
+            sessions: the sessions' ids.
 
         Raises:
             JournalError: it cannot be read.
@@ -151,6 +164,19 @@ class Intents(ABC):
     @abstractmethod
     async def close(self) -> None:
         """Let everything that was noted reach its place. Closing twice does nothing."""
+
+
+def _creates_of(
+    entries: Iterable[JournalEntry], host: str, at: datetime, sessions: Collection[str]
+) -> list[JournalEntry]:
+    return [
+        entry
+        for entry in entries
+        if entry.action is Action.OPEN
+        and entry.created_at >= at
+        and may_have_made(entry, sessions)
+        and is_one_server(entry.host, host)
+    ]
 
 
 class MemoryIntents(Intents):
@@ -210,14 +236,19 @@ class MemoryIntents(Intents):
         with self._lock:
             return self._open()
 
-    async def since(self, at: datetime, *, action: Action | None = None) -> list[JournalEntry]:
+    async def since(self, at: datetime, *actions: Action) -> list[JournalEntry]:
         """The entries from a moment on, oldest first."""
         with self._lock:
             return [
                 entry
                 for entry in self._entries.values()
-                if entry.created_at >= at and (action is None or entry.action is action)
+                if entry.created_at >= at and (not actions or entry.action in actions)
             ]
+
+    async def creates(self, host: str, at: datetime, sessions: Collection[str]) -> list[JournalEntry]:
+        """The creates that may have made one of some sessions."""
+        with self._lock:
+            return _creates_of(self._entries.values(), host, at, sessions)
 
     async def get(self, entry_id: str) -> JournalEntry | None:
         """The entry of an id."""
@@ -311,16 +342,25 @@ class FileIntents(Intents):
 
         return await self._do(_Read(read))
 
-    async def since(self, at: datetime, *, action: Action | None = None) -> list[JournalEntry]:
+    async def since(self, at: datetime, *actions: Action) -> list[JournalEntry]:
         """The entries from a moment on, oldest first."""
 
         def read(worker: _Worker, file: JournalFile) -> list[JournalEntry]:
             here = [
                 entry
                 for entry in worker.only_here()
-                if entry.created_at >= at and (action is None or entry.action is action)
+                if entry.created_at >= at and (not actions or entry.action in actions)
             ]
-            return [*worker.corrected(file.since(at, action)), *here]
+            return [*worker.corrected(file.since(at, *actions)), *here]
+
+        return await self._do(_Read(read))
+
+    async def creates(self, host: str, at: datetime, sessions: Collection[str]) -> list[JournalEntry]:
+        """The creates that may have made one of some sessions."""
+
+        def read(worker: _Worker, file: JournalFile) -> list[JournalEntry]:
+            found = [*worker.corrected(file.creates(at, sessions)), *worker.only_here()]
+            return _creates_of(found, host, at, sessions)
 
         return await self._do(_Read(read))
 

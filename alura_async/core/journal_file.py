@@ -12,7 +12,7 @@ import secrets
 import sqlite3
 import stat
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Collection, Generator, Iterable
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,7 +22,7 @@ import msgspec
 
 from ..errors import JournalError
 from ..journal import JournalEntry
-from .entries import OF_VERSION_1
+from .entries import MADE_NOTHING, OF_VERSION_1
 from .request import Action
 from .text import printable
 
@@ -75,6 +75,9 @@ _UNRESOLVED = "(outcome IS NULL OR outcome = 'unknown')"
 _LOCKED_S = 10.0
 _SQLITE_WAITS_S = 1.0
 _BESIDE = ("-wal", "-shm")
+# What SQLite keeps of the file in memory, for each client of a process. Its own default is eight times that, and
+# opening a file, which reads all of it, fills it; a call needs a few pages, and the system has the others in its cache.
+_CACHE_KIB = 256
 
 
 class JournalFile:
@@ -160,11 +163,26 @@ class JournalFile:
         """The unresolved entries, oldest first."""
         return self._select(f"WHERE {_UNRESOLVED} ORDER BY number")
 
-    def since(self, at: datetime, action: Action | None = None) -> list[JournalEntry]:
-        """The entries from a moment on, oldest first; only those whose calls do this, where it says what."""
-        if action is None:
+    def since(self, at: datetime, *actions: Action) -> list[JournalEntry]:
+        """The entries from a moment on, oldest first; only those whose calls do one of these, where it says what."""
+        if not actions:
             return self._select("WHERE created_at >= ? ORDER BY number", _text(at))
-        return self._select("WHERE created_at >= ? AND action = ? ORDER BY number", _text(at), action.value)
+        wanted = ", ".join("?" * len(actions))
+        return self._select(
+            f"WHERE created_at >= ? AND action IN ({wanted}) ORDER BY number",
+            *(_text(at), *(action.value for action in actions)),
+        )
+
+    def creates(self, at: datetime, sessions: Collection[str]) -> list[JournalEntry]:
+        """The creates from a moment on that may have made one of these sessions, oldest first."""
+        return self._select(
+            "WHERE created_at >= ? AND action = ? AND CASE WHEN result_id IS NULL "
+            "THEN outcome IS NULL OR outcome NOT IN (?, ?) "
+            # Not `IN`, which takes no more than a thousand.
+            "ELSE instr(?, char(10) || result_id || char(10)) END ORDER BY number",
+            *(_text(at), Action.OPEN.value, *(outcome.value for outcome in MADE_NOTHING)),
+            "\n".join(("", *sessions, "")),
+        )
 
     def _select(self, condition: str, *values: str | int) -> list[JournalEntry]:
         with _explained(self._path):
@@ -179,6 +197,7 @@ class JournalFile:
         # Full: what was committed survives the machine's crash, too. On macOS, only so is the disk's own cache emptied.
         _pragma(self._connection, "synchronous = FULL")
         _pragma(self._connection, "fullfsync = ON")
+        _pragma(self._connection, f"cache_size = -{_CACHE_KIB}")
         (mode,) = self._retry_if_locked("PRAGMA journal_mode = WAL").fetchone()
         if mode != "wal":
             raise JournalError(

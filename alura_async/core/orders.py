@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_GUARDED = frozenset({Action.OPEN, Action.TRANSFER})
 # How often a call that closes is sent while what it closes still reads as open.
 _MAX_EXITS = 3
 # How long what is there is looked for, where a create is answered by "Duplicate asset index".
@@ -101,7 +100,7 @@ class Orders:
                     f"{call}: this client's guard must know what a call does with money: make its Route with "
                     "action=Action.OPEN, CLOSE, TRANSFER or OTHER"
                 )
-            if self._guard is not None and action in _GUARDED:
+            if self._guard is not None and action.is_guarded:
                 timeout = await self._pass_guard(self._guard, call, entry, timeout)
             limit = await self._write_down(call, entry, timeout)
             return await self._see_through(call, entry, limit)
@@ -152,7 +151,7 @@ class Orders:
 
     def _place(self, call: Call[Any], entry: JournalEntry) -> AbstractAsyncContextManager[None]:
         """The place of a call under the guard's daily limit, held until it is written down."""
-        if self._guard is None or entry.action not in _GUARDED:
+        if self._guard is None or not entry.action.is_guarded:
             return nullcontext()
         return self._guard.place(
             call.request, call_id=entry.id, host=entry.host, account=entry.account, intents=self.intents
@@ -172,7 +171,7 @@ class Orders:
         try:
             with limit:
                 async with self._place(call, entry):
-                    await self.intents.write(entry, blocks=action in _GUARDED)
+                    await self.intents.write(entry, blocks=action.is_guarded)
         except BaseException as error:
             if closes and isinstance(error, Exception):
                 # Whatever is wrong with the disk, the exit is open.

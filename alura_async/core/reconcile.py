@@ -82,9 +82,10 @@ class Settlement(msgspec.Struct, frozen=True):
     result_id: str | None = None
 
 
-Rivals: TypeAlias = Callable[[], Awaitable[Collection[JournalEntry]]]
-"""The creates of this account on this server that are known here: of this process, and of all that share its journal.
-Asked after each read, so that whoever created what was read had written it down before."""
+Rivals: TypeAlias = Callable[[Collection[str]], Awaitable[Collection[JournalEntry]]]
+"""The creates of this account on this server that are known here, of this process and of all that share its journal,
+and that may have made one of the sessions with these ids. Asked after each read, so that whoever created what was read
+had written it down before."""
 
 
 async def settle(
@@ -200,7 +201,8 @@ async def _settle_create(
         earliest, latest = seen.span(window[0])[0], seen.span(window[1])[1]
         try:
             async with asyncio.timeout(rounds.left_s):
-                others = [rival for rival in await rivals() if rival.id != entry.id and rival.action is Action.OPEN]
+                known_here = await rivals({session.id for session in seen.value})
+                others = [rival for rival in known_here if rival.id != entry.id and rival.action is Action.OPEN]
         except (JournalError, TimeoutError):
             others = None
         known = {rival.result_id for rival in others or ()}

@@ -101,6 +101,11 @@ class Action(enum.Enum):
     SIGN_IN = "sign_in"
     OTHER = "other"
 
+    @property
+    def is_guarded(self) -> bool:
+        """Whether a guard judges such calls, and one of them that is unresolved blocks others that ask for the same."""
+        return self in (Action.OPEN, Action.TRANSFER)
+
 
 class Route(Generic[T]):
     """What an endpoint is, apart from its arguments.

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
+import time
+from collections.abc import Collection
 from datetime import timedelta
 
 import msgspec
 
 from ..errors import ClosedError, Outcome
 from ..journal import JournalEntry
-from .entries import may_be_of_one_account
+from .entries import MADE_NOTHING, may_be_of_one_account, may_have_made
 from .intents import Intents
 from .request import Action
 
 # How long before a create another one may have been sent that the server carried out after it.
 _RIVALS_WITHIN = timedelta(hours=1)
-# So many creates of all clients are kept in mind, whatever journal they have.
+# For so long, and so many at most, creates of all clients are kept in mind, whatever journal they have.
+_CREATES_S = 2 * _RIVALS_WITHIN.total_seconds()
 _CREATES_LIMIT = 10_000
 
 
@@ -30,37 +34,78 @@ def note_create(entry: JournalEntry, outcome: Outcome | None = None, result_id: 
     """
     if entry.action is not Action.OPEN:
         return
+    now = time.monotonic()
     with _creates_lock:
-        known = _creates.get(entry.id, entry)
+        noted_at, known = _creates.pop(entry.id) if entry.id in _creates else (now, _outlined(entry))
         if not known.is_resolved:
             known = msgspec.structs.replace(known, outcome=outcome, result_id=result_id or known.result_id)
-        _creates[entry.id] = known
-        while len(_creates) > _CREATES_LIMIT:
-            del _creates[next(iter(_creates))]
+        if known.result_id is not None:
+            # It is that session's, and no other's.
+            known = msgspec.structs.replace(known, body="")
+        if known.outcome not in MADE_NOTHING:
+            _creates[entry.id] = noted_at, known
+        while _creates:
+            oldest, (noted_at, _) = next(iter(_creates.items()))
+            if len(_creates) <= _CREATES_LIMIT and noted_at > now - _CREATES_S:
+                break
+            del _creates[oldest]
 
 
-async def rivals(entry: JournalEntry, intents: Intents) -> list[JournalEntry]:
-    """The other creates of an entry's account on its server that are known here, whatever became of them.
+def _outlined(entry: JournalEntry) -> JournalEntry:
+    """A create with no more than `rivals` looks at: there may be thousands."""
+    return msgspec.structs.replace(
+        entry,
+        expires_at=entry.created_at,
+        host=sys.intern(entry.host),
+        account=sys.intern(entry.account),
+        method="",
+        path="",
+        fingerprint="",
+        detail="",
+    )
+
+
+async def rivals(entry: JournalEntry, intents: Intents, sessions: Collection[str]) -> list[JournalEntry]:
+    """The other creates of an entry's account on its server that are known here and may have made one of some sessions.
 
     They are those of its own store, with those of all processes that share it, and those of this process, also of
     clients that are gone.
+
+    Args:
+        entry: a create.
+        intents: its store.
+        sessions: the sessions' ids.
 
     Raises:
         JournalError: the store cannot be read.
     """
     since = entry.created_at - _RIVALS_WITHIN
     try:
-        kept = await intents.since(since, action=Action.OPEN)
+        known = {other.id: other for other in await intents.creates(entry.host, since, sessions)}
     except ClosedError:
-        kept = []
+        known = {}
     with _creates_lock:
-        known = {other.id: other for other in _creates.values() if other.created_at >= since}
-    # The store knows more: what somebody found out and settled.
-    known |= {other.id: other for other in kept}
-    return [other for other in known.values() if other.id != entry.id and may_be_of_one_account(other, entry)]
+        here = [other for _, other in _creates.values() if other.created_at >= since and other.id not in known]
+    for other in here:
+        if may_be_of_one_account(other, entry) and may_have_made(other, sessions):
+            known[other.id] = await _as_kept(other, intents)
+    return [
+        other
+        for other in known.values()
+        if other.id != entry.id and may_be_of_one_account(other, entry) and may_have_made(other, sessions)
+    ]
 
 
-_creates: dict[str, JournalEntry] = {}
+async def _as_kept(entry: JournalEntry, intents: Intents) -> JournalEntry:
+    """An entry as a store has it, if it does: it may know more, such as what somebody found out and settled."""
+    try:
+        return await intents.get(entry.id) or entry
+    except ClosedError:
+        return entry
+
+
+# With when each was noted, in seconds of `time.monotonic()`: a clock that is changed forgets nothing.
+_creates: dict[str, tuple[float, JournalEntry]] = {}
 _creates_lock = threading.RLock()
 
 
