@@ -13,11 +13,13 @@ import re
 import secrets
 import sys
 import threading
+from functools import partial
 from typing import Any, NamedTuple, NoReturn, Protocol, TypeAlias
 
 import msgspec
 
 from .core.text import printable, redact
+from .core.threads import in_thread
 from .errors import ConfigurationError, InvalidArgumentError, SignInError
 from .secret import Secret
 
@@ -181,7 +183,7 @@ class KeyWallet:
             self._begin_anew()
         task = self._preparing
         if task is None or task.done() or task.get_loop() is not asyncio.get_running_loop():
-            task = self._preparing = asyncio.create_task(asyncio.to_thread(self._unlock))
+            task = self._preparing = asyncio.create_task(in_thread(self._unlock))
         # Shielded: one caller's cancellation is not the others' failure.
         await asyncio.shield(task)
 
@@ -196,7 +198,7 @@ class KeyWallet:
             InvalidArgumentError: the text has no UTF-8 form.
         """
         await self.prepare()
-        return await asyncio.to_thread(self._sign, text)
+        return await in_thread(partial(self._sign, text))
 
     def export_key(self) -> Secret:
         """The private key, `0x` and 64 hex digits, for keeping a wallet that `create()` made."""

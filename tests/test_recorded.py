@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
+import threading
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -412,6 +413,30 @@ def test_the_end_of_the_client_does_not_make_a_lost_order_a_call_that_was_never_
         assert executed(sandbox, "POST /trading-sessions") == 1
     assert isinstance(error, OutcomeUnknownError)
     assert error.outcome is Outcome.UNKNOWN
+
+
+async def test_an_exit_that_has_to_sign_in_first_waits_for_none_of_the_users_threads(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    busy, over = threading.Event(), threading.Event()
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+
+    def work() -> None:
+        busy.set()
+        over.wait(30)
+
+    theirs = asyncio.create_task(asyncio.to_thread(work))
+    try:
+        while not busy.is_set():
+            await asyncio.sleep(0.001)
+        url = sandbox.url.replace("127.0.0.1", "localhost")
+        wallet, cache, journal = sandbox.wallet(), tmp_path / "tokens.json", tmp_path / "orders.db"
+        async with AsyncAlura(wallet, base_url=url, timeout=15, token_cache=cache, journal=journal) as alura:
+            await alura.user.close_all_positions()
+    finally:
+        over.set()
+        await theirs
+    assert executed(sandbox, "POST /user/close-all-positions") == 1
 
 
 class SlowWallet:

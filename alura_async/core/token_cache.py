@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import count
 from typing import Any, NamedTuple, TypeVar
 
@@ -28,6 +29,7 @@ from ..errors import ConfigurationError
 from ..secret import Secret
 from .decode import NOT_DECODED, require_shallow
 from .text import printable, redact
+from .threads import in_thread
 
 if sys.platform == "win32":
     import msvcrt
@@ -135,7 +137,7 @@ class TokenCache:
             return _Trouble(f"the wallet did not say its address ({type(error).__name__})")
         try:
             async with asyncio.timeout(2 * _PATIENCE_S):
-                return await asyncio.to_thread(work, key)
+                return await in_thread(partial(work, key))
         except TimeoutError:
             return _Trouble(f"{_shown(self._path)} did not answer in time")
         except Exception as error:  # noqa: BLE001 - its frames hold bare tokens
