@@ -32,6 +32,7 @@ T = TypeVar("T")
 
 EXIT, EXIT_READ, SETTLING, TRADING, ACCOUNT, MARKET = Lane
 CLOSE = "https://alura.test POST /user/close-position"
+CLOSE_ALL = "https://alura.test POST /user/close-all-positions"
 CANDLES = "https://alura.test GET /api/indicators/candles/:symbol/:interval"
 HISTORY = "https://alura.test GET /api/indicators/candles/history/:symbol"
 SYMBOLS = "https://alura.test GET /api/indicators/candles/aggregated/symbols"
@@ -833,6 +834,33 @@ def test_a_call_that_the_garbage_collector_ends_gives_back_what_it_had() -> None
         await asyncio.wait_for(waiting, 20)
 
     asyncio.run(main())
+
+
+def test_a_call_that_the_garbage_collector_ends_in_the_middle_of_a_decision_is_seen_to() -> None:
+    async def main(loop: StepLoop) -> None:
+        looks = 0
+
+        def clock() -> float:
+            nonlocal looks
+            looks -= 1
+            if looks == 0:
+                limiter.release(TRADING)
+            return loop.time()
+
+        limiter = RateLimiter(rate=100, burst=100, concurrency=1, reserved=0, clock=clock)
+        assert limiter.try_acquire(TRADING, CLOSE)
+        waiting = loop.create_task(limiter.acquire(TRADING, CLOSE))
+        await idle()
+        limiter.hear(EXIT, CLOSE_ALL, 429, {"Retry-After": "30"})
+        # The second look at the clock is for the timer of this one, after it was decided who goes.
+        looks = 2
+        held = loop.create_task(limiter.acquire(EXIT, CLOSE_ALL))
+        await idle()
+        assert looks < 0
+        assert waiting.done()
+        held.cancel()
+
+    stepped(main)
 
 
 _FORKS = """

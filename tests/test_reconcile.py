@@ -599,6 +599,27 @@ async def test_a_journal_that_cannot_be_read_lets_nothing_be_taken() -> None:
     assert (found.verdict, len(found.candidates)) == (Verdict.UNKNOWN, 1)
 
 
+async def test_a_create_whose_inputs_cannot_be_read_may_have_created_anything() -> None:
+    rival = msgspec.structs.replace(entry_of(PLAIN), body="{")
+
+    async def rivals() -> Collection[JournalEntry]:
+        return (rival,)
+
+    found = await Server([listed()]).settle(PLAIN, rivals)
+    assert (found.verdict, len(found.candidates)) == (Verdict.UNKNOWN, 1)
+
+
+async def test_a_journal_that_hangs_does_not_hold_up_the_end(alura: AsyncAlura) -> None:
+    async def rivals() -> Collection[JournalEntry]:
+        await asyncio.sleep(30)
+        return ()
+
+    began = time.monotonic()
+    found = await settle(PLAIN, entry_of(PLAIN), reads_of(alura), sent_at=time.monotonic(), limit_s=0.1, rivals=rivals)
+    assert found == Settlement(Verdict.UNKNOWN)
+    assert time.monotonic() - began < 0.9
+
+
 async def test_without_waits_the_reads_are_as_many_and_take_no_time() -> None:
     server = Server([])
     began = time.monotonic()
