@@ -1090,13 +1090,13 @@ async def test_a_close_is_not_failed_by_a_sign_in_that_had_begun_before_it(
     assert server.logins == 2
 
 
-async def test_a_close_that_waits_takes_the_token_that_somebody_else_got_meanwhile(
-    server: Server, alura: AsyncAlura, hands: Hands
+@pytest.mark.parametrize("succeeds", [True, False])
+async def test_a_close_that_waits_takes_what_became_of_a_sign_in_that_somebody_else_began_meanwhile(
+    server: Server, raw: RawServer, alura: AsyncAlura, hands: Hands, succeeds: bool
 ) -> None:
     server.gives_no_token = True
     with pytest.raises(SignInError):
         await alura.user.profile()
-    server.gives_no_token = False
     waits, goes_on = asyncio.Event(), asyncio.Event()
 
     async def pause(seconds: float) -> None:
@@ -1106,10 +1106,14 @@ async def test_a_close_that_waits_takes_the_token_that_somebody_else_got_meanwhi
     alura._road.tokens.clock = hands.clock._replace(pause=pause)
     closing = asyncio.create_task(close(alura))
     await waits.wait()
-    await alura.auth.login()
+    server.gives_no_token = not succeeds
+    with contextlib.nullcontext() if succeeds else pytest.raises(SignInError):
+        await alura.auth.login()
     goes_on.set()
-    await closing
+    with contextlib.nullcontext() if succeeds else pytest.raises(SignInError):
+        await closing
     assert server.logins == 2
+    assert raw.paths().count("POST /trading-sessions/trades/t1/close") == succeeds
 
 
 async def test_a_second_after_reads_had_two_new_tokens_refused_a_close_gets_a_third(
