@@ -931,6 +931,7 @@ def test_a_damaged_file_raises_nothing_but_a_journal_error(
                 store.unresolved,
                 store.entries,
                 lambda: store.since(datetime.now(UTC) - timedelta(days=1)),
+                lambda: store.creates("api.example.com", datetime.now(UTC) - timedelta(days=1), ["ses_1"]),
                 lambda: store.write(transfer(1), blocks=True),
                 lambda: store.write(transfer(100), blocks=True),
                 lambda: store.settle("abcdef", DONE),
