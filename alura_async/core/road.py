@@ -5,9 +5,10 @@
 
 `request.py` makes a call a value. What must not be made twice is led by `orders.py`: `guard.py` may refuse it,
 `intents.py` writes it down before it leaves, and afterwards what became of it; where that stays in doubt,
-`reconcile.py` reads until somebody knows. Every call is led by `call.py`: `retry.py` says whether one that failed is
-made again. And here, once for each attempt: `token.py` has a token for it, `lanes.py` its turn, `exchange.py` sends it
-and reads the reply, of which `outcome.py` says what it means and returns. Each stop knows nothing of the others.
+`reconcile.py` judges what `reading.py` reads until somebody knows. Every call is led by `call.py`: `retry.py` says
+whether one that failed is made again. And here, once for each attempt: `token.py` has a token for it, `lanes.py` its
+turn, `exchange.py` sends it and reads the reply, of which `outcome.py` says what it means and returns. Each stop knows
+nothing of the others.
 
 One time limit (`deadline.py`) holds for the whole road, with all that it waits for and repeats. Only what a person is
 asked, and the reading after a lost reply, come on top of it.
