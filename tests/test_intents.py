@@ -28,7 +28,7 @@ from anyio.from_thread import start_blocking_portal
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-import alura_async.core.intents
+import alura_async.core.file_intents
 from alura_async import (
     ClosedError,
     ConfigurationError,
@@ -42,7 +42,8 @@ from alura_async import (
     User,
 )
 from alura_async.core.entries import fingerprint, intent
-from alura_async.core.intents import FileIntents, Intents, MemoryIntents
+from alura_async.core.file_intents import FileIntents
+from alura_async.core.intents import Intents, MemoryIntents
 from alura_async.core.request import Action
 from alura_async.core.rivals import note_create, rivals
 
@@ -639,7 +640,7 @@ async def test_many_intents_that_wait_together_are_written_together(file: FileIn
         nonlocal commits
         commits += statement == "COMMIT"
 
-    intents: Any = alura_async.core.intents
+    intents: Any = alura_async.core.file_intents
     await file._do(intents._Read(lambda worker, file: file._connection.set_trace_callback(count)))
     await asyncio.gather(*(file.write(entry, blocks=True) for entry in entries))
     assert 1 <= commits <= 30
@@ -951,7 +952,7 @@ import asyncio, json, os, sys
 sys.path.insert(0, {root!r})
 from alura_async import JournalError, Outcome, SettledBy, UnresolvedError, User
 from alura_async.core.entries import intent
-from alura_async.core.intents import FileIntents
+from alura_async.core.file_intents import FileIntents
 
 DONE, UNKNOWN, REPLY = Outcome.DONE, Outcome.UNKNOWN, SettledBy.REPLY
 
@@ -1151,7 +1152,7 @@ import asyncio, logging
 logging.disable()
 sys.path.insert(0, {root!r})
 from alura_async import JournalError, Outcome, SettledBy, User
-from alura_async.core import intents
+from alura_async.core import file_intents as intents
 from alura_async.core.entries import intent
 
 intents._FORK_S = 0.2

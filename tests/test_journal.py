@@ -22,7 +22,8 @@ from alura_async import (
     UnresolvedError,
 )
 from alura_async.core.entries import intent
-from alura_async.core.intents import FileIntents, Intents, MemoryIntents
+from alura_async.core.file_intents import FileIntents
+from alura_async.core.intents import Intents, MemoryIntents
 from alura_async.core.surface import Async, Sync
 
 CREATE = TradingSessions.create.request(budget=100, profit_target=40, asset="BTC")

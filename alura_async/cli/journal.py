@@ -14,7 +14,7 @@ import msgspec
 from ..assets import DEFAULT_ASSETS
 from ..core.decode import NOT_DECODED, parse
 from ..core.entries import journal_command
-from ..core.intents import FileIntents
+from ..core.file_intents import FileIntents
 from ..core.request import Action
 from ..core.text import clip, printable
 from ..errors import AluraError, Outcome

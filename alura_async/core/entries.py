@@ -6,7 +6,7 @@ import os
 import re
 import shlex
 import subprocess
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -22,6 +22,7 @@ import msgspec
 from ..errors import InvalidArgumentError, Outcome, UnresolvedError
 from ..journal import JournalEntry, SettledBy
 from .decode import NOT_DECODED, parse
+from .request import Action
 from .text import clip, printable, redact, shown
 
 if TYPE_CHECKING:
@@ -131,6 +132,27 @@ def may_have_made(create: JournalEntry, sessions: Collection[str]) -> bool:
     if create.result_id is not None:
         return create.result_id in sessions
     return create.outcome not in MADE_NOTHING
+
+
+def creates_of(
+    entries: Iterable[JournalEntry], host: str, at: datetime, sessions: Collection[str]
+) -> list[JournalEntry]:
+    """The creates among entries that may have made one of some sessions.
+
+    Args:
+        entries: the entries.
+        host: the server.
+        at: those that were written then or later.
+        sessions: the sessions' ids.
+    """
+    return [
+        entry
+        for entry in entries
+        if entry.action is Action.OPEN
+        and entry.created_at >= at
+        and may_have_made(entry, sessions)
+        and is_one_server(entry.host, host)
+    ]
 
 
 class Conclusion(msgspec.Struct, frozen=True):

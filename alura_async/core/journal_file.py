@@ -1,6 +1,6 @@
 """The journal's file: SQLite, opened with care and changed in transactions. Whatever fails is a `JournalError`.
 
-It blocks, and belongs to one thread: `FileIntents` in `intents.py` keeps it in a thread of its own.
+It blocks, and belongs to one thread: `FileIntents` in `file_intents.py` keeps it in a thread of its own.
 """
 
 from __future__ import annotations

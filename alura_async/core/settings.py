@@ -15,7 +15,8 @@ import msgspec
 from ..assets import DEFAULT_ASSETS, Assets
 from ..errors import ConfigurationError
 from ..guard import Guard
-from .intents import FileIntents, Intents, MemoryIntents
+from .file_intents import FileIntents
+from .intents import Intents, MemoryIntents
 from .lanes import RateLimiter
 from .retry import Retry
 

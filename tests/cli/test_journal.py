@@ -21,7 +21,7 @@ from click.testing import CliRunner, Result
 from alura_async import JournalEntry, Outcome, Request, SettledBy, TradingSessions, UnresolvedError, User
 from alura_async.cli.entry import alura, run
 from alura_async.core.entries import intent
-from alura_async.core.intents import FileIntents
+from alura_async.core.file_intents import FileIntents
 
 from .process import alura as alura_of_a_clone
 from .process import secrets_in, without_escapes
@@ -171,7 +171,7 @@ def bot(tmp_path: Path) -> Iterator[Path]:
 import asyncio, sys
 from alura_async import Outcome, SettledBy, User
 from alura_async.core.entries import intent
-from alura_async.core.intents import FileIntents
+from alura_async.core.file_intents import FileIntents
 
 async def main():
     journal = FileIntents({str(path)!r})

@@ -46,7 +46,7 @@ from alura_async import (
 )
 from alura_async.core.challenge import check_challenge
 from alura_async.core.entries import intent
-from alura_async.core.intents import FileIntents
+from alura_async.core.file_intents import FileIntents
 from alura_async.core.messages import LONGEST_HOLD_S, hold_asked, messages_of, retry_after
 from alura_async.core.outcome import Reply, is_for_want_of_a_token
 from alura_async.core.request import Access, Effect, Route
