@@ -275,17 +275,22 @@ def fingerprint_of(body: str, **changes: str) -> str:
         ('{"a":5e2}', '{"a":500}'),
         ('{"a":0.10}', '{"a":1e-1}'),
         ('{"a":-0.0}', '{"a":0}'),
+        ('{"a":5.0}', '{"a":"5"}'),
+        ('{"a":1e-1}', '{"a":" +00.10 "}'),
+        (f'{{"to":"0x{"aB" * 20}"}}', f'{{"to":"0X{"Ab" * 20}"}}'),
+        ('{"a":["BTC"]}', '{"a":["btc "]}'),
         ('{"a":123456789012345678901234567890.123456789}', '{"a":123456789012345678901234567890.1234567890}'),
     ],
 )
-def test_order_of_keys_and_spelling_of_numbers_make_no_other_call(one: str, same: str) -> None:
+def test_order_of_keys_spelling_of_numbers_and_case_make_no_other_call(one: str, same: str) -> None:
     assert fingerprint_of(one) == fingerprint_of(same)
 
 
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        ('{"a":5}', '{"a":"5"}'),
+        ('{"a":5}', '{"a":"five"}'),
+        ('{"a":5}', '{"a":"0x5"}'),
         ('{"a":1}', '{"a":true}'),
         ('{"a":0}', '{"a":null}'),
         ('{"a":5}', '{"a":-5}'),
@@ -337,6 +342,9 @@ def create(host: str = "https://api.example.com", account: str = WALLET, **chang
         ("http://h", "http://h:80"),
         ("https://h", "HTTPS://H."),
         ("https://h:443/v1", "https://h./v1/"),
+        ("https://h/v1", "https://h//x/../%761/"),
+        ("https://bücher.example", "https://xn--bcher-kva.example"),
+        ("https://192.0.2.1", "https://[::ffff:192.0.2.1]"),
         ("http://localhost:8080", "http://127.0.0.1:8080"),
         ("http://LOCALHOST.:8080", "http://[::1]:8080"),
         ("http://[::1]:8080", "http://[0:0:0:0:0:0:0:1]:8080"),

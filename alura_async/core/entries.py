@@ -14,7 +14,6 @@ from hashlib import sha256
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 from uuid import uuid4
 
 import msgspec
@@ -37,8 +36,10 @@ _SECRET_NAME = re.compile(
     r"|transaction|^key$|^sig$|^seed"
 )
 _NOT_A_LETTER = re.compile(r"[^a-z0-9]")
+# As much as a body of ours may hold, so that no text takes long to be read.
+_NUMBER = re.compile(r"[+-]?[0-9]{1,400}(?:\.[0-9]{0,400})?(?:e[+-]?[0-9]{1,3})?", re.ASCII)
 _ID = re.compile(r"[0-9a-f]{6,32}")
-_PORTS = {"http": 80, "https": 443}
+_SLASHES = re.compile("/{2,}")
 _LOCALHOST = (ip_address("127.0.0.1"), ip_address("::1"))
 
 MADE_NOTHING = (Outcome.NOT_SENT, Outcome.REJECTED)
@@ -77,7 +78,7 @@ def intent(request: Request[Any], *, host: str, account: str, within_s: float) -
 def fingerprint(method: str, path: str, body: bytes | None) -> str:
     """Text that is equal for two calls that ask for the same thing.
 
-    The order of a body's keys and the spelling of its numbers (`5`, `5.0`, `5.00`) make no difference.
+    The order of a body's keys, the spelling of its numbers (`5`, `5.0`, `"5"`) and the case of its texts make no difference.
 
     Args:
         method: the HTTP method.
@@ -299,22 +300,25 @@ def _account(name: str) -> str:
 @lru_cache(256)
 def _plain_server(host: str) -> tuple[str, str, int | None, str] | str:
     """A base URL with nothing left that can be written in several ways."""
+    # aiohttp has it in any case, and nothing is compared before the first call.
+    from yarl import URL
+
     try:
-        parts = urlsplit(host.lower())
-        name, port = parts.hostname or "", parts.port
+        url = URL(host.lower())
+        name, port = (url.raw_host or "").rstrip("."), url.port
     except ValueError:
         return host
     if not name:
         return host.lower()
-    name = name.rstrip(".")
     try:
         address = ip_address(name)
     except ValueError:
         pass
     else:
+        address = getattr(address, "ipv4_mapped", None) or address
         # Which of its two addresses `localhost` leads to is decided anew for each connection.
         name = "localhost" if address in _LOCALHOST else str(address)
-    return parts.scheme, name, port or _PORTS.get(parts.scheme), parts.path.rstrip("/")
+    return url.scheme, name, port, _SLASHES.sub("/", url.path).rstrip("/")
 
 
 def journal_command(path: str | Path, program: str = "alura") -> str:
@@ -367,16 +371,20 @@ def _canonical(body: bytes | None) -> str:
     if not body:
         return ""
     try:
-        return msgspec.json.encode(_with_plain_numbers(parse(body)), order="sorted").decode()
+        return msgspec.json.encode(_plain(parse(body)), order="sorted").decode()
     except NOT_DECODED:
         return sha256(body).hexdigest()
 
 
-def _with_plain_numbers(value: Any) -> Any:
+def _plain(value: Any) -> Any:
+    """A value with nothing left that can be written in several ways: addresses in any case, numbers also as text."""
     if isinstance(value, dict):
-        return {name: _with_plain_numbers(item) for name, item in value.items()}
+        return {name: _plain(item) for name, item in value.items()}
     if isinstance(value, list):
-        return [_with_plain_numbers(item) for item in value]
+        return [_plain(item) for item in value]
+    if isinstance(value, str):
+        value = value.strip().casefold()
+        return _plain(Decimal(value)) if _NUMBER.fullmatch(value) else value
     if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
         sign, digits, exponent = Decimal(value).as_tuple()
         written = "".join(map(str, digits)).lstrip("0")
