@@ -602,7 +602,7 @@ async def test_a_journal_that_cannot_be_read_lets_nothing_be_taken() -> None:
 async def test_a_create_whose_inputs_cannot_be_read_may_have_created_anything() -> None:
     rival = msgspec.structs.replace(entry_of(PLAIN), body="{")
 
-    async def rivals() -> Collection[JournalEntry]:
+    async def rivals(sessions: Collection[str]) -> Collection[JournalEntry]:
         return (rival,)
 
     found = await Server([listed()]).settle(PLAIN, rivals)
@@ -610,7 +610,7 @@ async def test_a_create_whose_inputs_cannot_be_read_may_have_created_anything() 
 
 
 async def test_a_journal_that_hangs_does_not_hold_up_the_end(alura: AsyncAlura) -> None:
-    async def rivals() -> Collection[JournalEntry]:
+    async def rivals(sessions: Collection[str]) -> Collection[JournalEntry]:
         await asyncio.sleep(30)
         return ()
 
