@@ -35,9 +35,10 @@ from alura_async import (
     UnauthorizedError,
     UsageError,
 )
-from alura_async.core.token import Clock, Token, TokenLock
+from alura_async.core.token import Clock, Token, TokenLock, steady_clock
 from alura_async.core.token_cache import CachedToken, TokenCache
 from alura_async.flatten import flatten
+from alura_async.groups.auth import SignIn
 from alura_async.secret import Secret
 from tests.raw_server import RawServer, Received, hang, reply
 
@@ -744,6 +745,20 @@ async def test_a_wall_clock_that_jumps_costs_one_sign_in_at_most(
     assert server.logins == (2 if jump > 0 else 1)
 
 
+@pytest.mark.parametrize("system", ["win32", "linux", "darwin"])
+def test_where_no_clock_goes_on_while_the_machine_sleeps_the_monotonic_one_tells_the_time(
+    monkeypatch: pytest.MonkeyPatch, system: str
+) -> None:
+    def clock_gettime(clock: int, /) -> float:
+        raise OSError("not permitted in this sandbox")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(time, "clock_gettime", clock_gettime, raising=False)
+        patched.setattr(sys, "platform", system)
+        clock = steady_clock()
+    assert clock is time.monotonic
+
+
 def jwt(**claims: Any) -> str:
     middle = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
     return f"eyJhbGciOiJIUzI1NiJ9.{middle}.c2lnbmF0dXJl"
@@ -1090,6 +1105,23 @@ async def test_a_close_is_not_failed_by_a_sign_in_that_had_begun_before_it(
     assert server.logins == 2
 
 
+@pytest.mark.parametrize("step", ["challenge", "verify"])
+async def test_a_read_whose_sign_in_gets_no_answer_holds_a_close_up_no_longer_than_silence_is_borne(
+    server: Server, raw: RawServer, step: str
+) -> None:
+    """A step that is made again is made on a new connection; all of a sign-in may take much longer."""
+    raw.routes[f"/auth/evm/{step}"] = [hang, getattr(server, step)]
+    async with AsyncAlura(FakeWallet(), base_url=raw.url, timeout=Timeouts(read=0.2)) as alura:
+        read = asyncio.create_task(alura.user.profile())
+        while f"POST /auth/evm/{step}" not in raw.paths():
+            await asyncio.sleep(0.001)
+        async with asyncio.timeout(3):
+            await close(alura)
+        assert (await read).id == "me"
+    assert raw.paths().count(f"POST /auth/evm/{step}") == 2
+    assert server.given == 1
+
+
 @pytest.mark.parametrize("succeeds", [True, False])
 async def test_a_close_that_waits_takes_what_became_of_a_sign_in_that_somebody_else_began_meanwhile(
     server: Server, raw: RawServer, alura: AsyncAlura, hands: Hands, succeeds: bool
@@ -1255,6 +1287,28 @@ async def test_while_a_token_is_renewed_every_call_goes_once_and_with_the_old_on
     calls = [request for request in raw.received if request.path == "/user/profile"]
     assert [request.headers.get("authorization") for request in calls] == ["Bearer token-1"] * 4
     await signed_in_again(server, alura)
+
+
+async def test_a_given_token_beside_a_wallet_is_renewed_before_it_ends_and_the_new_one_is_held() -> None:
+    """No call waits for this first sign-in."""
+    signed_in = 0
+
+    async def sign_in() -> SignIn:
+        nonlocal signed_in
+        signed_in += 1
+        return SignIn(access_token=Secret("new"), expires_in=86400)
+
+    hands = Hands()
+    given = jwt(iat=hands.wall, exp=hands.wall + 86400)
+    lock = TokenLock(sign_in, given, clock=hands.clock)
+    hands.pass_(86400 - 120)
+    token = await lock.get(READ)
+    while token is not None and token.secret.reveal() == given:
+        await asyncio.sleep(0)
+        token = await lock.get(READ)
+        assert signed_in == 1
+    assert token is not None
+    assert token.secret.reveal() == "new"
 
 
 @pytest.mark.parametrize("which", ["steady", "wall"])
