@@ -605,6 +605,26 @@ async def test_closing_stops_a_sign_in_that_is_under_way(server: Server, raw: Ra
         await call
 
 
+async def test_a_call_that_is_cancelled_just_after_closing_stopped_its_sign_in_is_cancelled() -> None:
+    """An error in its place would be lost on whoever cancelled it: a time limit, for one."""
+    begun = asyncio.Event()
+
+    async def sign_in() -> SignIn:
+        begun.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    lock = TokenLock(sign_in)
+    call = asyncio.create_task(lock.get(READ))
+    await begun.wait()
+    closing = asyncio.create_task(lock.close())
+    await asyncio.sleep(0)
+    call.cancel()
+    await closing
+    with pytest.raises(asyncio.CancelledError):
+        await call
+
+
 async def test_closing_waits_until_a_wallet_has_stopped(server: Server, raw: RawServer) -> None:
     class Tidy(FakeWallet):
         has_tidied_up = False
@@ -1008,6 +1028,19 @@ async def test_a_close_signs_in_a_second_after_a_read_could_not_and_clears_the_w
     await alura.user.profile()
     assert raw.paths()[-2:] == ["POST /trading-sessions/trades/t1/close", "GET /user/profile"]
     assert server.logins == 2
+
+
+async def test_a_failed_sign_in_holds_nobody_up_any_more_once_a_close_has_signed_in(
+    server: Server, alura: AsyncAlura, hands: Hands
+) -> None:
+    server.gives_no_token = True
+    with pytest.raises(SignInError):
+        await alura.user.profile()
+    server.gives_no_token = False
+    await close(alura)
+    server.refuses.add("token-1")
+    await alura.user.profile()
+    assert server.logins == 3
 
 
 @pytest.mark.waits
