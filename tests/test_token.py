@@ -204,15 +204,11 @@ async def test_a_given_token_beside_a_wallet_is_used_until_it_is_refused(server:
 
 
 async def test_a_token_that_says_it_has_expired_is_not_sent(server: Server, raw: RawServer) -> None:
-    def jwt(expires: float) -> str:
-        claims = base64.urlsafe_b64encode(json.dumps({"exp": expires}).encode()).decode().rstrip("=")
-        return f"eyJhbGciOiJIUzI1NiJ9.{claims}.c2lnbmF0dXJl"
-
-    async with AsyncAlura(base_url=raw.url, token=jwt(time.time() - 1)) as alura:
+    async with AsyncAlura(base_url=raw.url, token=jwt(exp=time.time() - 1)) as alura:
         with pytest.raises(CredentialsNeededError, match="expired"):
             await alura.user.profile()
     assert raw.received == []
-    async with AsyncAlura(base_url=raw.url, token=jwt(time.time() + 1000)) as alura:
+    async with AsyncAlura(base_url=raw.url, token=jwt(exp=time.time() + 1000)) as alura:
         await alura.user.profile()
     assert raw.paths() == ["GET /user/profile"]
 
@@ -780,7 +776,11 @@ def test_where_no_clock_goes_on_while_the_machine_sleeps_the_monotonic_one_tells
 
 
 def jwt(**claims: Any) -> str:
-    middle = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
+    return jwt_of(json.dumps(claims).encode())
+
+
+def jwt_of(content: bytes) -> str:
+    middle = base64.urlsafe_b64encode(content).decode().rstrip("=")
     return f"eyJhbGciOiJIUzI1NiJ9.{middle}.c2lnbmF0dXJl"
 
 
@@ -886,6 +886,7 @@ async def test_a_verification_whose_reply_is_always_lost_is_made_twice_and_fails
     raw.routes["/auth/evm/verify"] = [b""]
     results = await asyncio.gather(*[alura.user.profile() for _ in range(20)], return_exceptions=True)
     assert {type(result) for result in results} == {SignInError}
+    assert {type(result.__cause__) for result in results if isinstance(result, SignInError)} == {OutcomeUnknownError}
     assert server.logins == 2
 
 
@@ -1427,6 +1428,28 @@ async def test_a_new_token_that_says_only_when_it_ends_is_used_until_it_is_refus
         await alura.user.profile()
         hands.pass_(61)
     assert server.logins == 1
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "no.jwt",
+        "x.x.x",
+        *map(jwt_of, (b"no json", b'{"exp":', b'{"a":"\xff"}', b"12", b"null", b'{"exp":"0"}')),
+        jwt_of(b'{"exp":0,"a":' + b"[" * 600 + b"]" * 600 + b"}"),
+    ],
+    ids=["no JWT", "no base64", "no JSON", "half", "no UTF-8", "a number", "null", "words", "brackets"],
+)
+async def test_a_given_token_that_says_nothing_readable_is_used_until_it_is_refused(token: str) -> None:
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(100_000)  # py_ecc does so when it is imported
+    try:
+        lock = TokenLock(None, token)
+    finally:
+        sys.setrecursionlimit(limit)
+    used = await lock.get(READ)
+    assert used is not None
+    assert used.secret.reveal() == token
 
 
 @pytest.mark.parametrize("name", ["", "a", "ab", "abc"])

@@ -558,7 +558,7 @@ def _lifetime(expires_in: float | None, token: Secret) -> float | None:
     if expires_in is None:
         issued, expires = _times(token)
         expires_in = None if issued is None or expires is None else expires - issued
-    return expires_in if expires_in and 0 < expires_in < _LONGEST_S else None
+    return expires_in if expires_in is not None and 0 < expires_in < _LONGEST_S else None
 
 
 def _time_left(token: Secret, now: float) -> float | None:
