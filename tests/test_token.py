@@ -35,9 +35,10 @@ from alura_async import (
     UnauthorizedError,
     UsageError,
 )
-from alura_async.core.token import Clock, Token, TokenLock
+from alura_async.core.token import Clock, Token, TokenLock, steady_clock
 from alura_async.core.token_cache import CachedToken, TokenCache
 from alura_async.flatten import flatten
+from alura_async.groups.auth import SignIn
 from alura_async.secret import Secret
 from tests.raw_server import RawServer, Received, hang, reply
 
@@ -203,15 +204,11 @@ async def test_a_given_token_beside_a_wallet_is_used_until_it_is_refused(server:
 
 
 async def test_a_token_that_says_it_has_expired_is_not_sent(server: Server, raw: RawServer) -> None:
-    def jwt(expires: float) -> str:
-        claims = base64.urlsafe_b64encode(json.dumps({"exp": expires}).encode()).decode().rstrip("=")
-        return f"eyJhbGciOiJIUzI1NiJ9.{claims}.c2lnbmF0dXJl"
-
-    async with AsyncAlura(base_url=raw.url, token=jwt(time.time() - 1)) as alura:
+    async with AsyncAlura(base_url=raw.url, token=jwt(exp=time.time() - 1)) as alura:
         with pytest.raises(CredentialsNeededError, match="expired"):
             await alura.user.profile()
     assert raw.received == []
-    async with AsyncAlura(base_url=raw.url, token=jwt(time.time() + 1000)) as alura:
+    async with AsyncAlura(base_url=raw.url, token=jwt(exp=time.time() + 1000)) as alura:
         await alura.user.profile()
     assert raw.paths() == ["GET /user/profile"]
 
@@ -604,6 +601,26 @@ async def test_closing_stops_a_sign_in_that_is_under_way(server: Server, raw: Ra
         await call
 
 
+async def test_a_call_that_is_cancelled_just_after_closing_stopped_its_sign_in_is_cancelled() -> None:
+    """An error in its place would be lost on whoever cancelled it: a time limit, for one."""
+    begun = asyncio.Event()
+
+    async def sign_in() -> SignIn:
+        begun.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    lock = TokenLock(sign_in)
+    call = asyncio.create_task(lock.get(READ))
+    await begun.wait()
+    closing = asyncio.create_task(lock.close())
+    await asyncio.sleep(0)
+    call.cancel()
+    await closing
+    with pytest.raises(asyncio.CancelledError):
+        await call
+
+
 async def test_closing_waits_until_a_wallet_has_stopped(server: Server, raw: RawServer) -> None:
     class Tidy(FakeWallet):
         has_tidied_up = False
@@ -744,8 +761,26 @@ async def test_a_wall_clock_that_jumps_costs_one_sign_in_at_most(
     assert server.logins == (2 if jump > 0 else 1)
 
 
+@pytest.mark.parametrize("system", ["win32", "linux", "darwin"])
+def test_where_no_clock_goes_on_while_the_machine_sleeps_the_monotonic_one_tells_the_time(
+    monkeypatch: pytest.MonkeyPatch, system: str
+) -> None:
+    def clock_gettime(clock: int, /) -> float:
+        raise OSError("not permitted in this sandbox")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(time, "clock_gettime", clock_gettime, raising=False)
+        patched.setattr(sys, "platform", system)
+        clock = steady_clock()
+    assert clock is time.monotonic
+
+
 def jwt(**claims: Any) -> str:
-    middle = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
+    return jwt_of(json.dumps(claims).encode())
+
+
+def jwt_of(content: bytes) -> str:
+    middle = base64.urlsafe_b64encode(content).decode().rstrip("=")
     return f"eyJhbGciOiJIUzI1NiJ9.{middle}.c2lnbmF0dXJl"
 
 
@@ -851,6 +886,7 @@ async def test_a_verification_whose_reply_is_always_lost_is_made_twice_and_fails
     raw.routes["/auth/evm/verify"] = [b""]
     results = await asyncio.gather(*[alura.user.profile() for _ in range(20)], return_exceptions=True)
     assert {type(result) for result in results} == {SignInError}
+    assert {type(result.__cause__) for result in results if isinstance(result, SignInError)} == {OutcomeUnknownError}
     assert server.logins == 2
 
 
@@ -995,6 +1031,19 @@ async def test_a_close_signs_in_a_second_after_a_read_could_not_and_clears_the_w
     assert server.logins == 2
 
 
+async def test_a_failed_sign_in_holds_nobody_up_any_more_once_a_close_has_signed_in(
+    server: Server, alura: AsyncAlura, hands: Hands
+) -> None:
+    server.gives_no_token = True
+    with pytest.raises(SignInError):
+        await alura.user.profile()
+    server.gives_no_token = False
+    await close(alura)
+    server.refuses.add("token-1")
+    await alura.user.profile()
+    assert server.logins == 3
+
+
 @pytest.mark.waits
 async def test_the_second_that_a_close_waits_is_a_real_one(server: Server, alura: AsyncAlura) -> None:
     server.gives_no_token = True
@@ -1088,6 +1137,23 @@ async def test_a_close_is_not_failed_by_a_sign_in_that_had_begun_before_it(
     with pytest.raises(SignInError, match="down"):
         await read
     assert server.logins == 2
+
+
+@pytest.mark.parametrize("step", ["challenge", "verify"])
+async def test_a_read_whose_sign_in_gets_no_answer_holds_a_close_up_no_longer_than_silence_is_borne(
+    server: Server, raw: RawServer, step: str
+) -> None:
+    """A step that is made again is made on a new connection; all of a sign-in may take much longer."""
+    raw.routes[f"/auth/evm/{step}"] = [hang, getattr(server, step)]
+    async with AsyncAlura(FakeWallet(), base_url=raw.url, timeout=Timeouts(read=0.2)) as alura:
+        read = asyncio.create_task(alura.user.profile())
+        while f"POST /auth/evm/{step}" not in raw.paths():
+            await asyncio.sleep(0.001)
+        async with asyncio.timeout(3):
+            await close(alura)
+        assert (await read).id == "me"
+    assert raw.paths().count(f"POST /auth/evm/{step}") == 2
+    assert server.given == 1
 
 
 @pytest.mark.parametrize("succeeds", [True, False])
@@ -1257,6 +1323,28 @@ async def test_while_a_token_is_renewed_every_call_goes_once_and_with_the_old_on
     await signed_in_again(server, alura)
 
 
+async def test_a_given_token_beside_a_wallet_is_renewed_before_it_ends_and_the_new_one_is_held() -> None:
+    """No call waits for this first sign-in."""
+    signed_in = 0
+
+    async def sign_in() -> SignIn:
+        nonlocal signed_in
+        signed_in += 1
+        return SignIn(access_token=Secret("new"), expires_in=86400)
+
+    hands = Hands()
+    given = jwt(iat=hands.wall, exp=hands.wall + 86400)
+    lock = TokenLock(sign_in, given, clock=hands.clock)
+    hands.pass_(86400 - 120)
+    token = await lock.get(READ)
+    while token is not None and token.secret.reveal() == given:
+        await asyncio.sleep(0)
+        token = await lock.get(READ)
+        assert signed_in == 1
+    assert token is not None
+    assert token.secret.reveal() == "new"
+
+
 @pytest.mark.parametrize("which", ["steady", "wall"])
 async def test_many_bots_renew_their_tokens_over_one_minute_that_ends_four_before_the_tokens(which: str) -> None:
     hands = Hands()
@@ -1340,6 +1428,28 @@ async def test_a_new_token_that_says_only_when_it_ends_is_used_until_it_is_refus
         await alura.user.profile()
         hands.pass_(61)
     assert server.logins == 1
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "no.jwt",
+        "x.x.x",
+        *map(jwt_of, (b"no json", b'{"exp":', b'{"a":"\xff"}', b"12", b"null", b'{"exp":"0"}')),
+        jwt_of(b'{"exp":0,"a":' + b"[" * 600 + b"]" * 600 + b"}"),
+    ],
+    ids=["no JWT", "no base64", "no JSON", "half", "no UTF-8", "a number", "null", "words", "brackets"],
+)
+async def test_a_given_token_that_says_nothing_readable_is_used_until_it_is_refused(token: str) -> None:
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(100_000)  # py_ecc does so when it is imported
+    try:
+        lock = TokenLock(None, token)
+    finally:
+        sys.setrecursionlimit(limit)
+    used = await lock.get(READ)
+    assert used is not None
+    assert used.secret.reveal() == token
 
 
 @pytest.mark.parametrize("name", ["", "a", "ab", "abc"])

@@ -125,8 +125,19 @@ async def test_a_kept_token_counts_no_sign_in_of_a_server_that_refuses_all(
     assert server.logins == 2
 
 
-async def test_what_another_process_obtained_is_not_believed_after_a_refusal(
+async def test_a_close_that_comes_first_in_a_run_goes_with_the_token_of_the_run_before(
     raw: RawServer, server: Server, file: Path
+) -> None:
+    await run(raw, file)
+    async with AsyncAlura(FakeWallet(), base_url=raw.url, token_cache=file) as alura:
+        await alura.trading_sessions.close_trade("t1")
+    assert server.logins == 1
+    assert raw.received[-1].headers["authorization"] == "Bearer token-1"
+
+
+@pytest.mark.parametrize("closes", [False, True])
+async def test_what_another_process_obtained_is_not_believed_after_a_refusal(
+    raw: RawServer, server: Server, file: Path, closes: bool
 ) -> None:
     """A server that changed its secret refuses the other's token too, and a call is repeated only once."""
     async with AsyncAlura(FakeWallet(), base_url=raw.url, token_cache=file) as alura:
@@ -135,8 +146,20 @@ async def test_what_another_process_obtained_is_not_believed_after_a_refusal(
         await alura._road.tokens._saved()
         write(file, raw.url, "of-another-process", time.time() - 1, time.time() + 1000)
         server.refuses |= {"token-1", "of-another-process"}
-        await alura.user.profile()
+        await (alura.trading_sessions.close_trade("t1") if closes else alura.user.profile())
     assert raw.received[-1].headers["authorization"] == "Bearer token-2"
+
+
+async def test_a_login_by_name_leaves_later_sign_ins_free_to_take_what_another_process_obtained(
+    raw: RawServer, server: Server, file: Path
+) -> None:
+    async with AsyncAlura(FakeWallet(), base_url=raw.url, token_cache=file) as alura:
+        await alura.auth.login()
+        await alura.auth.logout()
+        write(file, raw.url, "of-another-process", time.time() - 1, time.time() + 1000)
+        await alura.user.profile()
+    assert server.logins == 1
+    assert raw.received[-1].headers["authorization"] == "Bearer of-another-process"
 
 
 async def test_logging_out_takes_it_out_of_the_file_and_logging_in_puts_the_new_one_there(

@@ -81,7 +81,7 @@ class Clock(NamedTuple):
     pause: Callable[[float], Awaitable[None]] = waits.pause
 
 
-def _steady() -> Callable[[], float]:
+def steady_clock() -> Callable[[], float]:
     """`time.monotonic` stops while Linux and macOS sleep; these go on."""
     name = {"linux": "CLOCK_BOOTTIME", "darwin": "CLOCK_MONOTONIC"}.get(sys.platform, "")
     try:
@@ -92,7 +92,7 @@ def _steady() -> Callable[[], float]:
     return clock
 
 
-SYSTEM_CLOCK = Clock(_steady(), time.time)
+SYSTEM_CLOCK = Clock(steady_clock(), time.time)
 
 
 class Token:
@@ -444,11 +444,10 @@ class TokenLock:
                     await self.clock.pause(due - now)
                     continue
                 self._exit_began_at = now
+            # Whether a failure counts is seen above: it may be that of a sign-in which had begun before.
             result = await self._outcome(cached_will_do)
             if not isinstance(result, _Failure):
                 return result
-            if result.number > asked:
-                raise result.again()
 
     def _exit_obstacle_since(self) -> float:
         """Since when there is what keeps an exit from starting a sign-in, for a while."""
@@ -559,7 +558,7 @@ def _lifetime(expires_in: float | None, token: Secret) -> float | None:
     if expires_in is None:
         issued, expires = _times(token)
         expires_in = None if issued is None or expires is None else expires - issued
-    return expires_in if expires_in and 0 < expires_in < _LONGEST_S else None
+    return expires_in if expires_in is not None and 0 < expires_in < _LONGEST_S else None
 
 
 def _time_left(token: Secret, now: float) -> float | None:
