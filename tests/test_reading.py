@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import time
 import traceback
 from collections.abc import AsyncIterator, Callable
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import pytest
@@ -235,7 +237,7 @@ async def test_when_the_client_is_closed_each_is_told_by_an_error_of_its_own(
     assert len({id(error) for error in errors}) == 5
 
 
-async def test_a_read_has_the_time_of_the_most_generous_who_share_it(server: Server, reads: SharedReads) -> None:
+async def test_a_read_has_the_time_of_the_hastiest_who_share_it(server: Server, reads: SharedReads) -> None:
     tasks = [
         ask(reads, seconds=0.05, longest_s=9),
         ask(reads, seconds=7, longest_s=3),
@@ -254,8 +256,47 @@ async def test_a_read_has_the_time_of_the_most_generous_who_share_it(server: Ser
     task = ask(reads, seconds=5, longest_s=2)
     await begins(server, 2)
     task.cancel()
-    assert 6.9 <= server.limits[0] <= 7
-    assert server.limits[1:] == [0.01, 2]
+    task = ask(reads, seconds=7)
+    await begins(server, 3)
+    task.cancel()
+    assert server.limits[:3] == [2, 0.01, 2]
+    assert 6.9 <= server.limits[3] <= 7
+
+
+async def test_one_that_hangs_does_not_take_the_time_of_the_next(server: Server) -> None:
+    reads = SharedReads(server.read, interval_s=0.01, hangs_s=0.05)
+    first = ask(reads)
+    await begins(server, 0)
+    later = [ask(reads) for _ in range(3)]
+    await begins(server, 1)
+    assert server.times[1] - server.times[0] >= 0.05
+    server.answer(1)
+    await asyncio.wait(later, timeout=5)
+    assert ids(*later) == ["ses_1"] * 3
+    # It is still the answer of those who asked before it began.
+    assert not first.done()
+    server.answer(0)
+    await asyncio.wait([first], timeout=5)
+    assert ids(first) == ["ses_0"]
+    assert server.peak == 2
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="tasks start eagerly from Python 3.12 on")
+async def test_where_tasks_start_eagerly_reads_keep_their_time_and_interval(server: Server) -> None:
+    loop = asyncio.get_running_loop()
+    loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined, unused-ignore]
+    try:
+        reads = SharedReads(server.read, interval_s=0.05)
+        for number in range(3):
+            task = ask(reads, longest_s=3)
+            await begins(server, number)
+            server.answer(number)
+            await task
+            assert ids(task) == [f"ses_{number}"]
+    finally:
+        loop.set_task_factory(None)
+    assert server.limits == [3, 3, 3]
+    assert min(later - earlier for earlier, later in pairwise(server.times)) >= 0.05
 
 
 async def test_what_gets_out_goes_first_then_what_sees_it_through_then_what_settles_then_orders() -> None:

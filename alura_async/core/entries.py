@@ -78,7 +78,8 @@ def intent(request: Request[Any], *, host: str, account: str, within_s: float) -
 def fingerprint(method: str, path: str, body: bytes | None) -> str:
     """Text that is equal for two calls that ask for the same thing.
 
-    The order of a body's keys, the spelling of its numbers (`5`, `5.0`, `"5"`) and the case of its texts make no difference.
+    The order of a body's keys, the spelling of its numbers (`5`, `5.0`, `"5"`) and the case of its texts make no
+    difference.
 
     Args:
         method: the HTTP method.

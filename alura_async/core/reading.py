@@ -1,9 +1,9 @@
 """The reads that tell what became of a lost reply: made once for all who wait for them, dated by the server's clock.
 
 Whoever asks is told what a read brought that began after he asked, for one that was under way may show what was before.
-So of each kind one read is under way at most; all who ask meanwhile wait for the next one together, which begins an
-interval after the one before. Many lost replies at once make no more reads than a single one does, and do not use up
-the pace that others need.
+So of each kind one read is under way at most, unless one hangs; all who ask meanwhile wait for the next one together,
+which begins an interval after the one before. Many lost replies at once make no more reads than a single one does, and
+do not use up the pace that others need.
 
 What sees an exit through is read in a lane of its own, right behind the exits; what tells of a create, behind both.
 """
@@ -94,10 +94,12 @@ class SharedReads:
         read: makes one.
         interval_s: seconds from the beginning of a read to that of the next one of its kind; fewer where nobody who
             waits has so much time.
+        hangs_s: one that has taken so many seconds may hang, and the next one is made beside it.
     """
 
-    def __init__(self, read: Read, *, interval_s: float = 1.0) -> None:
+    def __init__(self, read: Read, *, interval_s: float = 1.0, hangs_s: float = 2.0) -> None:
         self.interval_s = interval_s
+        self._hangs_s = hangs_s
         self._read = read
         self._kinds: dict[Request[Any], _Kind] = {}
         self._is_closed = False
@@ -110,19 +112,20 @@ class SharedReads:
         Args:
             request: what is read.
             until: `time.monotonic()` at which waiting ends.
-            longest_s: seconds that the read itself may take. Of those who share one, the most generous says how many.
+            longest_s: seconds that the read itself may take. Of those who share one, the hastiest says how many.
 
         Raises:
             ClosedError: no read will succeed any more.
         """
         kind = self._kinds.setdefault(request, _Kind())
-        joined = kind.next
-        if joined is None:
-            joined = kind.next = _Joint()
-            joined.task = asyncio.get_running_loop().create_task(self._make(request, kind, joined), name="alura read")
+        joined = kind.next or _Joint()
         joined.until = max(joined.until, until)
-        joined.longest_s = max(joined.longest_s, longest_s)
+        joined.longest_s = min(joined.longest_s, longest_s)
         joined.waiting += 1
+        if kind.next is None:
+            kind.next = joined
+            # Last of all: tasks that a loop starts eagerly have begun to read when this returns.
+            joined.task = asyncio.get_running_loop().create_task(self._make(request, kind, joined), name="alura read")
         try:
             async with asyncio.timeout(max(_LEAST_S, until - time.monotonic())):
                 seen = await asyncio.shield(joined.task)
@@ -140,24 +143,31 @@ class SharedReads:
         return seen
 
     async def _make(self, request: Request[Any], kind: _Kind, joint: _Joint) -> Seen[Any] | None:
-        async with kind.is_under_way:
-            now = time.monotonic()
-            # Whoever has no time for the interval is not kept waiting until his is up.
-            await waits.pause(min(kind.due - now, (joint.until - now) / 2))
-            # Nothing is awaited until it begins: whoever asks later waits for the next one.
-            kind.next = None
-            began = time.monotonic()
-            kind.due = began + self.interval_s
-            try:
-                reply = await self._read(request, max(_LEAST_S, min(joint.longest_s, joint.until - began)))
-                ended = time.monotonic()
-                return Seen(_value(reply), began, ended, *_clock(reply.headers, began, ended))
-            except ClosedError:
-                self._is_closed = True
-            except AluraError:
-                pass
-            except Exception as error:  # noqa: BLE001 - whatever it is, those who wait are told, and ask again
-                log.logger.warning("%s %s could not be read: %s", request.method, request.path, type(error).__name__)
+        earlier = kind.under_way
+        if earlier is not None:
+            # One that hangs must not take the time of those who wait for the next.
+            await asyncio.wait([earlier.task], timeout=earlier.began + self._hangs_s - time.monotonic())
+        now = time.monotonic()
+        # Whoever has no time for the interval is not kept waiting until his is up.
+        await waits.pause(min(kind.due - now, (joint.until - now) / 2))
+        # Nothing is awaited until it begins: whoever asks later waits for the next one.
+        kind.next = None
+        kind.under_way = joint
+        joint.began = began = time.monotonic()
+        kind.due = began + self.interval_s
+        try:
+            reply = await self._read(request, max(_LEAST_S, min(joint.longest_s, joint.until - began)))
+            ended = time.monotonic()
+            return Seen(_value(reply), began, ended, *_clock(reply.headers, began, ended))
+        except ClosedError:
+            self._is_closed = True
+        except AluraError:
+            pass
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait are told, and ask again
+            log.logger.warning("%s %s could not be read: %s", request.method, request.path, type(error).__name__)
+        finally:
+            if kind.under_way is joint:
+                kind.under_way = None
         return None
 
 
@@ -165,15 +175,15 @@ class _Kind:
     """The reads of one kind.
 
     Attributes:
-        is_under_way: held by the one that is under way.
+        under_way: the last one that has begun, while it is under way.
         due: `time.monotonic()` at which the next one may begin.
         next: the one that whoever asks now waits for, if somebody does.
     """
 
-    __slots__ = ("due", "is_under_way", "next")
+    __slots__ = ("due", "next", "under_way")
 
     def __init__(self) -> None:
-        self.is_under_way = asyncio.Lock()
+        self.under_way: _Joint | None = None
         self.due = -inf
         self.next: _Joint | None = None
 
@@ -186,15 +196,17 @@ class _Joint:
         waiting: how many wait.
         until: `time.monotonic()` at which the last of them stops waiting.
         longest_s: seconds that the read itself may take.
+        began: `time.monotonic()` when it began.
     """
 
-    __slots__ = ("longest_s", "task", "until", "waiting")
+    __slots__ = ("began", "longest_s", "task", "until", "waiting")
 
     def __init__(self) -> None:
         self.task: asyncio.Task[Seen[Any] | None]
         self.waiting = 0
         self.until = -inf
-        self.longest_s = 0.0
+        self.longest_s = inf
+        self.began = inf
 
 
 def _value(reply: Reply[Any]) -> Any:
