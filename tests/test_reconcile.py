@@ -36,6 +36,7 @@ from alura_async import (
     no_waits,
 )
 from alura_async.core import reading
+from alura_async.core.entries import intent
 from alura_async.core.reading import SharedReads
 from alura_async.core.reconcile import Settlement, Verdict, candidates, settle
 from alura_async.sandbox import Conditions, Sandbox
@@ -607,6 +608,31 @@ async def test_a_create_whose_inputs_cannot_be_read_may_have_created_anything() 
 
     found = await Server([listed()]).settle(PLAIN, rivals)
     assert (found.verdict, len(found.candidates)) == (Verdict.UNKNOWN, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "rivals_value", "verdict"),
+    [
+        ("note", "BTC", Verdict.UNKNOWN),
+        ("note", "another", Verdict.DONE),
+        # The journal keeps no secret, so nobody can say what the rival sent.
+        ("tokenSymbol", "BTC", Verdict.UNKNOWN),
+        ("tokenSymbol", "another", Verdict.UNKNOWN),
+        ("note", "0x" + "ab" * 32, Verdict.UNKNOWN),
+    ],
+)
+async def test_what_the_journal_blanked_out_tells_no_two_creates_apart(
+    name: str, rivals_value: str, verdict: Verdict
+) -> None:
+    theirs = TradingSessions.create.request(**QUICK, extra={name: rivals_value})
+    rival = intent(theirs, host="127.0.0.1", account="0x1", within_s=10)
+    ours = TradingSessions.create.request(**QUICK, extra={name: "BTC"})
+
+    async def rivals(sessions: Collection[str]) -> Collection[JournalEntry]:
+        return (rival,)
+
+    found = await Server([listed(**{name: "BTC"})]).settle(ours, rivals)
+    assert found.verdict is verdict
 
 
 async def test_a_journal_that_hangs_does_not_hold_up_the_end(alura: AsyncAlura) -> None:

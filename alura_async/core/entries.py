@@ -22,7 +22,7 @@ from ..errors import InvalidArgumentError, Outcome, UnresolvedError
 from ..journal import JournalEntry, SettledBy
 from .decode import NOT_DECODED, parse
 from .request import Action
-from .text import clip, printable, redact, shown
+from .text import BLANK, clip, printable, redact, shown
 
 if TYPE_CHECKING:
     from .request import Request
@@ -360,7 +360,7 @@ def _redacted(value: Any) -> Any:
     if isinstance(value, list):
         return [_redacted(item) for item in value]
     if isinstance(value, dict):
-        return {redact(name): "***" if _is_secret(name) else _redacted(item) for name, item in value.items()}
+        return {redact(name): BLANK if _is_secret(name) else _redacted(item) for name, item in value.items()}
     return value
 
 

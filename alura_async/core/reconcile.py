@@ -29,6 +29,7 @@ from . import waits
 from .decode import parse
 from .reading import ACTIVE, CREATED, CURRENT_TRADE, Seen, SharedReads
 from .request import Action, Request
+from .text import BLANK
 
 T = TypeVar("T")
 
@@ -288,7 +289,9 @@ def _may_have_created(rival: JournalEntry, session: TradingSession) -> bool:
     """Whether a session may be that of another create. When that was made does not matter: a server may act late."""
     if rival.outcome in (Outcome.NOT_SENT, Outcome.REJECTED) or rival.result_id is not None:
         return False
-    return not _contradicts(session, _inputs(rival.body))
+    # What the journal blanked out says nothing.
+    known = {name: value for name, value in _inputs(rival.body).items() if BLANK not in str(value)}
+    return not _contradicts(session, known)
 
 
 # Closes

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 import unicodedata
 
+BLANK = "***"
+"""What stands in place of a secret."""
+
 # Values behind these keys, JWTs, and hex of a key's or a signature's length never reach an error. All of this is linear
 # in the text: a hostile server must not hold up the loop with it. Quotes may be escaped: JSON within JSON.
 _SECRET_NAME = re.compile(
@@ -55,7 +58,7 @@ def redact(text: str) -> str:
     """
     text = _SECRET_VALUE.sub(_blanked, text)
     text = _RUN.sub(_without_jwt, text)
-    return _LONG_HEX.sub("***", text)
+    return _LONG_HEX.sub(BLANK, text)
 
 
 def shown(text: str, limit: int) -> str:
@@ -73,15 +76,15 @@ def _blanked(found: re.Match[str]) -> str:
     if value[0] == "\\":
         # JSON within JSON: the closing quote is not part of what was found.
         backslashes = len(value) - len(value.lstrip("\\"))
-        return f"{name}{value[: backslashes + 1]}***"
+        return f"{name}{value[: backslashes + 1]}{BLANK}"
     quote = value[0] if value[0] in "\"'" else '"' if '"' in name and "\\" not in name else ""
-    return f"{name}{quote}***{quote}"
+    return f"{name}{quote}{BLANK}{quote}"
 
 
 def _without_jwt(run: re.Match[str]) -> str:
     text = run[0]
     at = text.find("eyJ")
-    return text if at < 0 or "." not in text[at:] else text[:at] + "***"
+    return text if at < 0 or "." not in text[at:] else text[:at] + BLANK
 
 
 def shown_body(body: bytes, limit: int = 500) -> str:
