@@ -27,6 +27,7 @@ from alura_async import (
     ForbiddenError,
     Guard,
     GuardError,
+    InvalidArgumentError,
     JournalError,
     NotSentError,
     Outcome,
@@ -437,6 +438,32 @@ async def test_an_exit_that_has_to_sign_in_first_waits_for_none_of_the_users_thr
         over.set()
         await theirs
     assert executed(sandbox, "POST /user/close-all-positions") == 1
+
+
+@pytest.mark.parametrize("is_durable", [False, True], ids=["memory", "file"])
+async def test_an_order_whose_lost_reply_is_being_settled_is_under_way_and_blocks_another_like_it(
+    sandbox: Sandbox, tmp_path: Path, is_durable: bool
+) -> None:
+    journal = tmp_path / "orders.db" if is_durable else None
+    async with AsyncAlura(sandbox.wallet(), base_url=sandbox.url, journal=journal) as alura:
+        sandbox.faults.add("reset-after x1 on POST /trading-sessions")
+        sandbox.faults.add("delay=300ms on GET /trading-sessions/active")
+        order = asyncio.create_task(create(alura))
+        while not any(request.path == "/trading-sessions/active" for request in sandbox.requests):
+            await asyncio.sleep(0.001)
+        assert await alura.journal.unresolved() == []
+        (entry,) = await alura.journal.entries()
+        assert entry.outcome is None
+        with pytest.raises(InvalidArgumentError, match="is under way in this process"):
+            await alura.journal.settle(entry.id, "rejected")
+        with pytest.raises(UnresolvedError, match=entry.id):
+            await create(alura)
+        session = await order
+        (entry,) = await alura.journal.entries()
+        assert (entry.outcome, entry.settled_by, entry.result_id) == (Outcome.DONE, SettledBy.READING, session.id)
+        await alura.trading_sessions.close_trade(session.trade_id)
+        await create(alura)
+    assert executed(sandbox, "POST /trading-sessions") == 2
 
 
 class SlowWallet:

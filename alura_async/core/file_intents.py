@@ -98,6 +98,12 @@ class FileIntents(Intents):
         except Exception:  # noqa: BLE001 - whoever calls this has nothing left to do about it
             _log.exception("journal %s: that %s ended as %s is lost", self, printable(entry_id), outcome)
 
+    def doubt(self, entry_id: str) -> None:
+        """Note that a call under way has lost its reply. Other processes are held up by its entry as it is."""
+        worker = self._worker
+        if worker is not None:
+            worker.doubted.add(entry_id)
+
     async def settle(self, entry_id: str, outcome: Outcome, note: str = "") -> JournalEntry:
         """Note what somebody found out."""
         return await self._do(_Settle(as_prefix(entry_id), outcome, note))
@@ -228,6 +234,8 @@ class _Worker:
     def __init__(self, opening: _Opening) -> None:
         self.queue: SimpleQueue[_Job[Any]] = SimpleQueue()
         self.under_way: set[str] = set()
+        # Those of them that may have been carried out. Added to in other threads.
+        self.doubted: set[str] = set()
         self._opening = opening
         self._file: JournalFile | None = None
         # Conclusions that are not in the file yet, and entries that never got there.
@@ -262,7 +270,8 @@ class _Worker:
         """Within a transaction: insert an entry, or say what forbids it."""
         if blocks:
             for earlier in file.like(entry):
-                if earlier.id not in self.under_way and asks_for_the_same(earlier, entry):
+                is_meant = earlier.id in self.under_way and earlier.id not in self.doubted
+                if not is_meant and asks_for_the_same(earlier, entry):
                     return blocked(earlier, entry, self._opening.path)
         try:
             file.insert(entry)
@@ -282,6 +291,7 @@ class _Worker:
     def conclude(self, file: JournalFile, conclusion: Conclusion) -> None:
         """Within a transaction: write down what became of a call, with the call itself where it is missing."""
         self.under_way.discard(conclusion.entry_id)
+        self.doubted.discard(conclusion.entry_id)
         entry = file.get(conclusion.entry_id)
         if entry is not None:
             file.update(conclusion.of(entry))
@@ -297,6 +307,7 @@ class _Worker:
     def conclude_failed(self, conclusion: Conclusion, error: AluraError) -> None:
         """Keep a conclusion for the next attempt."""
         self.under_way.discard(conclusion.entry_id)
+        self.doubted.discard(conclusion.entry_id)
         earlier = self._unwritten.get(conclusion.entry_id)
         self._unwritten[conclusion.entry_id] = conclusion if earlier is None else earlier.then(conclusion)
         _log.error(

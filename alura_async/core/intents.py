@@ -65,6 +65,16 @@ class Intents(ABC):
         """
 
     @abstractmethod
+    def doubt(self, entry_id: str) -> None:
+        """Note that a call under way has left and lost its reply: from now on it blocks others that ask for the same.
+
+        Like `conclude`, this never blocks and never raises.
+
+        Args:
+            entry_id: the call's id.
+        """
+
+    @abstractmethod
     async def settle(self, entry_id: str, outcome: Outcome, note: str = "") -> JournalEntry:
         """Note what somebody found out about an unresolved call, and return its entry. When this returns, it lasts.
 
@@ -146,6 +156,8 @@ class MemoryIntents(Intents):
         self._unresolved: dict[str, None] = {}
         self._resolved: deque[str] = deque()
         self._under_way: set[str] = set()
+        # Those of them that may have been carried out.
+        self._doubted: set[str] = set()
         _memories.add(self)
 
     async def write(self, entry: JournalEntry, *, blocks: bool) -> None:
@@ -154,8 +166,10 @@ class MemoryIntents(Intents):
             if entry.id in self._entries:
                 raise JournalError(f"the journal has an entry {printable(entry.id)} already")
             if blocks:
-                for earlier in self._open():
-                    if asks_for_the_same(earlier, entry):
+                meant = self._under_way - self._doubted
+                for earlier_id in self._unresolved:
+                    earlier = self._entries[earlier_id]
+                    if earlier_id not in meant and asks_for_the_same(earlier, entry):
                         raise blocked(earlier, entry, None)
             self._entries[entry.id] = entry
             self._unresolved[entry.id] = None
@@ -167,9 +181,16 @@ class MemoryIntents(Intents):
         """Note what became of a call."""
         with self._lock:
             self._under_way.discard(entry_id)
+            self._doubted.discard(entry_id)
             entry = self._entries.get(entry_id)
             if entry is not None:
                 self._replace(Conclusion.now(entry_id, outcome, by, detail, result_id).of(entry))
+
+    def doubt(self, entry_id: str) -> None:
+        """Note that a call under way has lost its reply."""
+        with self._lock:
+            if entry_id in self._under_way:
+                self._doubted.add(entry_id)
 
     async def settle(self, entry_id: str, outcome: Outcome, note: str = "") -> JournalEntry:
         """Note what somebody found out."""
@@ -229,6 +250,7 @@ class MemoryIntents(Intents):
         for entry_id in self._under_way:
             del self._entries[entry_id], self._unresolved[entry_id]
         self._under_way.clear()
+        self._doubted.clear()
 
 
 _memories: weakref.WeakSet[MemoryIntents] = weakref.WeakSet()

@@ -66,6 +66,8 @@ class Orders:
         self._account = account
         self._reads = SharedReads(road.carry)
         self._under_way: dict[Call[Any], tuple[JournalEntry | None, asyncio.Future[None]]] = {}
+        # Those of them whose reply was lost.
+        self._doubted: set[Call[Any]] = set()
         self.intents = safety.intents
 
     async def make(self, call: Call[T], timeout: float) -> T:
@@ -106,6 +108,7 @@ class Orders:
             return await self._see_through(call, entry, limit)
         finally:
             self._under_way.pop(call, None)
+            self._doubted.discard(call)
             is_over.set_result(None)
 
     async def drain(self, seconds: float) -> None:
@@ -114,11 +117,16 @@ class Orders:
             await asyncio.wait([is_over for _, is_over in self._under_way.values()], timeout=seconds)
         for call, (entry, _) in self._under_way.items():
             log.cut_off(call.request, call_id="" if entry is None else entry.id)
+            if entry is not None and (call.has_left or call in self._doubted):
+                # Before the journal is closed. If more becomes known in its last moments, that counts.
+                detail = "the client was closed before the call had ended"
+                self.intents.conclude(entry.id, Outcome.UNKNOWN, SettledBy.REPLY, detail=detail)
 
     def forget(self) -> None:
         """In a child process: those that were under way are the parent's."""
         self._reads = SharedReads(self._road.carry)
         self._under_way = {}
+        self._doubted = set()
 
     async def _name(self, call: Call[Any], timeout: float) -> str:
         """Whose calls these are. What closes does not wait for a wallet that takes its time to say so."""
@@ -207,7 +215,8 @@ class Orders:
                     if isinstance(error, DuplicateAssetError):
                         error.candidates = await candidates(call.request, self._reads, limit_s=_CANDIDATES_S)
                     raise
-                conclude(Outcome.UNKNOWN, detail=_said(error))
+                # It is written down when the call ends: until then nobody else can know better.
+                self._doubt(call, entry)
             except BaseException as error:
                 # Cancelled. What has left cannot be called back.
                 if doubt is None and not call.has_left:
@@ -232,6 +241,7 @@ class Orders:
                     rivals=partial(rivals, entry, self.intents),
                 )
             except asyncio.CancelledError:
+                conclude(Outcome.UNKNOWN, detail=_said(doubt))
                 if self._road.closed:
                     # The end of the client ends the reading. That the order left stays true.
                     raise doubt from None
@@ -250,7 +260,13 @@ class Orders:
             # Not the same key: a server that keeps the answers of keys would only repeat the lost one.
             call.key = f"{entry.id}-{exits + 1}"
         assert doubt is not None
+        conclude(Outcome.UNKNOWN, detail=_said(doubt))
         raise doubt
+
+    def _doubt(self, call: Call[Any], entry: JournalEntry) -> None:
+        if entry.pid == os.getpid():
+            self._doubted.add(call)
+            self.intents.doubt(entry.id)
 
     def _conclude(
         self,
