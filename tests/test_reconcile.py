@@ -726,6 +726,7 @@ ACTIVE, CLOSING = listed(**OLD), listed(status="closing", **OLD)
         (CLOSE_TRADE, [[listed(status=None)]], None, OPEN, None),
         (CLOSE_TRADE, [[]], [shown("trd_1", held(), status=None)], OPEN, None),
         (CLOSE_POSITION, [[CLOSING]], [shown("trd_1", held())], OPEN, None),
+        (CLOSE_POSITION, [[ACTIVE]], [shown("trd_1", held(assetIndex=None))], OPEN, None),
         (CLOSE_ASSET, [[ACTIVE, listed(id="ses_2", assetIndex=1)]], None, OPEN, None),
         (
             CLOSE_ALL,
@@ -739,6 +740,7 @@ ACTIVE, CLOSING = listed(**OLD), listed(status="closing", **OLD)
         (CLOSE_ASSET, [[listed(createdAt=None)]], None, UNKNOWN, None),
         (CLOSE_ASSET, [[ACTIVE, listed(id="ses_2", **NEW)]], None, UNKNOWN, None),
         (CLOSE_ASSET, [[listed(assetIndex=None, **OLD)]], None, UNKNOWN, None),
+        (CLOSE_ASSET, [[ACTIVE]], [shown("trd_1", held(assetIndex=None, openedAt=OLD["createdAt"]))], UNKNOWN, None),
         (CLOSE_ALL, [[ACTIVE, listed(id="ses_2", **NEW)]], None, UNKNOWN, None),
         (CLOSE_ALL, [[ACTIVE]], [shown("trd_1", held())], UNKNOWN, None),
         (CLOSE_ALL, [[ACTIVE, listed(id="ses_2", status="closing", **OLD)]], None, UNKNOWN, None),
@@ -759,6 +761,10 @@ async def test_what_was_listed_is_closed_once_it_is_missing_from_three_readings(
     server = Server([CLOSING], [])
     assert (await server.settle(CLOSE_TRADE)).verdict is Verdict.DONE
     assert server.reads == 2 * (1 + 3)
+    # What is listed as closed since the sending is missing from the first one on.
+    server = Server([listed(closedAt=NEW["createdAt"])])
+    assert (await server.settle(CLOSE_ASSET)).verdict is Verdict.DONE
+    assert server.reads == 2 * 3
 
 
 async def test_reading_ends_with_its_time_however_slow_the_reads_are() -> None:
