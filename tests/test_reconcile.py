@@ -752,6 +752,7 @@ ACTIVE, CLOSING = listed(**OLD), listed(status="closing", **OLD)
         (CLOSE_TRADE, [[listed(status=None)]], None, OPEN, None),
         (CLOSE_TRADE, [[]], [shown("trd_1", held(), status=None)], OPEN, None),
         (CLOSE_POSITION, [[CLOSING]], [shown("trd_1", held())], OPEN, None),
+        (CLOSE_POSITION, [[ACTIVE]], [shown("trd_1", held(assetIndex=None))], OPEN, None),
         (CLOSE_ASSET, [[ACTIVE, listed(id="ses_2", assetIndex=1)]], None, OPEN, None),
         (
             CLOSE_ALL,
@@ -765,6 +766,7 @@ ACTIVE, CLOSING = listed(**OLD), listed(status="closing", **OLD)
         (CLOSE_ASSET, [[listed(createdAt=None)]], None, UNKNOWN, None),
         (CLOSE_ASSET, [[ACTIVE, listed(id="ses_2", **NEW)]], None, UNKNOWN, None),
         (CLOSE_ASSET, [[listed(assetIndex=None, **OLD)]], None, UNKNOWN, None),
+        (CLOSE_ASSET, [[ACTIVE]], [shown("trd_1", held(assetIndex=None, openedAt=OLD["createdAt"]))], UNKNOWN, None),
         (CLOSE_ALL, [[ACTIVE, listed(id="ses_2", **NEW)]], None, UNKNOWN, None),
         (CLOSE_ALL, [[ACTIVE]], [shown("trd_1", held())], UNKNOWN, None),
         (CLOSE_ALL, [[ACTIVE, listed(id="ses_2", status="closing", **OLD)]], None, UNKNOWN, None),
@@ -785,6 +787,10 @@ async def test_what_was_listed_is_closed_once_it_is_missing_from_three_readings(
     server = Server([CLOSING], [])
     assert (await server.settle(CLOSE_TRADE)).verdict is Verdict.DONE
     assert server.reads == 2 * (1 + 3)
+    # What is listed as closed since the sending is missing from the first one on.
+    server = Server([listed(closedAt=NEW["createdAt"])])
+    assert (await server.settle(CLOSE_ASSET)).verdict is Verdict.DONE
+    assert server.reads == 2 * 3
 
 
 async def test_reading_ends_with_its_time_however_slow_the_reads_are() -> None:
@@ -918,7 +924,8 @@ async def test_what_is_missing_counts_as_closed_only_after_a_while(alura: AsyncA
     assert time.monotonic() - gone[0] >= 0.2
 
 
-async def test_that_while_begins_when_it_was_first_seen_to_be_missing_however_long_that_took() -> None:
+@pytest.mark.parametrize("slow", [2, 3])
+async def test_that_while_begins_when_it_was_first_seen_to_be_missing_however_long_that_took(slow: int) -> None:
     began: list[float] = []
     ended: list[float] = []
 
@@ -930,7 +937,7 @@ async def test_that_while_begins_when_it_was_first_seen_to_be_missing_however_lo
             began.append(time.monotonic())
             body = msgspec.json.encode([CLOSING] if len(began) == 1 else [])
         else:
-            await asyncio.sleep(0.2 if len(began) == 2 else 0)
+            await asyncio.sleep(0.2 if len(began) == slow else 0)
             ended.append(time.monotonic())
             body = b""
         return Reply(request, 200, {"Content-Length": str(len(body))}, body)
@@ -946,6 +953,8 @@ async def test_that_while_begins_when_it_was_first_seen_to_be_missing_however_lo
     )
     assert (found.verdict, found.value.status) == (Verdict.DONE, SessionStatus.CLOSED)
     assert began[-1] - ended[1] >= 0.15
+    # It was over before the third of those readings, if the second one took so long.
+    assert slow == 2 or len(began) == 4
 
 
 async def test_a_close_that_fails_on_the_exchange_is_found_still_open(alura: AsyncAlura, sandbox: Sandbox) -> None:
