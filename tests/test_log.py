@@ -31,6 +31,7 @@ def say_everything(text: str = "no") -> None:
     log.attempt_made(WITHDRAW, call_id="c1", attempt=1, lane_wait=0, duration=1, error=OSError(text))
     error = RateLimitedError(text, status=429)
     log.will_retry(WITHDRAW, call_id="c1", attempt=1, pause=1.5, error=error)
+    log.doubted(WITHDRAW, call_id="c1", attempt=1, detail=f"POST /user/withdraw {text}", settle_s=8)
     for outcome in (Outcome.DONE, Outcome.UNKNOWN):
         log.concluded(WITHDRAW, call_id="c1", outcome=outcome, attempts=2, duration=2, status=201, detail=text)
     log.journal_failed("the close went out without an entry", OSError(text), call_id="c1")
@@ -55,6 +56,7 @@ def test_each_thing_has_its_level_its_message_and_its_fields(caplog: pytest.LogC
             "WARNING",
             "POST /user/withdraw: attempt 1 failed, the next one is in 1.500 s: RateLimitedError: no [call c1]",
         ),
+        ("WARNING", "POST /user/withdraw: no; what became of it is read for up to 8 s [call c1]"),
         ("INFO", "POST /user/withdraw: done after 2 attempts and 2.000 s: no [call c1]"),
         ("WARNING", "POST /user/withdraw: unknown after 2 attempts and 2.000 s: no [call c1]"),
         ("ERROR", "journal: the close went out without an entry: OSError: no [call c1]"),
@@ -72,6 +74,7 @@ def test_each_thing_has_its_level_its_message_and_its_fields(caplog: pytest.LogC
         },
         {**withdraw, "attempt": 1, "lane_wait_s": 0, "duration_s": 1},
         {**withdraw, "status": 429, "attempt": 1, "pause_s": 1.5},
+        {**withdraw, "attempt": 1},
         {**withdraw, "status": 201, "attempt": 2, "duration_s": 2, "outcome": "done"},
         {**withdraw, "status": 201, "attempt": 2, "duration_s": 2, "outcome": "unknown"},
         {"call_id": "c1"},
@@ -79,7 +82,7 @@ def test_each_thing_has_its_level_its_message_and_its_fields(caplog: pytest.LogC
 
 
 def test_levels_decide_what_is_said(caplog: pytest.LogCaptureFixture) -> None:
-    for level, count in ((logging.INFO, 4), (logging.WARNING, 3), (logging.ERROR, 1)):
+    for level, count in ((logging.INFO, 5), (logging.WARNING, 4), (logging.ERROR, 1)):
         caplog.clear()
         caplog.set_level(level, "alura_async")
         say_everything()

@@ -143,6 +143,26 @@ def concluded(
         )
 
 
+def doubted(request: Request[Any], *, call_id: str, attempt: int, detail: str, settle_s: float) -> None:
+    """Say that a call that must not be made twice has lost its reply, and that reading follows.
+
+    Args:
+        request: the call.
+        call_id: the call's id.
+        attempt: which sending lost it, from 1.
+        detail: what the error said.
+        settle_s: seconds that the reading takes at most.
+    """
+    logger.warning(
+        "%s: %s; what became of it is read for up to %g s%s",
+        request.route.name,
+        shown(_without_name(detail, request), 300),
+        settle_s,
+        _named(call_id),
+        extra=_fields(request, call_id, attempt=attempt),
+    )
+
+
 def cut_off(request: Request[Any], *, call_id: str) -> None:
     """Say that a client was closed before a call that must not be made twice had ended.
 

@@ -231,13 +231,15 @@ class Orders:
             if call.wants_reply or not call.options.timeouts.settle:
                 break
             assert doubt is not None
+            settle_s = call.options.timeouts.settle
+            log.doubted(call.request, call_id=entry.id, attempt=call.attempts, detail=_said(doubt), settle_s=settle_s)
             try:
                 settlement = await settle(
                     call.request,
                     entry,
                     self._reads,
                     sent_at=call.sent_at,
-                    limit_s=call.options.timeouts.settle,
+                    limit_s=settle_s,
                     rivals=partial(rivals, entry, self.intents),
                 )
             except asyncio.CancelledError:
