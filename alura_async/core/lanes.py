@@ -358,7 +358,7 @@ class RateLimiter:
                 continue
             first = line.first
             if first.number != number:
-                # Who was first has left.
+                # Who was first has gone.
                 heapreplace(heap, (first.number, line))
             elif first.future.done():
                 # Cancelled, and about to notice: who comes next is not kept waiting for that.
@@ -413,14 +413,10 @@ class RateLimiter:
         waiter.line = line
 
     def _pop(self, line: _Line) -> _Waiter:
-        """Take the first waiter out of the line at the top of its lane's heap."""
+        """Take the first waiter out of a line; the line's place in a heap is seen to when it comes to the top."""
         waiter, _ = line.waiters.popitem(last=False)
         waiter.line = None
-        heap = self._ready[line.lane]
-        if line.waiters:
-            heapreplace(heap, (line.first.number, line))
-        else:
-            heappop(heap)
+        if not line.waiters:
             del self._lines[line.key]
         return waiter
 
@@ -515,8 +511,7 @@ class RateLimiter:
         try:
             waiter.loop.call_soon_threadsafe(_set_result, waiter.future)
         except RuntimeError:
-            # It has just been closed, so somebody else gets this.
-            self._leaving.append(waiter)
+            # It has just been closed, so its waiters leave, and somebody else gets this.
             self._again = True
 
     def _set_aside(self, waiter: _Waiter) -> None:
