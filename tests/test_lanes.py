@@ -398,10 +398,10 @@ def test_a_lane_pauses_only_when_several_of_its_endpoints_refuse_within_a_short_
 def test_only_a_refusal_speaks_for_its_lane(status: int, pauses: bool) -> None:
     async def main(loop: StepLoop) -> float:
         limiter = RateLimiter(clock=loop.time)
+        limiter.hear(TRADING, CLOSE, 200, {"Retry-After": "10"})
         limiter.hear(MARKET, CANDLES, 429, {"Retry-After": "10"})
         limiter.hear(MARKET, HISTORY, 429, {"Retry-After": "10"})
         limiter.hear(MARKET, SYMBOLS, status, {"Retry-After": "10"})
-        limiter.hear(TRADING, CLOSE, 200, {"Retry-After": "10"})
         await limiter.acquire(MARKET, LATEST)
         return loop.time() - 1000
 

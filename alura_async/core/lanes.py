@@ -627,10 +627,10 @@ class _Hold:
     __slots__ = ("lane", "refused_at", "until")
 
     def __init__(self) -> None:
-        # Of the call that was refused last.
-        self.lane: Lane | None = None
         self.until = -inf
-        self.refused_at = -inf
+        # Of the last refusal, if there was one.
+        self.lane: Lane | None = None
+        self.refused_at: float
 
 
 class _Loop:
