@@ -8,16 +8,19 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import random
 import selectors
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import Context
 from math import inf
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 
 import pytest
 from hypothesis import settings
@@ -29,6 +32,7 @@ from alura_async import ConfigurationError, InvalidArgumentError, Lane, RateLimi
 pytestmark = pytest.mark.waits
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 EXIT, EXIT_READ, SETTLING, TRADING, ACCOUNT, MARKET = Lane
 CLOSE = "https://alura.test POST /user/close-position"
@@ -260,6 +264,60 @@ def test_a_bulk_pull_progresses_under_a_steady_stream_of_trading_calls() -> None
     stepped(main)
 
 
+def test_nine_in_a_row_are_counted_from_when_somebody_lower_waits() -> None:
+    async def main(loop: StepLoop) -> str:
+        calls = Calls(RateLimiter(rate=1, burst=1, clock=loop.time))
+        assert calls.limiter.try_acquire(EXIT, CLOSE)
+        low = calls.start("m", MARKET)
+        tasks = [calls.start("T", TRADING, CLOSE) for _ in range(30)]
+        await asyncio.sleep(5.5)
+        # The row of five ends here: nobody lower waits for a turn.
+        low.cancel()
+        await asyncio.sleep(2)
+        tasks += [calls.start("M", MARKET) for _ in range(3)]
+        await asyncio.sleep(20)
+        for task in tasks:
+            task.cancel()
+        return "".join(calls.names)
+
+    assert stepped(main) == "T" * 7 + "TTTTTTTTTM" * 2
+
+
+def test_the_tenth_turn_is_a_lower_lanes_even_if_it_has_just_come() -> None:
+    async def main(loop: StepLoop) -> str:
+        calls = Calls(RateLimiter(rate=1, burst=1, clock=loop.time))
+        assert calls.limiter.try_acquire(EXIT, CLOSE)
+        tasks = [calls.start("m", MARKET), *[calls.start("T", TRADING, CLOSE) for _ in range(30)]]
+        await asyncio.sleep(9.5)
+        tasks[0].cancel()
+        tasks.append(calls.start("A", ACCOUNT, LATEST))
+        await asyncio.sleep(2)
+        for task in tasks:
+            task.cancel()
+        return "".join(calls.names)
+
+    assert stepped(main) == "TTTTTTTTTAT"
+
+
+def test_calls_of_one_lane_go_in_the_order_in_which_they_came_whoever_leaves() -> None:
+    async def main(loop: StepLoop) -> None:
+        calls = Calls(RateLimiter(rate=1, burst=1, clock=loop.time))
+        chance = random.Random(1)
+        tasks = {
+            number: calls.start(f"{number}", ACCOUNT, f"https://alura.test GET /{number}") for number in range(600)
+        }
+        # Whoever comes a second time to an endpoint is behind those that came to others meanwhile.
+        tasks |= {600 + n: calls.start(f"{600 + n}", ACCOUNT, f"https://alura.test GET /{n}") for n in range(0, 600, 7)}
+        await asyncio.sleep(60.5)
+        for number in chance.sample(sorted(tasks), 500):
+            tasks[number].cancel()
+        await asyncio.gather(*tasks.values(), return_exceptions=True)
+        assert calls.names == sorted(calls.names, key=int)
+        assert len(calls.names) == sum(not task.cancelled() for task in tasks.values())
+
+    stepped(main)
+
+
 # What the server asks for
 
 
@@ -336,6 +394,104 @@ def test_a_lane_pauses_only_when_several_of_its_endpoints_refuse_within_a_short_
     assert stepped(main) == [0, 0, 0, 0, 9]
 
 
+@pytest.mark.parametrize(("status", "pauses"), [(200, False), (399, False), (400, True), (429, True), (503, True)])
+def test_only_a_refusal_speaks_for_its_lane(status: int, pauses: bool) -> None:
+    async def main(loop: StepLoop) -> float:
+        limiter = RateLimiter(clock=loop.time)
+        limiter.hear(TRADING, CLOSE, 200, {"Retry-After": "10"})
+        limiter.hear(MARKET, CANDLES, 429, {"Retry-After": "10"})
+        limiter.hear(MARKET, HISTORY, 429, {"Retry-After": "10"})
+        limiter.hear(MARKET, SYMBOLS, status, {"Retry-After": "10"})
+        await limiter.acquire(MARKET, LATEST)
+        return loop.time() - 1000
+
+    assert stepped(main) == (10 if pauses else 0)
+
+
+def test_a_hold_that_just_ended_says_nothing_about_its_lane() -> None:
+    async def main(loop: StepLoop) -> float:
+        limiter = RateLimiter(clock=loop.time)
+        limiter.hear(MARKET, LATEST, 429, {"Retry-After": "1"})
+        await asyncio.sleep(1)
+        assert repr(limiter) == "<RateLimiter 10/s, burst 10, 0 of 16 under way>"
+        for endpoint in (CANDLES, HISTORY, SYMBOLS):
+            limiter.hear(MARKET, endpoint, 429, {"Retry-After": "10"})
+        await limiter.acquire(MARKET, LATEST)
+        return loop.time() - 1001
+
+    assert stepped(main) == 10
+
+
+def test_an_endpoint_that_refuses_in_another_lane_speaks_for_that_one() -> None:
+    async def main(loop: StepLoop) -> list[float]:
+        limiter = RateLimiter(clock=loop.time)
+        limiter.hear(ACCOUNT, LATEST, 429, {"Retry-After": "10"})
+        limiter.hear(MARKET, LATEST, 429, {"Retry-After": "10"})
+        for lane, endpoint in ((ACCOUNT, CANDLES), (ACCOUNT, HISTORY), (MARKET, HISTORY), (MARKET, SYMBOLS)):
+            limiter.hear(lane, endpoint, 429, {"Retry-After": "10"})
+        times = []
+        for lane in (ACCOUNT, MARKET):
+            await limiter.acquire(lane, f"https://alura.test GET /{lane}")
+            times.append(loop.time() - 1000)
+        return times
+
+    assert stepped(main) == [0, 10]
+
+
+def test_held_calls_begin_when_their_own_hold_ends_whoever_leaves() -> None:
+    async def main(loop: StepLoop) -> None:
+        # A clock may begin anywhere, also where numbers are small.
+        calls = Calls(RateLimiter(rate=1e6, burst=10**6, concurrency=1000, clock=lambda: loop.time() - 1000))
+        chance = random.Random(3)
+        tasks, expected = [], []
+        for number in range(400):
+            endpoint = f"https://alura.test GET /{number}"
+            seconds = chance.randrange(1, 480) / 8
+            calls.limiter.hear(ACCOUNT, endpoint, 200, {"Retry-After": f"{seconds}"})
+            expected.append((f"{number}", seconds))
+            tasks.append(calls.start(f"{number}", ACCOUNT, endpoint))
+        await asyncio.sleep(5.01)
+        for number in chance.sample(range(400), 300):
+            tasks[number].cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        went = [expected[number] for number, task in enumerate(tasks) if not task.cancelled()]
+        assert len(went) >= 100
+        assert sorted(calls.begun) == sorted(went)
+
+    stepped(main)
+
+
+def test_of_too_many_holds_those_that_end_first_are_forgotten() -> None:
+    async def main(loop: StepLoop) -> None:
+        limiter = RateLimiter(clock=loop.time)
+        limiter.hear(MARKET, CANDLES, 429, {"Retry-After": "50"})
+        limiter.hear(MARKET, HISTORY, 429, {"Retry-After": "20"})
+        for number in range(1023):
+            limiter.hear(ACCOUNT, f"https://alura.test GET /{number}", 200, {"Retry-After": "30"})
+        await limiter.acquire(MARKET, HISTORY)
+        assert loop.time() == 1000
+        await limiter.acquire(MARKET, CANDLES)
+        assert loop.time() == 1050
+
+    stepped(main)
+
+
+def test_what_is_over_is_forgotten() -> None:
+    async def main(loop: StepLoop) -> None:
+        limiter = RateLimiter(clock=loop.time)
+        for number in range(50):
+            limiter.hear(ACCOUNT, f"https://alura.test GET /{number}", 429, {"Retry-After": "1"})
+        await asyncio.gather(*[limiter.acquire(ACCOUNT, f"https://alura.test GET /{number}") for number in range(12)])
+        await asyncio.sleep(60)
+        await limiter.acquire(EXIT, CLOSE)
+        kept = [type(found).__name__ for found in gc.get_objects() if type(found).__module__ == RateLimiter.__module__]
+        assert not {"_Hold", "_Line", "_Waiter", "_Loop"} & set(kept)
+        assert limiter
+
+    gc.collect()
+    stepped(main)
+
+
 def test_a_reply_that_says_nothing_of_limits_holds_nothing() -> None:
     async def main(loop: StepLoop) -> None:
         limiter = RateLimiter(clock=loop.time)
@@ -383,6 +539,22 @@ def test_a_user_with_any_number_of_routes_fills_no_memory() -> None:
     stepped(main)
 
 
+def test_any_number_of_calls_that_were_held_and_left_fill_no_memory() -> None:
+    async def main(loop: StepLoop) -> None:
+        limiter = RateLimiter(clock=loop.time)
+        for number in range(600):
+            endpoint = f"https://alura.test GET /{number}"
+            limiter.hear(ACCOUNT, endpoint, 200, {"Retry-After": "30"})
+            task = loop.create_task(limiter.acquire(ACCOUNT, endpoint))
+            await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.sleep(0)
+        kept = [found for found in gc.get_objects() if type(found).__name__ == "_Line"]
+        assert len(kept) < 200
+
+    stepped(main)
+
+
 def test_without_waits_there_is_neither_pace_nor_hold_but_there_are_slots() -> None:
     async def main(loop: StepLoop) -> None:
         calls = Calls(RateLimiter(rate=1, burst=1, concurrency=2, reserved=0, clock=loop.time))
@@ -399,11 +571,26 @@ def test_without_waits_there_is_neither_pace_nor_hold_but_there_are_slots() -> N
     stepped(main)
 
 
+def test_calls_that_wait_for_their_pace_go_at_once_when_waits_end() -> None:
+    async def main(loop: StepLoop) -> list[tuple[str, float]]:
+        calls = Calls(RateLimiter(rate=1, burst=1, concurrency=10, clock=loop.time))
+        tasks = [calls.start(f"{number}", TRADING, seconds=0.25) for number in range(4)]
+        await asyncio.sleep(0.125)
+        with no_waits():
+            # What happens next lets them go: here, that the first ends.
+            await asyncio.gather(*tasks)
+        return calls.begun
+
+    assert stepped(main) == [("0", 0), ("1", 0.25), ("2", 0.25), ("3", 0.25)]
+
+
 def test_an_unlimited_limiter_heeds_nothing_but_the_server() -> None:
     async def main() -> None:
         limiter = RateLimiter.unlimited()
         assert all(limiter.try_acquire(MARKET, CANDLES) for _ in range(10_000))
         limiter.release(MARKET)
+        limiter.hear(MARKET, CANDLES, 429, {"Retry-After": "0"})
+        assert limiter.try_acquire(MARKET, CANDLES)
         limiter.hear(MARKET, CANDLES, 503, {"Retry-After": "0.02"})
         assert not limiter.try_acquire(MARKET, CANDLES)
         started = time.monotonic()
@@ -471,6 +658,108 @@ def test_a_turn_that_was_passed_on_late_is_not_two() -> None:
         return calls.times
 
     assert stepped(main) == [4, 5, 6]
+
+
+@pytest.mark.parametrize("lane", Lane)
+def test_turns_that_are_taken_back_before_their_calls_woke_are_whole(lane: Lane) -> None:
+    async def main(loop: StepLoop) -> None:
+        limiter = RateLimiter(rate=1 / 1024, burst=10, concurrency=5, reserved=2, clock=loop.time)
+        limiter.hear(lane, CANDLES, 200, {"Retry-After": "1"})
+        tasks = [loop.create_task(limiter.acquire(lane, CANDLES)) for _ in range(3)]
+        await idle()
+        # In the same step in which they are granted.
+        loop.call_at(1001.0 + 5e-10, tasks[0].cancel)
+        loop.call_at(1001.0 + 6e-10, tasks[2].cancel)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert [task.cancelled() for task in tasks] == [True, False, True]
+        limiter.release(lane)
+        assert repr(limiter) == "<RateLimiter 0.000976562/s, burst 10, 0 of 5 under way>"
+        assert [limiter.try_acquire(MARKET, CANDLES) for _ in range(4)] == [True] * 3 + [False]
+        assert [limiter.try_acquire(TRADING, CLOSE) for _ in range(3)] == [True] * 2 + [False]
+        # Of the ten, one was used before.
+        assert [limiter.try_acquire(EXIT, CLOSE) for _ in range(5)] == [True] * 4 + [False]
+
+    stepped(main)
+
+
+def test_a_thousand_turns_that_are_taken_back_together_are_a_thousand() -> None:
+    async def main(loop: StepLoop) -> None:
+        limiter = RateLimiter(rate=1 / 1024, burst=2000, concurrency=10**6, clock=loop.time)
+        limiter.hear(TRADING, CLOSE, 200, {"Retry-After": "1"})
+        tasks = [loop.create_task(limiter.acquire(TRADING, CLOSE)) for _ in range(1500)]
+        await idle()
+
+        def cancel() -> None:
+            for task in tasks[500:]:
+                task.cancel()
+
+        loop.call_at(1001.0 + 5e-10, cancel)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert sum(task.cancelled() for task in tasks) == 1000
+        assert [limiter.try_acquire(EXIT, CLOSE) for _ in range(1502)] == [True] * 1500 + [False] * 2
+
+    stepped(main)
+
+
+def test_an_unlimited_limiter_counts_no_slots_of_calls_that_were_cancelled() -> None:
+    async def main(loop: StepLoop) -> None:
+        limiter = RateLimiter.unlimited()
+        limiter.hear(TRADING, CLOSE, 200, {"Retry-After": "0.02"})
+        tasks = [asyncio.create_task(limiter.acquire(TRADING, CLOSE)) for _ in range(2)]
+        await idle()
+        with no_waits():
+            await limiter.acquire(EXIT, CLOSE)
+            tasks[0].cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        assert [task.cancelled() for task in tasks] == [True, False]
+        assert repr(limiter).startswith("<RateLimiter unlimited")
+        assert "waiting" not in repr(limiter)
+
+    stepped(main)
+
+
+def test_a_limiter_that_nobody_uses_any_more_is_not_kept_by_timers_of_calls_that_left() -> None:
+    async def come_and_leave(loop: StepLoop) -> weakref.ref[RateLimiter]:
+        limiter = RateLimiter(clock=loop.time)
+        tasks = []
+        # Each of them has to be seen to before those that came earlier.
+        for number in range(3):
+            limiter.hear(MARKET, f"https://alura.test GET /{number}", 429, {"Retry-After": f"{30 - 10 * number}"})
+            tasks.append(loop.create_task(limiter.acquire(MARKET, f"https://alura.test GET /{number}")))
+            await idle()
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        return weakref.ref(limiter)
+
+    async def main(loop: StepLoop) -> None:
+        kept = await come_and_leave(loop)
+        gc.collect()
+        assert kept() is None
+
+    stepped(main)
+
+
+def test_a_clock_that_fails_fails_its_call_and_no_other() -> None:
+    async def main(loop: StepLoop) -> None:
+        broken = False
+
+        def clock() -> float:
+            nonlocal broken
+            if broken:
+                broken = False
+                raise OSError("no time")
+            return loop.time()
+
+        limiter = RateLimiter(concurrency=1, reserved=0, clock=clock)
+        broken = True
+        with pytest.raises(OSError, match="no time"):
+            await limiter.acquire(TRADING, CLOSE)
+        await limiter.acquire(TRADING, CLOSE)
+        assert not limiter.try_acquire(TRADING, CLOSE)
+        assert repr(limiter) == "<RateLimiter 10/s, burst 10, 1 of 1 under way>"
+
+    stepped(main)
 
 
 @pytest.mark.parametrize("patience", [-1.0, float("nan"), -inf])
@@ -725,6 +1014,141 @@ def test_a_release_in_one_loop_wakes_a_waiter_in_another() -> None:
         other.result(20)
 
 
+def test_a_release_in_one_thread_sets_the_timer_of_a_waiter_in_another() -> None:
+    limiter = RateLimiter(concurrency=1, reserved=0)
+    waits = threading.Event()
+
+    async def wait() -> float:
+        task = asyncio.create_task(limiter.acquire(TRADING, CLOSE))
+        await asyncio.sleep(0)
+        waits.set()
+        # Longer than the test may take: nothing else wakes this loop.
+        await asyncio.wait_for(task, 10)
+        return time.monotonic()
+
+    assert limiter.try_acquire(MARKET, CANDLES)
+    with ThreadPoolExecutor(1) as threads:
+        other = threads.submit(asyncio.run, wait())
+        assert waits.wait(10)
+        time.sleep(0.05)
+        limiter.hear(TRADING, CLOSE, 429, {"Retry-After": "0.2"})
+        began = time.monotonic()
+        limiter.release(MARKET)
+        assert 0.15 <= other.result(10) - began <= 5
+
+
+class Seeming(asyncio.SelectorEventLoop):
+    """A loop that seems to run in another thread; what is to happen does when it is asked whether it runs, or woken."""
+
+    seems_to_run = closes_when_woken = False
+    when_asked: Callable[[], None] | None = None
+
+    def is_running(self) -> bool:
+        if self.when_asked is not None:
+            happen, self.when_asked = self.when_asked, None
+            happen()
+        return self.seems_to_run
+
+    def close(self) -> None:
+        self.seems_to_run = False
+        super().close()
+
+    def call_soon_threadsafe(
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.Handle:
+        if self.closes_when_woken:
+            self.close()
+        return super().call_soon_threadsafe(callback, *args, context=context)
+
+
+@contextmanager
+def waiting_elsewhere(limiter: RateLimiter, how_many: int) -> Generator[Seeming]:
+    """Calls that have come to wait in a loop that seems to go on running."""
+    loop = Seeming()
+    loop.seems_to_run = True
+    calls = []
+    for _ in range(how_many):
+        call = limiter.acquire(TRADING, CLOSE)
+        asyncio._set_running_loop(loop)
+        try:
+            call.send(None)
+        finally:
+            asyncio._set_running_loop(None)
+        calls.append(call)
+    try:
+        yield loop
+    finally:
+        for call in calls:
+            call.close()
+        loop.close()
+
+
+def test_a_turn_for_a_loop_that_closes_just_then_goes_to_somebody_else() -> None:
+    limiter = RateLimiter(concurrency=1, reserved=0)
+    assert limiter.try_acquire(TRADING, CLOSE)
+    with waiting_elsewhere(limiter, 2) as loop:
+        loop.closes_when_woken = True
+        limiter.release(TRADING)
+        assert loop.is_closed()
+        assert repr(limiter) == "<RateLimiter 10/s, burst 10, 0 of 1 under way>"
+        assert [limiter.try_acquire(TRADING, CLOSE) for _ in range(2)] == [True, False]
+    assert repr(limiter) == "<RateLimiter 10/s, burst 10, 1 of 1 under way>"
+
+
+def test_a_loop_that_closes_just_when_it_should_set_a_timer_keeps_nobody() -> None:
+    limiter = RateLimiter(concurrency=1, reserved=0)
+    assert limiter.try_acquire(TRADING, CANDLES)
+    with waiting_elsewhere(limiter, 2) as loop:
+        limiter.hear(TRADING, CLOSE, 429, {"Retry-After": "30"})
+        loop.closes_when_woken = True
+        limiter.release(TRADING)
+        assert loop.is_closed()
+        assert "waiting" not in repr(limiter)
+
+
+def test_a_call_of_a_closed_loop_that_the_garbage_collector_ends_is_forgotten_once() -> None:
+    limiter = RateLimiter(concurrency=1, reserved=0)
+    assert limiter.try_acquire(TRADING, CLOSE)
+    with waiting_elsewhere(limiter, 2) as loop:
+        loop.close()
+    assert repr(limiter) == "<RateLimiter 10/s, burst 10, 1 of 1 under way>"
+
+
+def test_a_slot_that_is_released_while_it_is_decided_who_goes_is_granted_once() -> None:
+    limiter = RateLimiter(concurrency=2, reserved=0)
+    assert limiter.try_acquire(TRADING, CLOSE)
+    assert limiter.try_acquire(TRADING, CLOSE)
+    with waiting_elsewhere(limiter, 3) as loop:
+        # As the garbage collector does, in this thread.
+        loop.when_asked = lambda: limiter.release(TRADING)
+        limiter.release(TRADING)
+        assert loop.when_asked is None
+        assert repr(limiter) == "<RateLimiter 10/s, burst 10, 2 of 2 under way, 3 waiting>"
+        # Two of the three have been granted, so one slot of each comes back when they are ended.
+    assert repr(limiter) == "<RateLimiter 10/s, burst 10, 0 of 2 under way>"
+
+
+def test_a_loop_that_wakes_its_timers_a_tick_early_does_not_spin() -> None:
+    async def main(loop: StepLoop) -> float:
+        limiter = RateLimiter(clock=loop.time)
+        limiter.hear(TRADING, CLOSE, 429, {"Retry-After": "8"})
+        waiting = loop.create_task(limiter.acquire(TRADING, CLOSE))
+        await idle()
+        early = 2.0**-21
+        loop._clock_resolution = 2 * early  # type: ignore[attr-defined]
+        loop.now -= early
+        looks = 0
+        while not waiting.done():
+            looks += 1
+            assert looks < 20
+            await asyncio.sleep(0)
+            if loop.now < 1008 - early:
+                loop.now = 1008 - early
+        return loop.now
+
+    assert stepped(main) == 1008 - 2.0**-21
+
+
 def left_behind(limiter: RateLimiter, *, closed: bool) -> asyncio.AbstractEventLoop:
     """A loop that ended while two of its calls waited for a slot, with nobody cancelling them."""
     loop = asyncio.new_event_loop()
@@ -797,6 +1221,8 @@ def test_a_loop_that_stands_still_is_passed_over_and_goes_on_when_it_runs_again(
             async with asyncio.timeout(20), slot(limiter, TRADING):
                 pass
 
+    # Nobody is in the way of a turn without waiting.
+    assert repr(limiter) == "<RateLimiter 10/s, burst 10, 0 of 1 under way>"
     asyncio.run(pass_by())
 
     async def go_on() -> None:
@@ -916,7 +1342,7 @@ def test_a_child_process_begins_afresh_and_the_parent_goes_on() -> None:
 # Settings
 
 
-@pytest.mark.parametrize("rate", [0, -1, 1e-9, 1e12, float("nan"), -inf, True, "10", None])
+@pytest.mark.parametrize("rate", [0, -1, 9e-7, 1e9 + 1, float("nan"), -inf, True, "10", None])
 def test_a_rate_that_cannot_be_is_refused(rate: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"rate=.*calls a second"):
         RateLimiter(rate=rate)
@@ -941,3 +1367,22 @@ def test_a_huge_burst_and_any_pace_are_fine() -> None:
     paceless = RateLimiter(rate=inf, concurrency=2, reserved=0)
     assert [paceless.try_acquire(MARKET, CANDLES) for _ in range(3)] == [True, True, False]
     assert repr(paceless) == "<RateLimiter inf/s, burst 10, 2 of 2 under way>"
+
+
+@pytest.mark.parametrize(
+    ("name", "least", "most"), [("burst", 1, 10**6), ("concurrency", 1, None), ("reserved", 0, None)]
+)
+def test_a_number_may_be_as_small_and_as_large_as_the_message_says(name: str, least: int, most: int | None) -> None:
+    given = {"reserved": 0, name: least}
+    assert RateLimiter(**given).try_acquire(MARKET, CANDLES)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match=rf"{name}={least - 1}: .* from {least} to"):
+        RateLimiter(**(given | {name: least - 1}))  # type: ignore[arg-type]
+    if most is not None:
+        RateLimiter(**(given | {name: most}))  # type: ignore[arg-type]
+        with pytest.raises(ConfigurationError, match=rf"{name}={most + 1}: .* from {least} to {most}$"):
+            RateLimiter(**(given | {name: most + 1}))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("rate", [1e-6, 1, 0.5, 1e9, inf])
+def test_a_rate_may_be_from_one_in_eleven_days_to_any(rate: float) -> None:
+    assert repr(RateLimiter(rate=rate)) == f"<RateLimiter {rate:g}/s, burst 10, 0 of 16 under way>"

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import threading
 import time
 import weakref
@@ -23,12 +24,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from heapq import heapify, heappop, heappush, heapreplace
+from itertools import count
 from math import inf
 from typing import TypeAlias
 
 from ..errors import ConfigurationError, InvalidArgumentError
 from . import waits
-from .messages import LONGEST_HOLD_S, hold_asked
+from .messages import hold_asked
 from .request import Lane
 
 # After so many grants in a row that passed over a lower lane, one goes to a lower lane.
@@ -46,10 +48,8 @@ _ROUNDING_S = 1e-6
 _MOST_CHARGES = 1000
 # Loops wake timers up to a tick of their clock early.
 _TICK_S = max(time.get_clock_info("monotonic").resolution, _ROUNDING_S)
-# No selector waits for longer than a day.
-_LONGEST_TIMER_S = 3600.0
 # No limit of calls at once.
-_UNBOUNDED = 1 << 62
+_UNBOUNDED = sys.maxsize
 
 # Lanes in the order in which they go; as plain names they are looked up faster than as members.
 _EXIT_READ, _TRADING, _MARKET = Lane.EXIT_READ, Lane.TRADING, Lane.MARKET
@@ -93,11 +93,10 @@ class RateLimiter:
         "_charges",
         "_clock",
         "_concurrency",
+        "_granted",
         "_held_until",
         "_holds",
-        "_in_transit",
         "_interval",
-        "_is_pacing",
         "_lane_holds",
         "_leaving",
         "_lines",
@@ -106,7 +105,7 @@ class RateLimiter:
         "_market_slots",
         "_next_at",
         "_next_at_before",
-        "_number",
+        "_numbers",
         "_parked",
         "_passed_over",
         "_rate",
@@ -149,7 +148,7 @@ class RateLimiter:
     @classmethod
     def unlimited(cls) -> RateLimiter:
         """A limiter without limits of its own: any pace, any number at once. What the server asks for is heeded."""
-        return cls(rate=inf, burst=1, concurrency=_UNBOUNDED, reserved=0)
+        return cls(rate=inf, concurrency=_UNBOUNDED)
 
     def _begin(self) -> None:
         """Begin with nobody waiting and nothing under way."""
@@ -162,19 +161,14 @@ class RateLimiter:
         self._lines: dict[tuple[Lane, str, float], _Line] = {}
         self._ready: tuple[list[tuple[int, _Line]], ...] = tuple([] for _ in _LANES)
         self._parked: list[tuple[float, int, _Line]] = []
-        self._number = 0
+        self._numbers = count()
         self._streak = 0
         self._passed_over = [0 for _ in _LANES]
-        # Waiters that were granted and have not woken up; and when the pace was charged, since there are any, with what
-        # `_next_at` was before.
-        self._in_transit = 0
+        # Waiters that were granted and have not woken up; and when the pace was charged, since there are any.
+        self._granted: set[_Waiter] = set()
         self._charges: OrderedDict[_Waiter, float] = OrderedDict()
-        self._next_at_before = -inf
         self._leaving: list[_Waiter] = []
         self._serving = False
-        self._again = False
-        # Whether somebody could go if it were not for the pace; then every loop looks again when the next may.
-        self._is_pacing = False
 
     def begin_anew(self) -> None:
         """In a child process: nobody waits, nothing is under way. The pace and the holds are what they were."""
@@ -224,22 +218,18 @@ class RateLimiter:
         Raises:
             InvalidArgumentError: a patience below 0.
         """
-        if not self._loops and self.try_acquire(lane, endpoint):
-            return
         if not patience >= 0:
             raise InvalidArgumentError(f"patience={patience!r}: give seconds, 0 or more")
         waiter = _Waiter(lane, endpoint, patience, asyncio.get_running_loop())
         try:
             with self._lock:
                 self._enter(waiter)
-            if not waiter.granted:
-                await waiter.future
+            await waiter.future
         except BaseException:
             # Cancelled; or the loop ended, and the garbage collector ends the call.
             self._withdraw(waiter)
             raise
         with self._lock:
-            self._in_transit -= 1
             self._forget(waiter)
 
     def release(self, lane: Lane) -> None:
@@ -259,10 +249,7 @@ class RateLimiter:
                 return
             self._taken -= 1
             if self._loops:
-                now = self._clock()
-                # A slot helps nobody before the pace does.
-                if not self._is_pacing or self._next_at <= now:
-                    self._serve(now)
+                self._serve(self._clock())
 
     def hear(self, lane: Lane, endpoint: str, status: int, headers: Mapping[str, str]) -> None:
         """Heed what a reply says about calls to come.
@@ -281,7 +268,7 @@ class RateLimiter:
         if seconds <= 0 or waits.are_off():
             return
         with self._lock:
-            self._hold(lane, endpoint, min(seconds, LONGEST_HOLD_S), refused=status >= 400)
+            self._hold(lane, endpoint, seconds, refused=status >= 400)
 
     def __repr__(self) -> str:
         now = self._clock()
@@ -299,8 +286,7 @@ class RateLimiter:
     # Who goes next. The lock is held in what follows.
 
     def _enter(self, waiter: _Waiter) -> None:
-        self._number += 1
-        waiter.number = self._number
+        waiter.number = next(self._numbers)
         waiter.arrived = self._clock()
         waiting = self._loops.get(waiter.loop)
         if waiting is None:
@@ -327,7 +313,7 @@ class RateLimiter:
                 while self._leaving:
                     self._leave(self._leaving.pop())
                 self._wake_at(self._grant(now))
-                if not self._again and not self._leaving:
+                if not self._again:
                     return
         finally:
             self._serving = False
@@ -335,29 +321,27 @@ class RateLimiter:
     def _grant(self, now: float) -> float:
         """Grant all that can be granted, and say when more may be; infinity if that takes a release or a call."""
         off = waits.are_off()
-        if self._is_pacing and self._next_at - now > _ROUNDING_S and not off:
-            return self._next_at
-        self._is_pacing = False
         parked = self._parked
-        while parked and (off or parked[0][0] <= now):
-            line = heappop(parked)[2]
-            if line.waiters:
-                heappush(self._ready[line.lane], (line.first.number, line))
         running = _running_loop()
-        while able := [lane for lane in _LANES if self._ready[lane] and self._is_able(lane, now, off, running)]:
-            if self._next_at - now > _ROUNDING_S and not off:
-                self._is_pacing = True
-                return self._next_at
+        while off or self._next_at - now <= _ROUNDING_S:
+            while parked and (off or parked[0][0] <= now):
+                line = heappop(parked)[2]
+                if line.waiters:
+                    heappush(self._ready[line.lane], (line.first.number, line))
+            able = [lane for lane in _LANES if self._ready[lane] and self._is_able(lane, now, off, running)]
+            if not able:
+                return parked[0][0] if parked else inf
             lane = self._choose(able)
             _, line = self._ready[lane][0]
             waiter = self._pop(line)
-            waiter.granted = True
+            self._granted.add(waiter)
             if not self._unlimited and lane >= _TRADING:
                 self._taken += 1
                 self._taken_by_market += lane is _MARKET
-            self._charge(waiter, now, off)
+            if not off:
+                self._charge(waiter, now)
             self._wake(waiter, running)
-        return parked[0][0] if parked else inf
+        return self._next_at
 
     def _is_able(self, lane: Lane, now: float, off: bool, running: asyncio.AbstractEventLoop | None) -> bool:
         """Whether there is a slot for a lane, and somebody who may take it: then its line is at the heap's top."""
@@ -374,7 +358,7 @@ class RateLimiter:
                 continue
             first = line.first
             if first.number != number:
-                # Who was first has left.
+                # Who was first has gone.
                 heapreplace(heap, (first.number, line))
             elif first.future.done():
                 # Cancelled, and about to notice: who comes next is not kept waiting for that.
@@ -409,7 +393,9 @@ class RateLimiter:
     def _may_go_at(self, line: _Line, first: _Waiter, now: float) -> float:
         """When the server lets a line's first waiter go, or the waiter's patience ends."""
         if now >= self._held_until:
-            self._forget_holds()
+            self._held_until = -inf
+            self._holds.clear()
+            self._lane_holds.clear()
             return now
         hold = self._holds.get(line.endpoint)
         until = -inf if hold is None else hold.until
@@ -427,14 +413,10 @@ class RateLimiter:
         waiter.line = line
 
     def _pop(self, line: _Line) -> _Waiter:
-        """Take the first waiter out of the line at the top of its lane's heap."""
+        """Take the first waiter out of a line; the line's place in a heap is seen to when it comes to the top."""
         waiter, _ = line.waiters.popitem(last=False)
         waiter.line = None
-        heap = self._ready[line.lane]
-        if line.waiters:
-            heapreplace(heap, (line.first.number, line))
-        else:
-            heappop(heap)
+        if not line.waiters:
             del self._lines[line.key]
         return waiter
 
@@ -448,10 +430,8 @@ class RateLimiter:
                 # Its entry in a heap is dropped when it comes to the top, or with many others.
                 del self._lines[line.key]
                 self._compact()
-        elif waiter.granted:
+        elif waiter in self._granted:
             self._refund(waiter)
-            self._in_transit -= 1
-        waiter.granted = False
         self._forget(waiter)
 
     def _compact(self) -> None:
@@ -465,15 +445,12 @@ class RateLimiter:
 
     # The pace.
 
-    def _charge(self, waiter: _Waiter, now: float, off: bool) -> None:
-        if self._in_transit == 0:
-            self._charges.clear()
+    def _charge(self, waiter: _Waiter, now: float) -> None:
+        if not self._charges:
+            # From here on it is reckoned anew when one of them is taken back.
             self._next_at_before = self._next_at
-        self._in_transit += 1
-        if off:
-            return
-        self._next_at = self._after(self._next_at, now)
         self._charges[waiter] = now
+        self._next_at = self._after(self._next_at, now)
         if len(self._charges) > _MOST_CHARGES:
             _, first = self._charges.popitem(last=False)
             self._next_at_before = self._after(self._next_at_before, first)
@@ -500,18 +477,17 @@ class RateLimiter:
 
     def _hold(self, lane: Lane, endpoint: str, seconds: float, *, refused: bool) -> None:
         now = self._clock()
-        if now >= self._held_until:
-            self._forget_holds()
         until = now + seconds
         hold = self._holds.get(endpoint)
         if hold is None:
             if len(self._holds) >= _MOST_HOLDS:
-                self._make_room(now)
-            hold = self._holds[endpoint] = _Hold(lane)
+                # The one that ends first, or is over.
+                del self._holds[min(self._holds, key=lambda name: self._holds[name].until)]
+            hold = self._holds[endpoint] = _Hold()
         hold.until = max(hold.until, until)
         self._held_until = max(self._held_until, until)
         if refused:
-            hold.refused_at = now
+            hold.lane, hold.refused_at = lane, now
             origin = _origin_of(endpoint)
             lately = [
                 other.until
@@ -526,19 +502,6 @@ class RateLimiter:
                 place = (lane, origin)
                 self._lane_holds[place] = max(min(lately), self._lane_holds.get(place, -inf))
 
-    def _forget_holds(self) -> None:
-        self._held_until = -inf
-        if self._holds:
-            self._holds.clear()
-            self._lane_holds.clear()
-
-    def _make_room(self, now: float) -> None:
-        """Forget the holds that are over; if there are too many still, the one that ends first."""
-        for name in [name for name, hold in self._holds.items() if hold.until <= now]:
-            del self._holds[name]
-        if len(self._holds) >= _MOST_HOLDS:
-            del self._holds[min(self._holds, key=lambda name: self._holds[name].until)]
-
     # Waking up.
 
     def _wake(self, waiter: _Waiter, running: asyncio.AbstractEventLoop | None) -> None:
@@ -548,8 +511,8 @@ class RateLimiter:
         try:
             waiter.loop.call_soon_threadsafe(_set_result, waiter.future)
         except RuntimeError:
-            # It has just been closed, so somebody else gets this.
-            self._leaving.append(waiter)
+            # It has just been closed, so its waiters leave, and somebody else gets this.
+            self._again = True
 
     def _set_aside(self, waiter: _Waiter) -> None:
         """Do not grant anything in a loop that stands still: nobody knows whether it will ever run again.
@@ -572,6 +535,9 @@ class RateLimiter:
             self._serve(self._clock())
 
     def _forget(self, waiter: _Waiter) -> None:
+        self._granted.discard(waiter)
+        if not self._granted:
+            self._charges.clear()
         waiting = self._loops.get(waiter.loop)
         if waiting is not None:
             waiting.waiters.discard(waiter)
@@ -599,23 +565,19 @@ class RateLimiter:
 
     def _set_timer_in_loop(self, waiting: _Loop) -> None:
         with self._lock:
-            if self._loops.get(waiting.loop) is waiting and waiting.wakes_at < inf:
+            if self._loops.get(waiting.loop) is waiting and waiting.wakes_at != inf:
                 self._set_timer(waiting)
 
     def _set_timer(self, waiting: _Loop) -> None:
         if waiting.timer is not None:
             waiting.timer.cancel()
-        delay = min(max(0.0, waiting.wakes_at - self._clock()), _LONGEST_TIMER_S)
-        waiting.timer = waiting.loop.call_later(delay, self._look_again, waiting)
+        waiting.timer = waiting.loop.call_later(waiting.wakes_at - self._clock(), self._look_again, waiting)
 
     def _look_again(self, waiting: _Loop) -> None:
         with self._lock:
-            if self._loops.get(waiting.loop) is not waiting:
-                return
             now = self._clock()
             if now < waiting.wakes_at <= now + _TICK_S:
                 now = waiting.wakes_at
-            waiting.timer = None
             waiting.wakes_at = inf
             self._serve(now)
 
@@ -623,7 +585,7 @@ class RateLimiter:
 class _Waiter:
     """A call that waits."""
 
-    __slots__ = ("arrived", "endpoint", "future", "granted", "lane", "line", "loop", "number", "patience")
+    __slots__ = ("arrived", "endpoint", "future", "lane", "line", "loop", "number", "patience")
 
     def __init__(
         self,
@@ -635,12 +597,12 @@ class _Waiter:
         self.lane = lane
         self.endpoint = endpoint
         self.patience = patience
-        self.number = 0
-        self.arrived = inf
+        # Given when it comes in.
+        self.number: int
+        self.arrived: float
         self.loop = loop
         self.future: asyncio.Future[None] = loop.create_future()
         self.line: _Line | None = None
-        self.granted = False
 
 
 class _Line:
@@ -664,10 +626,11 @@ class _Hold:
 
     __slots__ = ("lane", "refused_at", "until")
 
-    def __init__(self, lane: Lane) -> None:
-        self.lane = lane
+    def __init__(self) -> None:
         self.until = -inf
-        self.refused_at = -inf
+        # Of the last refusal, if there was one.
+        self.lane: Lane | None = None
+        self.refused_at: float
 
 
 class _Loop:
@@ -685,7 +648,6 @@ class _Loop:
         # A timer belongs to its loop's thread. One that is left behind finds nothing to do.
         if self.timer is not None and self.loop is _running_loop():
             self.timer.cancel()
-        self.timer = None
 
 
 def _check(rate: float, burst: int, concurrency: int, reserved: int) -> None:

@@ -2,8 +2,9 @@
 
 `python -m tests.mutation [MODULE ...] [--sample N] [--seed N] [--lines 10-20] [--workers N]`, on Linux and macOS. Each
 mutant is one edit of one module in a copy of the checkout. Only the tests that specify the module are run, in a fork of
-a process in which pytest and the dependencies are imported already. What survives is listed; below `LEAST` the exit
-code is 1.
+a process in which pytest and the dependencies are imported already. What survives is listed, and what was only noticed
+because a test took too long: most of that waits for ever, but on a busy machine look again. Below `LEAST` the exit code
+is 1.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ class Run(NamedTuple):
     failed: list[str]
     seconds: float
     is_green: bool
+    is_late: bool
 
 
 class Copy:
@@ -116,7 +118,7 @@ class Copy:
         options = ["-q", "-p", "no:cacheprovider", f"--timeout={TEST_LIMIT_S}"]
         options += ["-W", "ignore::pytest.PytestAssertRewriteWarning", *(["-x"] if stop else [])]
         code = pytest.main([*options, *(f"--deselect={test}" for test in without), *TESTS[module]], plugins=[told])
-        run = Run(told.failed, time.monotonic() - began, code == pytest.ExitCode.OK)
+        run = Run(told.failed, time.monotonic() - began, code == pytest.ExitCode.OK, told.is_late)
         self._verdict.write_text(json.dumps(run._asdict()))
 
 
@@ -126,6 +128,7 @@ class _Told:
     def __init__(self, order: list[str]) -> None:
         self._order = {name: place for place, name in enumerate(order)}
         self.failed: list[str] = []
+        self.is_late = False
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         items.sort(key=lambda item: self._order.get(item.nodeid, len(self._order)))
@@ -133,10 +136,11 @@ class _Told:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed:
             self.failed.append(report.nodeid)
+            self.is_late |= "from pytest-timeout" in report.longreprtext
 
 
-def survivors_of(module: str, mutants: list[Mutant], source: str, copies: list[Copy]) -> Iterator[Mutant]:
-    """Run the tests on each mutant, and give those that no test noticed.
+def survivors_of(module: str, mutants: list[Mutant], source: str, copies: list[Copy]) -> Iterator[tuple[Mutant, bool]]:
+    """Run the tests on each mutant; give those that no test noticed, and, with True, those that just took too long.
 
     Raises:
         SystemExit: the tests cannot be run.
@@ -167,8 +171,8 @@ def survivors_of(module: str, mutants: list[Mutant], source: str, copies: list[C
             run = copy.end(child)
             del running[child]
             free.append(copy)
-            if run is not None and run.is_green:
-                yield mutant
+            if run is None or run.is_green or run.is_late:
+                yield mutant, run is None or run.is_late
             # The latest first: neighbours are often noticed by the same test.
             for name in run.failed if run is not None else ():
                 order = [name, *(other for other in order if other != name)]
@@ -207,15 +211,21 @@ def _report(module: str, given: Any, copies: list[Copy]) -> float:
         mutants = random.Random(given.seed).sample(mutants, given.sample)
     print(f"{module}: {len(mutants)} of {everything} mutants, by {' '.join(TESTS[module])}", flush=True)
     began = time.monotonic()
-    survived = 0
-    for mutant in survivors_of(module, mutants, source, copies):
-        survived += 1
-        print(f"  survived: {module}.py:{mutant.line}: {mutant.told(source)}", flush=True)
+    survived = late = 0
+    for mutant, is_late in survivors_of(module, mutants, source, copies):
+        survived += not is_late
+        late += is_late
+        verdict = "took too long" if is_late else "survived"
+        print(f"  {verdict}: {module}.py:{mutant.line}: {mutant.told(source)}", flush=True)
     for copy in copies:
         copy.put(module, source)
     killed = len(mutants) - survived
     share = killed / max(1, len(mutants))
-    print(f"{module}: {killed} of {len(mutants)} killed, {share:.1%}, in {time.monotonic() - began:.0f} s", flush=True)
+    seconds = time.monotonic() - began
+    print(
+        f"{module}: {killed} of {len(mutants)} killed, {share:.1%}, {late} of them by time, in {seconds:.0f} s",
+        flush=True,
+    )
     return share
 
 
