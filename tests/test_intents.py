@@ -458,10 +458,11 @@ async def test_a_create_matters_where_it_may_have_made_one_of_the_sessions_that_
         (Outcome.NOT_SENT, None),
     ]
     others = [create(account=account) for _ in ends]
-    long_ago = ours.created_at - timedelta(seconds=3700)
-    elsewhere = [create("https://other.example.com", account), create(account=account, created_at=long_ago)]
-    for entry in (*others, *elsewhere):
+    long_ago = create(account=account, created_at=ours.created_at - timedelta(seconds=3700))
+    elsewhere = create("https://other.example.com", account)
+    for entry in (*others, elsewhere, long_ago):
         await store.write(entry, blocks=False)
+    store.conclude(long_ago.id, DONE, REPLY)
     for entry, (outcome, result_id) in zip(others, ends, strict=True):
         if outcome is not None:
             store.conclude(entry.id, outcome, REPLY, result_id=result_id)
@@ -471,7 +472,7 @@ async def test_a_create_matters_where_it_may_have_made_one_of_the_sessions_that_
         return [named[entry.id] for entry in await rivals(ours, store, sessions)]
 
     since = ours.created_at - timedelta(hours=1)
-    assert [entry.id for entry in await store.creates("https://other.example.com:443", since, ())] == [elsewhere[0].id]
+    assert [entry.id for entry in await store.creates("https://other.example.com:443", since, ())] == [elsewhere.id]
     assert await found() == [0, 1, 2]
     assert await found("ses_10", "ses_2") == [0, 1, 2, 4]
     assert await found(*(f"ses_{number}" for number in range(40_000))) == [0, 1, 2, 3, 4]
@@ -481,6 +482,42 @@ async def test_a_create_matters_where_it_may_have_made_one_of_the_sessions_that_
         note_create(entry, outcome, result_id)
     store = MemoryIntents()
     assert await found("ses_10") == [0, 1, 2, 4]
+    await store.close()
+
+
+STEPS = [timedelta(days=-90), timedelta(hours=-2), timedelta(hours=2), timedelta(days=90)]
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize(("outcome", "result_id"), [(None, None), (UNKNOWN, None), (DONE, None), (DONE, "ses_1")])
+async def test_a_clock_that_is_changed_hides_no_create_of_this_process(
+    step: timedelta, outcome: Outcome | None, result_id: str | None
+) -> None:
+    rival = create(account=f"0xR{step}{outcome}{result_id}")
+    note_create(rival)
+    if outcome is not None:
+        note_create(rival, outcome, result_id)
+    ours = create(account=rival.account, created_at=rival.created_at + step)
+    for noted in (False, True):
+        if noted:
+            note_create(ours)
+        assert [entry.id for entry in await rivals(ours, MemoryIntents(), ["ses_1"])] == [rival.id]
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize(("outcome", "result_id"), [(None, None), (UNKNOWN, None), (DONE, "ses_1")])
+async def test_a_clock_that_is_changed_hides_no_create_of_another_process(
+    path: Path, step: timedelta, outcome: Outcome | None, result_id: str | None
+) -> None:
+    rival = create(account="0xR0")
+    leaving = FileIntents(path)
+    await leaving.write(rival, blocks=True)
+    if outcome is not None:
+        leaving.conclude(rival.id, outcome, REPLY, result_id=result_id)
+    await leaving.close()
+    store = FileIntents(path)
+    ours = create(account=rival.account, created_at=rival.created_at + step)
+    assert [entry.id for entry in await rivals(ours, store, ["ses_1", "ses_2"])] == [rival.id]
     await store.close()
 
 

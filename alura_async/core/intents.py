@@ -113,7 +113,7 @@ class Intents(ABC):
 
         Args:
             host: the server.
-            at: those that were written then or later.
+            at: those that are done, and nobody knows what they made, only if they were written then or later.
             sessions: the sessions' ids.
 
         Raises:

@@ -85,7 +85,14 @@ async def rivals(entry: JournalEntry, intents: Intents, sessions: Collection[str
     except ClosedError:
         known = {}
     with _creates_lock:
-        here = [other for _, other in _creates.values() if other.created_at >= since and other.id not in known]
+        # Not by the time of day, which may have been set in between.
+        noted_at = _creates[entry.id][0] if entry.id in _creates else time.monotonic()
+        earliest = noted_at - _RIVALS_WITHIN.total_seconds()
+        here = [
+            other
+            for at, other in _creates.values()
+            if other.id not in known and (at >= earliest or not other.is_resolved)
+        ]
     for other in here:
         if may_be_of_one_account(other, entry) and may_have_made(other, sessions):
             known[other.id] = await _as_kept(other, intents)
