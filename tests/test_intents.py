@@ -529,7 +529,26 @@ async def test_what_a_process_knows_of_creates_is_bounded() -> None:
     for number in range(10_000):
         note_create(msgspec.structs.replace(last, id=f"{number:032x}"), DONE, f"other_{number}")
     assert await rivals(ours, store, ["ses_1"]) == []
-    assert len(await rivals(ours, store, ["other_0", "other_9999"])) == 2
+    assert len(await rivals(ours, store, ["other_5000", "other_9999"])) == 2
+
+
+async def test_of_too_many_creates_those_are_kept_of_which_nobody_knows_what_they_made() -> None:
+    account = "0xR4"
+    ours, lost, handed, late = (create(account=account) for _ in range(4))
+    note_create(lost)
+    note_create(lost, UNKNOWN)
+    note_create(handed)
+    note_create(handed, DONE)
+    note_create(late)
+    for number in range(10_000):
+        note_create(msgspec.structs.replace(ours, id=f"{number:032x}"), DONE, f"other_{number}")
+    found = await rivals(ours, MemoryIntents(), ["other_0", "other_9999"])
+    assert {entry.id for entry in found} == {lost.id, handed.id, late.id, f"{9999:032x}"}
+    for number in range(10_000):
+        note_create(msgspec.structs.replace(ours, account="0xR5", id=f"{number:032x}"), UNKNOWN)
+    assert await rivals(ours, MemoryIntents(), ()) == []
+    for number in range(10_000):
+        note_create(msgspec.structs.replace(ours, id=f"{number:032x}"), REJECTED)
 
 
 def test_creates_are_forgotten_when_no_call_can_ask_for_them_any_more(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Collection
 from datetime import timedelta
+from itertools import chain
 
 import msgspec
 
@@ -36,19 +37,31 @@ def note_create(entry: JournalEntry, outcome: Outcome | None = None, result_id: 
         return
     now = time.monotonic()
     with _creates_lock:
-        noted_at, known = _creates.pop(entry.id) if entry.id in _creates else (now, _outlined(entry))
+        noted_at, known = _noted(entry.id) or (now, _outlined(entry))
         if not known.is_resolved:
             known = msgspec.structs.replace(known, outcome=outcome, result_id=result_id or known.result_id)
+        _open.pop(entry.id, None)
+        _made.pop(entry.id, None)
         if known.result_id is not None:
             # It is that session's, and no other's.
-            known = msgspec.structs.replace(known, body="")
-        if known.outcome not in MADE_NOTHING:
-            _creates[entry.id] = noted_at, known
-        while _creates:
-            oldest, (noted_at, _) = next(iter(_creates.items()))
-            if len(_creates) <= _CREATES_LIMIT and noted_at > now - _CREATES_S:
-                break
-            del _creates[oldest]
+            _made[entry.id] = noted_at, msgspec.structs.replace(known, body="")
+        elif known.outcome not in MADE_NOTHING:
+            _open[entry.id] = noted_at, known
+        for creates in (_made, _open):
+            _forget(creates, now - _CREATES_S)
+
+
+def _noted(entry_id: str) -> tuple[float, JournalEntry] | None:
+    return _open.get(entry_id) or _made.get(entry_id)
+
+
+def _forget(creates: dict[str, tuple[float, JournalEntry]], before: float) -> None:
+    """Drop the oldest, as long as they are too old or there are too many in all."""
+    while creates:
+        oldest, (noted_at, _) = next(iter(creates.items()))
+        if len(_open) + len(_made) <= _CREATES_LIMIT and noted_at > before:
+            break
+        del creates[oldest]
 
 
 def _outlined(entry: JournalEntry) -> JournalEntry:
@@ -86,11 +99,11 @@ async def rivals(entry: JournalEntry, intents: Intents, sessions: Collection[str
         known = {}
     with _creates_lock:
         # Not by the time of day, which may have been set in between.
-        noted_at = _creates[entry.id][0] if entry.id in _creates else time.monotonic()
-        earliest = noted_at - _RIVALS_WITHIN.total_seconds()
+        noted = _noted(entry.id)
+        earliest = (time.monotonic() if noted is None else noted[0]) - _RIVALS_WITHIN.total_seconds()
         here = [
             other
-            for at, other in _creates.values()
+            for at, other in chain(_open.values(), _made.values())
             if other.id not in known and (at >= earliest or not other.is_resolved)
         ]
     for other in here:
@@ -111,8 +124,10 @@ async def _as_kept(entry: JournalEntry, intents: Intents) -> JournalEntry:
         return entry
 
 
-# With when each was noted, in seconds of `time.monotonic()`: a clock that is changed forgets nothing.
-_creates: dict[str, tuple[float, JournalEntry]] = {}
+# With when each was noted, in seconds of `time.monotonic()`: a clock that is changed forgets nothing. Those that may
+# have made any session, and those of which it is known which; of too many, the latter are dropped first.
+_open: dict[str, tuple[float, JournalEntry]] = {}
+_made: dict[str, tuple[float, JournalEntry]] = {}
 _creates_lock = threading.RLock()
 
 
