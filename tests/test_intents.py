@@ -150,6 +150,17 @@ async def test_since_gives_only_what_does_the_same_with_money_where_that_is_aske
     assert len(await store.since(moved.created_at, Action.OPEN, Action.TRANSFER, Action.CLOSE)) == 2
 
 
+async def test_entries_are_found_by_their_ids_those_that_there_are(store: Intents) -> None:
+    written = [transfer(amount) for amount in (1, 2, 3)]
+    for entry in written:
+        await store.write(entry, blocks=False)
+    store.conclude(written[2].id, REJECTED, REPLY)
+    ids = [written[0].id, *(f"{number:032x}" for number in range(2000)), written[2].id]
+    found = {entry.id: entry.outcome for entry in await store.those(ids)}
+    assert found == {written[0].id: None, written[2].id: REJECTED}
+    assert await store.those([]) == []
+
+
 async def test_two_identical_calls_at_once_are_deliberate(store: Intents) -> None:
     one, two = transfer(), transfer()
     await asyncio.gather(store.write(one, blocks=True), store.write(two, blocks=True))
@@ -988,6 +999,7 @@ def test_a_damaged_file_raises_nothing_but_a_journal_error(
                 store.unresolved,
                 store.entries,
                 lambda: store.since(datetime.now(UTC) - timedelta(days=1)),
+                lambda: store.those(["0" * 32]),
                 lambda: store.creates("api.example.com", datetime.now(UTC) - timedelta(days=1), ["ses_1"]),
                 lambda: store.write(transfer(1), blocks=True),
                 lambda: store.write(transfer(100), blocks=True),

@@ -15,6 +15,7 @@ import time
 from collections.abc import Collection, Generator, Iterable
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +180,15 @@ class JournalFile:
             f"WHERE created_at >= ? AND action IN ({wanted}) ORDER BY number",
             *(_text(at), *(action.value for action in actions)),
         )
+
+    def those(self, entry_ids: Iterable[str]) -> list[JournalEntry]:
+        """The entries of some ids, those that there are."""
+        ids = iter(entry_ids)
+        found: list[JournalEntry] = []
+        # SQLite takes no more than a thousand values everywhere.
+        while some := list(islice(ids, 500)):
+            found += self._select(f"WHERE id IN ({', '.join('?' * len(some))})", *some)
+        return found
 
     def creates(self, at: datetime, sessions: Collection[str]) -> list[JournalEntry]:
         """The creates that may have made one of these sessions, oldest first.
