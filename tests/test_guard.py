@@ -74,6 +74,10 @@ class Book(MemoryIntents):
         await super().write(entry, blocks=blocks)
         await asyncio.sleep(0)
 
+    def forget(self, entry_id: str) -> None:
+        """What a file does to an entry that is too old for it."""
+        del self._entries[entry_id]
+
     def step(self, clock: timedelta) -> None:
         """What the clock of this machine does to a journal when it is set: all that was written is of another time."""
         for entry in self._entries.values():
@@ -570,6 +574,31 @@ async def test_what_was_seen_counts_for_24_hours_by_the_clock_that_nobody_sets(m
         with monkeypatch.context() as later:
             later.setattr(time, "monotonic", lambda s=hours * 3600: real() + s)
             assert f"has {left} left" in await refusal(guard, create(101), book)
+
+
+async def test_what_was_written_in_the_future_counts_for_24_hours_from_when_it_was_seen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    book, guard = Book(), Guard(max_amount_per_day=100)
+    await book.add(create(30), created_at=datetime.now(UTC) + timedelta(hours=10))
+    assert "has 70 left" in await refusal(guard, create(71), book)
+    book.step(timedelta(hours=40))
+    real = time.monotonic
+    for hours, left in ((23.9, 70), (24.1, 100)):
+        with monkeypatch.context() as later:
+            later.setattr(time, "monotonic", lambda s=hours * 3600: real() + s)
+            assert f"has {left} left" in await refusal(guard, create(101), book)
+
+
+async def test_what_was_seen_not_to_be_done_counts_no_more_though_the_file_forgets_it() -> None:
+    book, guard = Book(), Guard(max_amount_per_day=100)
+    for call_id in "01":
+        assert await enter(guard, create(40), book, call_id)
+    book.conclude("1", Outcome.REJECTED, SettledBy.READING)
+    assert "has 60 left" in await refusal(guard, create(61), book)
+    for call_id in "01":
+        book.forget(call_id)
+    assert "has 60 left" in await refusal(guard, create(61), book)
 
 
 async def test_what_was_seen_counts_in_its_own_journal_for_its_own_account_and_server() -> None:

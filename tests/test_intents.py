@@ -562,15 +562,22 @@ async def test_of_too_many_creates_those_are_kept_of_which_nobody_knows_what_the
         note_create(msgspec.structs.replace(ours, id=f"{number:032x}"), REJECTED)
 
 
-def test_creates_are_forgotten_when_no_call_can_ask_for_them_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    ours, rival = create(account="0xR3"), create(account="0xR3")
+@pytest.mark.parametrize(("outcome", "within_s"), [(None, 7200), (UNKNOWN, 7200), (DONE, 3600)])
+def test_creates_are_forgotten_when_no_call_can_ask_for_them_any_more(
+    monkeypatch: pytest.MonkeyPatch, outcome: Outcome | None, within_s: int
+) -> None:
+    rival = create(account=f"0xR3{outcome}")
     note_create(rival)
+    note_create(rival, outcome)
     real = time.monotonic
-    for later_s, expected in ((7199, [rival.id]), (7201, [])):
+    for later_s, expected in ((within_s - 1, [rival.id]), (within_s + 1, [])):
+        ours = create(account=rival.account)
         with monkeypatch.context() as later:
             later.setattr(time, "monotonic", lambda later_s=later_s: real() + later_s)
             note_create(ours)
-        assert [entry.id for entry in asyncio.run(rivals(ours, MemoryIntents(), ()))] == expected
+        found = asyncio.run(rivals(ours, MemoryIntents(), ()))
+        note_create(ours, REJECTED)
+        assert [entry.id for entry in found] == expected
 
 
 # What the file promises

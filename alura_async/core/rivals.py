@@ -40,12 +40,13 @@ def note_create(entry: JournalEntry, outcome: Outcome | None = None, result_id: 
         noted_at, known = _noted(entry.id) or (now, _outlined(entry))
         if not known.is_resolved:
             known = msgspec.structs.replace(known, outcome=outcome, result_id=result_id or known.result_id)
-        _open.pop(entry.id, None)
-        _made.pop(entry.id, None)
         if known.result_id is not None:
             # It is that session's, and no other's.
             _made[entry.id] = noted_at, msgspec.structs.replace(known, body="")
-        elif known.outcome not in MADE_NOTHING:
+            _open.pop(entry.id, None)
+        elif known.outcome in MADE_NOTHING:
+            _open.pop(entry.id, None)
+        else:
             _open[entry.id] = noted_at, known
         for creates in (_made, _open):
             _forget(creates, now - _CREATES_S)
