@@ -6,8 +6,7 @@ import asyncio
 import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
-from decimal import Context, Decimal
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -16,23 +15,18 @@ import msgspec
 from .core.arguments import Amount
 from .core.arguments import address as an_address
 from .core.arguments import amount as an_amount
-from .core.asked import Asked, Field, UnclearError, asked_by, asked_in_journal
-from .core.entries import MADE_NOTHING, is_one_server, may_be_one_account, two_names
+from .core.asked import Asked, Field, UnclearError, asked_by
+from .core.entries import two_names
 from .core.request import Action, Request
+from .core.spending import EXACT, Spending
 from .core.text import clip, printable, redact, shown
 from .errors import ConfigurationError, GuardError, InvalidArgumentError
-from .journal import JournalEntry
 
 if TYPE_CHECKING:
     from .assets import Assets
     from .core.intents import Intents
 
 T = TypeVar("T")
-
-_DAY = timedelta(hours=24)
-# Sums keep every digit, whatever the caller's own context is: an amount has at most 80 before and after its point.
-_EXACT = Context(prec=400)
-_GUARDED = tuple(action for action in Action if action.is_guarded)
 
 
 class Proposal(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,7 +93,10 @@ class Guard:
         max_amount_per_day: the most that all calls of one account on one server may create and transfer, together, in
             any 24 hours, in USDC [guess]: those that were done and those that may have been, by any process with the
             same journal. Two wallets are two accounts; a name that is none, such as a token's, may be any account's. It
-            needs a durable journal, else a restart would forget the sum.
+            needs a durable journal, else a restart would forget the sum. Setting the machine's clock frees nothing of
+            what this guard has seen: that counts for 24 hours by `time.monotonic()` (which on some systems stands
+            still while they sleep), too. A process that starts has only the times in the journal: what was done while
+            the clock was behind ceases to count as much too early, and so does everything while it is ahead.
         assets: the only assets that may be opened, by symbol or index. A symbol is looked up in the table of the client
             that makes the call.
         destinations: the only addresses that money may go to, their letters in any case. A withdrawal that names
@@ -130,8 +127,7 @@ class Guard:
         # A lock of asyncio belongs to one loop, and a guard may serve several.
         self._entering = _LockOfEachLoop()
         self._asking = _LockOfEachLoop()
-        # What the day's entries asked for, by server and account: reading that from a body takes its time.
-        self._amounts: dict[tuple[str, str], dict[str, Decimal]] = {}
+        self._spending = Spending()
 
     def require(self, *, durable: bool, assets: Assets) -> None:
         """Refuse what this guard could not do for a client. For the client that is given it.
@@ -224,8 +220,9 @@ class Guard:
             yield
             return
         async with self._entering.lock():
-            await self._check_day(request, host, account, intents)
+            amount = await self._check_day(request, host, account, intents)
             yield
+            self._spending.note(call_id, amount, host=host, account=account, intents=intents)
             await self._check_day(request, host, account, intents, but=call_id)
 
     def _check_assets(self, request: Request[Any], asked: Asked, allowed: Sequence[str | int], table: Assets) -> None:
@@ -258,41 +255,30 @@ class Guard:
 
     async def _check_day(
         self, request: Request[Any], host: str, account: str, intents: Intents, *, but: str = ""
-    ) -> None:
-        """Refuse what would pass the daily limit, with all that the journal has; `but` is the call's own entry."""
+    ) -> Decimal:
+        """Refuse what would pass the daily limit, with all that the journal has; `but` is the call's own entry.
+
+        Returns:
+            What the call asks for.
+        """
         limit = self._max_amount_per_day
         if limit is None:
-            return
+            return Decimal(0)
         rule = f"max_amount_per_day={limit:f}"
         amount = _clear_amount(request, asked_by(request), rule)
-        spent = Decimal(0)
-        known = self._amounts.get((host, account), {})
-        amounts: dict[str, Decimal] = {}
-        names: dict[str, None] = {}
-        for entry in await intents.since(datetime.now(UTC) - _DAY, *_GUARDED):
-            if entry.id != but and _counts(entry, host, account):
-                try:
-                    counted = known.get(entry.id)
-                    if counted is None:
-                        counted = asked_in_journal(entry.body, f"{entry.method} {entry.path}").amount()
-                except UnclearError as error:
-                    raise _refusal(
-                        request,
-                        f"what {rule} has left cannot be told: of {entry.method} {entry.path} in the journal (entry "
-                        f"{entry.id}) nobody can say how much it was, because {error}. It counts until "
-                        f"{entry.created_at + _DAY:%Y-%m-%d %H:%M} UTC{two_names(entry.account, account)}",
-                    ) from None
-                amounts[entry.id] = counted
-                spent = _EXACT.add(spent, counted)
-                names[entry.account] = None
-        self._amounts[host, account] = amounts
-        if _EXACT.add(spent, amount) > limit:
+        try:
+            spent = await self._spending.of_day(host, account, intents, but=but)
+        except UnclearError as error:
+            raise _refusal(request, f"what {rule} has left cannot be told: {error}") from None
+        left = EXACT.subtract(limit, spent.amount)
+        if amount > left:
             raise _refusal(
                 request,
-                f"it asks for {amount:f} USDC, and {rule} has {max(_EXACT.subtract(limit, spent), Decimal(0)):f} left: "
-                f"calls of the last 24 hours that were done, or may have been, come to {spent:f}"
-                + next((words for name in names if (words := two_names(name, account))), ""),
+                f"it asks for {amount:f} USDC, and {rule} has {max(left, Decimal(0)):f} left: calls of the last 24 "
+                f"hours that were done, or may have been, come to {spent.amount:f}"
+                + next((words for name in spent.accounts if (words := two_names(name, account))), ""),
             )
+        return amount
 
     async def _ask(self, confirm: Confirm, request: Request[Any], proposal: Proposal) -> None:
         try:
@@ -350,16 +336,6 @@ def _clear_amount(request: Request[Any], asked: Asked, rule: str) -> Decimal:
         return asked.amount()
     except UnclearError as error:
         raise _refusal(request, f"{error}, so {rule} cannot be checked") from None
-
-
-def _counts(entry: JournalEntry, host: str, account: str) -> bool:
-    """Whether an entry counts for an account's day. What may be the same account or server is."""
-    return (
-        entry.action.is_guarded
-        and entry.outcome not in MADE_NOTHING
-        and is_one_server(entry.host, host)
-        and may_be_one_account(entry.account, account)
-    )
 
 
 def _index(asset: str | int | None, table: Assets) -> int | None:

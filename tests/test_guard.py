@@ -9,9 +9,10 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Awaitable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -36,6 +37,7 @@ from alura_async import (
     JournalEntry,
     JournalError,
     Outcome,
+    OutcomeUnknownError,
     Proposal,
     Request,
     Route,
@@ -46,6 +48,7 @@ from alura_async import (
 )
 from alura_async.core.asked import asked_by
 from alura_async.core.intents import MemoryIntents
+from alura_async.sandbox import Conditions, Fault, Sandbox
 from tests.raw_server import RawServer, reply
 
 pytestmark = pytest.mark.anyio
@@ -71,10 +74,28 @@ class Book(MemoryIntents):
         await super().write(entry, blocks=blocks)
         await asyncio.sleep(0)
 
+    def forget(self, entry_id: str) -> None:
+        """What a file does to an entry that is too old for it."""
+        del self._entries[entry_id]
+
+    def step(self, clock: timedelta) -> None:
+        """What the clock of this machine does to a journal when it is set: all that was written is of another time."""
+        for entry in self._entries.values():
+            self._entries[entry.id] = aged(entry, clock)
+
     async def add(self, request: Request[Any], outcome: Outcome | None = Outcome.DONE, **changes: Any) -> JournalEntry:
         entry = msgspec.structs.replace(entry_of(request, uuid4().hex), outcome=outcome, **changes)
         await super().write(entry, blocks=False)
         return entry
+
+
+def aged(entry: JournalEntry, by: timedelta) -> JournalEntry:
+    return msgspec.structs.replace(
+        entry,
+        created_at=entry.created_at - by,
+        expires_at=entry.expires_at - by,
+        settled_at=entry.settled_at and entry.settled_at - by,
+    )
 
 
 def entry_of(request: Request[Any], call_id: str) -> JournalEntry:
@@ -526,6 +547,90 @@ async def test_a_call_that_fails_or_is_cancelled_while_it_enters_holds_no_place(
     assert await enter(guard, create(100), book, "2")
 
 
+@pytest.mark.parametrize("step", [timedelta(hours=hours) for hours in (-9000, -30, -2, 2, 30, 9000)])
+async def test_a_clock_that_is_set_frees_nothing_of_what_was_seen_in_the_last_24_hours(step: timedelta) -> None:
+    book, guard = Book(), Guard(max_amount_per_day=100)
+    assert await enter(guard, create(30), book, "0")
+    lost = await book.add(create(20), Outcome.UNKNOWN, account="")
+    assert "has 50 left" in await refusal(guard, create(51), book)
+    assert await enter(guard, send(40), book, "1")
+    book.step(step)
+    assert "has 10 left" in await refusal(guard, create(11), book)
+    book.conclude(lost.id, Outcome.REJECTED, SettledBy.HAND)
+    assert "has 30 left" in await refusal(guard, create(31), book)
+    book.conclude("0", Outcome.REJECTED, SettledBy.READING)
+    assert await enter(guard, create(60), book, "2")
+    book.step(step)
+    assert "has 0 left" in await refusal(guard, send(1), book)
+
+
+async def test_what_was_seen_counts_for_24_hours_by_the_clock_that_nobody_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    book, guard = Book(), Guard(max_amount_per_day=100)
+    await book.add(create(30), created_at=datetime.now(UTC) - timedelta(hours=23))
+    assert await enter(guard, create(50), book, "0")
+    book.step(timedelta(hours=30))
+    real = time.monotonic
+    for hours, left in ((0.9, 20), (1.1, 50), (23.9, 50), (24.1, 100)):
+        with monkeypatch.context() as later:
+            later.setattr(time, "monotonic", lambda s=hours * 3600: real() + s)
+            assert f"has {left} left" in await refusal(guard, create(101), book)
+
+
+async def test_what_was_written_in_the_future_counts_for_24_hours_from_when_it_was_seen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    book, guard = Book(), Guard(max_amount_per_day=100)
+    await book.add(create(30), created_at=datetime.now(UTC) + timedelta(hours=10))
+    assert "has 70 left" in await refusal(guard, create(71), book)
+    book.step(timedelta(hours=40))
+    real = time.monotonic
+    for hours, left in ((23.9, 70), (24.1, 100)):
+        with monkeypatch.context() as later:
+            later.setattr(time, "monotonic", lambda s=hours * 3600: real() + s)
+            assert f"has {left} left" in await refusal(guard, create(101), book)
+
+
+async def test_what_was_seen_not_to_be_done_counts_no_more_though_the_file_forgets_it() -> None:
+    book, guard = Book(), Guard(max_amount_per_day=100)
+    for call_id in "01":
+        assert await enter(guard, create(40), book, call_id)
+    book.conclude("1", Outcome.REJECTED, SettledBy.READING)
+    assert "has 60 left" in await refusal(guard, create(61), book)
+    for call_id in "01":
+        book.forget(call_id)
+    assert "has 60 left" in await refusal(guard, create(61), book)
+
+
+async def test_what_was_seen_counts_in_its_own_journal_for_its_own_account_and_server() -> None:
+    book, guard = Book(), Guard(max_amount_per_day=100)
+    assert await enter(guard, create(100), book, "0")
+    book.step(timedelta(hours=30))
+    await check(guard, create(100), Book())
+    for host, account, is_free in (
+        (HOST, STRANGER, True),
+        ("https://elsewhere", ME, True),
+        (HOST + ":443", ME, False),
+        (HOST, "user_7", False),
+    ):
+        with suppress(GuardError) if not is_free else nullcontext():
+            await guard.check(create(100), host=host, account=account, intents=book, assets=DEFAULT_ASSETS)
+            assert is_free
+
+
+async def test_an_earlier_call_of_unknown_size_counts_though_the_clock_is_set() -> None:
+    book, guard = Book(), Guard(max_amount_per_day=1000)
+    entry = await book.add(TradingSessions.create_advance.request(max_wallet_budget=True))
+    assert entry.id in await refusal(guard, create(10), book)
+    book.step(timedelta(hours=30))
+    text = await refusal(guard, create(10), book)
+    assert entry.id in text
+    assert "whole wallet" in text
+    until = datetime.strptime(text.split("counts until ")[1][:16], "%Y-%m-%d %H:%M").replace(tzinfo=UTC)
+    assert timedelta(hours=23, minutes=58) < until - datetime.now(UTC) <= timedelta(hours=24)
+    book.conclude(entry.id, Outcome.NOT_SENT, SettledBy.HAND)
+    await check(guard, create(10), book)
+
+
 async def test_without_a_daily_limit_nothing_is_read_of_the_journal() -> None:
     class Unreadable(Book):
         async def since(self, at: datetime, *actions: Action) -> list[JournalEntry]:
@@ -689,6 +794,40 @@ async def test_of_a_clients_calls_at_once_only_those_that_fit_are_sent(raw: RawS
         ended = await asyncio.gather(*calls, return_exceptions=True)
     assert sum(isinstance(end, GuardError) for end in ended) == 3
     assert len(raw.received) == 3
+
+
+async def test_a_clock_that_is_set_between_two_calls_frees_nothing_though_the_file_forgets(tmp_path: Path) -> None:
+    path, guard = tmp_path / "journal", Guard(max_amount_per_day=10)
+    async with Sandbox(seed=3, speed=0, limit=None, conditions=Conditions.ideal()) as sandbox:
+        wallet = sandbox.wallet()
+        async with AsyncAlura(wallet, base_url=sandbox.url, journal=path, guard=guard) as alura:
+            await alura.user.withdraw(amount=4)
+            step(path, timedelta(hours=30))
+            await alura.user.withdraw(amount=4)
+            with pytest.raises(GuardError, match="has 2 left"):
+                await alura.user.withdraw(amount=3)
+            sandbox.faults.add(Fault.reset(when="after"), on="POST /user/withdraw", times=1)
+            with pytest.raises(OutcomeUnknownError) as lost:
+                await alura.user.withdraw(amount=1, destination=FRIEND)
+        step(path, timedelta(days=100))
+        async with AsyncAlura(wallet, base_url=sandbox.url, journal=path, guard=guard) as alura:
+            with pytest.raises(GuardError, match="has 1 left"):
+                await alura.user.withdraw(amount=2)
+            # What was resolved is older than 90 days, and gone.
+            assert [entry.id for entry in await alura.journal.entries()] == [lost.value.call_id]
+            await alura.user.withdraw(amount=1)
+    assert [entry.detail["amount"] for entry in sandbox.ledger if entry.kind == "withdrawn"] == [4, 4, 1, 1]
+
+
+def step(path: Path, clock: timedelta) -> None:
+    """Set the clock of a machine, as its journal sees it."""
+    with sqlite3.connect(path) as connection:
+        for column in ("created_at", "expires_at", "settled_at"):
+            for number, text in connection.execute(f"SELECT number, {column} FROM intents").fetchall():
+                if text is not None:
+                    moment = (datetime.fromisoformat(text) - clock).isoformat(timespec="microseconds")
+                    connection.execute(f"UPDATE intents SET {column} = ? WHERE number = ?", (moment, number))
+    connection.close()
 
 
 async def test_a_journal_that_hangs_while_a_place_is_taken_leaves_nothing_behind(

@@ -150,6 +150,17 @@ async def test_since_gives_only_what_does_the_same_with_money_where_that_is_aske
     assert len(await store.since(moved.created_at, Action.OPEN, Action.TRANSFER, Action.CLOSE)) == 2
 
 
+async def test_entries_are_found_by_their_ids_those_that_there_are(store: Intents) -> None:
+    written = [transfer(amount) for amount in (1, 2, 3)]
+    for entry in written:
+        await store.write(entry, blocks=False)
+    store.conclude(written[2].id, REJECTED, REPLY)
+    ids = [written[0].id, *(f"{number:032x}" for number in range(2000)), written[2].id]
+    found = {entry.id: entry.outcome for entry in await store.those(ids)}
+    assert found == {written[0].id: None, written[2].id: REJECTED}
+    assert await store.those([]) == []
+
+
 async def test_two_identical_calls_at_once_are_deliberate(store: Intents) -> None:
     one, two = transfer(), transfer()
     await asyncio.gather(store.write(one, blocks=True), store.write(two, blocks=True))
@@ -466,10 +477,11 @@ async def test_a_create_matters_where_it_may_have_made_one_of_the_sessions_that_
         (Outcome.NOT_SENT, None),
     ]
     others = [create(account=account) for _ in ends]
-    long_ago = ours.created_at - timedelta(seconds=3700)
-    elsewhere = [create("https://other.example.com", account), create(account=account, created_at=long_ago)]
-    for entry in (*others, *elsewhere):
+    long_ago = create(account=account, created_at=ours.created_at - timedelta(seconds=3700))
+    elsewhere = create("https://other.example.com", account)
+    for entry in (*others, elsewhere, long_ago):
         await store.write(entry, blocks=False)
+    store.conclude(long_ago.id, DONE, REPLY)
     for entry, (outcome, result_id) in zip(others, ends, strict=True):
         if outcome is not None:
             store.conclude(entry.id, outcome, REPLY, result_id=result_id)
@@ -479,7 +491,7 @@ async def test_a_create_matters_where_it_may_have_made_one_of_the_sessions_that_
         return [named[entry.id] for entry in await rivals(ours, store, sessions)]
 
     since = ours.created_at - timedelta(hours=1)
-    assert [entry.id for entry in await store.creates("https://other.example.com:443", since, ())] == [elsewhere[0].id]
+    assert [entry.id for entry in await store.creates("https://other.example.com:443", since, ())] == [elsewhere.id]
     assert await found() == [0, 1, 2]
     assert await found("ses_10", "ses_2") == [0, 1, 2, 4]
     assert await found(*(f"ses_{number}" for number in range(40_000))) == [0, 1, 2, 3, 4]
@@ -492,6 +504,42 @@ async def test_a_create_matters_where_it_may_have_made_one_of_the_sessions_that_
     await store.close()
 
 
+STEPS = [timedelta(days=-90), timedelta(hours=-2), timedelta(hours=2), timedelta(days=90)]
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize(("outcome", "result_id"), [(None, None), (UNKNOWN, None), (DONE, None), (DONE, "ses_1")])
+async def test_a_clock_that_is_changed_hides_no_create_of_this_process(
+    step: timedelta, outcome: Outcome | None, result_id: str | None
+) -> None:
+    rival = create(account=f"0xR{step}{outcome}{result_id}")
+    note_create(rival)
+    if outcome is not None:
+        note_create(rival, outcome, result_id)
+    ours = create(account=rival.account, created_at=rival.created_at + step)
+    for noted in (False, True):
+        if noted:
+            note_create(ours)
+        assert [entry.id for entry in await rivals(ours, MemoryIntents(), ["ses_1"])] == [rival.id]
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize(("outcome", "result_id"), [(None, None), (UNKNOWN, None), (DONE, "ses_1")])
+async def test_a_clock_that_is_changed_hides_no_create_of_another_process(
+    path: Path, step: timedelta, outcome: Outcome | None, result_id: str | None
+) -> None:
+    rival = create(account="0xR0")
+    leaving = FileIntents(path)
+    await leaving.write(rival, blocks=True)
+    if outcome is not None:
+        leaving.conclude(rival.id, outcome, REPLY, result_id=result_id)
+    await leaving.close()
+    store = FileIntents(path)
+    ours = create(account=rival.account, created_at=rival.created_at + step)
+    assert [entry.id for entry in await rivals(ours, store, ["ses_1", "ses_2"])] == [rival.id]
+    await store.close()
+
+
 async def test_what_a_process_knows_of_creates_is_bounded() -> None:
     ours, first, last = (create(account="0xR2") for _ in range(3))
     store = MemoryIntents()
@@ -500,18 +548,44 @@ async def test_what_a_process_knows_of_creates_is_bounded() -> None:
     for number in range(10_000):
         note_create(msgspec.structs.replace(last, id=f"{number:032x}"), DONE, f"other_{number}")
     assert await rivals(ours, store, ["ses_1"]) == []
-    assert len(await rivals(ours, store, ["other_0", "other_9999"])) == 2
+    assert len(await rivals(ours, store, ["other_5000", "other_9999"])) == 2
 
 
-def test_creates_are_forgotten_when_no_call_can_ask_for_them_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    ours, rival = create(account="0xR3"), create(account="0xR3")
+async def test_of_too_many_creates_those_are_kept_of_which_nobody_knows_what_they_made() -> None:
+    account = "0xR4"
+    ours, lost, handed, late = (create(account=account) for _ in range(4))
+    note_create(lost)
+    note_create(lost, UNKNOWN)
+    note_create(handed)
+    note_create(handed, DONE)
+    note_create(late)
+    for number in range(10_000):
+        note_create(msgspec.structs.replace(ours, id=f"{number:032x}"), DONE, f"other_{number}")
+    found = await rivals(ours, MemoryIntents(), ["other_0", "other_9999"])
+    assert {entry.id for entry in found} == {lost.id, handed.id, late.id, f"{9999:032x}"}
+    for number in range(10_000):
+        note_create(msgspec.structs.replace(ours, account="0xR5", id=f"{number:032x}"), UNKNOWN)
+    assert await rivals(ours, MemoryIntents(), ()) == []
+    for number in range(10_000):
+        note_create(msgspec.structs.replace(ours, id=f"{number:032x}"), REJECTED)
+
+
+@pytest.mark.parametrize(("outcome", "within_s"), [(None, 7200), (UNKNOWN, 7200), (DONE, 3600)])
+def test_creates_are_forgotten_when_no_call_can_ask_for_them_any_more(
+    monkeypatch: pytest.MonkeyPatch, outcome: Outcome | None, within_s: int
+) -> None:
+    rival = create(account=f"0xR3{outcome}")
     note_create(rival)
+    note_create(rival, outcome)
     real = time.monotonic
-    for later_s, expected in ((7199, [rival.id]), (7201, [])):
+    for later_s, expected in ((within_s - 1, [rival.id]), (within_s + 1, [])):
+        ours = create(account=rival.account)
         with monkeypatch.context() as later:
             later.setattr(time, "monotonic", lambda later_s=later_s: real() + later_s)
             note_create(ours)
-        assert [entry.id for entry in asyncio.run(rivals(ours, MemoryIntents(), ()))] == expected
+        found = asyncio.run(rivals(ours, MemoryIntents(), ()))
+        note_create(ours, REJECTED)
+        assert [entry.id for entry in found] == expected
 
 
 # What the file promises
@@ -940,6 +1014,7 @@ def test_a_damaged_file_raises_nothing_but_a_journal_error(
                 store.unresolved,
                 store.entries,
                 lambda: store.since(datetime.now(UTC) - timedelta(days=1)),
+                lambda: store.those(["0" * 32]),
                 lambda: store.creates("api.example.com", datetime.now(UTC) - timedelta(days=1), ["ses_1"]),
                 lambda: store.write(transfer(1), blocks=True),
                 lambda: store.write(transfer(100), blocks=True),

@@ -144,14 +144,15 @@ def creates_of(
     Args:
         entries: the entries.
         host: the server.
-        at: those that were written then or later.
+        at: those that are done, and nobody knows what they made, only if they were written then or later. The others
+            always: the clock may have been set since.
         sessions: the sessions' ids.
     """
     return [
         entry
         for entry in entries
         if entry.action is Action.OPEN
-        and entry.created_at >= at
+        and (entry.created_at >= at or not entry.is_resolved or entry.result_id is not None)
         and may_have_made(entry, sessions)
         and is_one_server(entry.host, host)
     ]

@@ -74,6 +74,7 @@ class FileIntents(Intents):
 
     def __init__(self, path: str | os.PathLike[str], *, must_exist: bool = False, keep_days: int | None = 90) -> None:
         self._opening = _Opening(_as_path(path), must_exist, keep_days)
+        self.place = str(self._opening.path)
         self._lock = threading.RLock()
         self._worker: _Worker | None = None
         self._forgotten: weakref.finalize[..., Any] | None = None
@@ -135,6 +136,15 @@ class FileIntents(Intents):
                 if entry.created_at >= at and (not actions or entry.action in actions)
             ]
             return [*worker.corrected(file.since(at, *actions)), *here]
+
+        return await self._do(_Read(read))
+
+    async def those(self, entry_ids: Collection[str]) -> list[JournalEntry]:
+        """The entries of some ids."""
+
+        def read(worker: _Worker, file: JournalFile) -> list[JournalEntry]:
+            here = [entry for entry in worker.only_here() if entry.id in entry_ids]
+            return [*worker.corrected(file.those(entry_ids)), *here]
 
         return await self._do(_Read(read))
 

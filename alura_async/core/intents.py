@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Collection
 from datetime import datetime
 from itertools import islice
+from uuid import uuid4
 
 from ..errors import JournalError, Outcome
 from ..journal import JournalEntry, SettledBy
@@ -28,9 +29,11 @@ class Intents(ABC):
 
     Attributes:
         durable: whether it outlives its process.
+        place: text that is equal for two stores of this process that have the same entries.
     """
 
     durable: bool
+    place: str
 
     @abstractmethod
     async def write(self, entry: JournalEntry, *, blocks: bool) -> None:
@@ -118,12 +121,23 @@ class Intents(ABC):
         """
 
     @abstractmethod
+    async def those(self, entry_ids: Collection[str]) -> list[JournalEntry]:
+        """The entries of some ids, those that there are, in any order.
+
+        Args:
+            entry_ids: the ids.
+
+        Raises:
+            JournalError: it cannot be read.
+        """
+
+    @abstractmethod
     async def creates(self, host: str, at: datetime, sessions: Collection[str]) -> list[JournalEntry]:
         """The creates that may have made one of some sessions, oldest first.
 
         Args:
             host: the server.
-            at: those that were written then or later.
+            at: those that are done, and nobody knows what they made, only if they were written then or later.
             sessions: the sessions' ids.
 
         Raises:
@@ -149,6 +163,7 @@ class MemoryIntents(Intents):
     durable = False
 
     def __init__(self) -> None:
+        self.place = uuid4().hex
         # Held for moments only. A signal handler may come here while its thread holds it.
         self._lock = threading.RLock()
         self._entries: dict[str, JournalEntry] = {}
@@ -219,6 +234,11 @@ class MemoryIntents(Intents):
                 for entry in self._entries.values()
                 if entry.created_at >= at and (not actions or entry.action in actions)
             ]
+
+    async def those(self, entry_ids: Collection[str]) -> list[JournalEntry]:
+        """The entries of some ids."""
+        with self._lock:
+            return [entry for entry_id in entry_ids if (entry := self._entries.get(entry_id)) is not None]
 
     async def creates(self, host: str, at: datetime, sessions: Collection[str]) -> list[JournalEntry]:
         """The creates that may have made one of some sessions."""

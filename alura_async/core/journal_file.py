@@ -15,6 +15,7 @@ import time
 from collections.abc import Collection, Generator, Iterable
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,13 @@ _UPDATE = (
 )
 # Word for word what the index says, or it would not be used.
 _UNRESOLVED = "(outcome IS NULL OR outcome = 'unknown')"
+# What is unresolved, what was written from a moment on, and the last thousand that made something, whatever the clock
+# said then. Each of the three has its index; with `OR`, SQLite would read the whole table.
+_RECENT = (
+    f"SELECT number FROM intents WHERE {_UNRESOLVED} "  # noqa: S608 - the words are ours
+    "UNION ALL SELECT number FROM intents WHERE created_at >= ? UNION ALL SELECT number FROM intents "
+    "WHERE number > (SELECT max(number) FROM intents) - 1000 AND result_id IS NOT NULL"
+)
 
 # How long other processes may hold the file's lock, and how long SQLite waits for it by itself before it is asked anew:
 # there are locks for which it does not wait at all.
@@ -173,10 +181,22 @@ class JournalFile:
             *(_text(at), *(action.value for action in actions)),
         )
 
+    def those(self, entry_ids: Iterable[str]) -> list[JournalEntry]:
+        """The entries of some ids, those that there are."""
+        ids = iter(entry_ids)
+        found: list[JournalEntry] = []
+        # SQLite takes no more than a thousand values everywhere.
+        while some := list(islice(ids, 500)):
+            found += self._select(f"WHERE id IN ({', '.join('?' * len(some))})", *some)
+        return found
+
     def creates(self, at: datetime, sessions: Collection[str]) -> list[JournalEntry]:
-        """The creates from a moment on that may have made one of these sessions, oldest first."""
+        """The creates that may have made one of these sessions, oldest first.
+
+        Those of which that is not known or that are among the last, and the others from a moment on.
+        """
         return self._select(
-            "WHERE created_at >= ? AND action = ? AND CASE WHEN result_id IS NULL "
+            f"WHERE number IN ({_RECENT}) AND action = ? AND CASE WHEN result_id IS NULL "
             "THEN outcome IS NULL OR outcome NOT IN (?, ?) "
             # Not `IN`, which takes no more than a thousand.
             "ELSE instr(?, char(10) || result_id || char(10)) END ORDER BY number",

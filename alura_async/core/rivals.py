@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Collection
 from datetime import timedelta
+from itertools import chain
 
 import msgspec
 
@@ -36,19 +37,32 @@ def note_create(entry: JournalEntry, outcome: Outcome | None = None, result_id: 
         return
     now = time.monotonic()
     with _creates_lock:
-        noted_at, known = _creates.pop(entry.id) if entry.id in _creates else (now, _outlined(entry))
+        noted_at, known = _noted(entry.id) or (now, _outlined(entry))
         if not known.is_resolved:
             known = msgspec.structs.replace(known, outcome=outcome, result_id=result_id or known.result_id)
         if known.result_id is not None:
             # It is that session's, and no other's.
-            known = msgspec.structs.replace(known, body="")
-        if known.outcome not in MADE_NOTHING:
-            _creates[entry.id] = noted_at, known
-        while _creates:
-            oldest, (noted_at, _) = next(iter(_creates.items()))
-            if len(_creates) <= _CREATES_LIMIT and noted_at > now - _CREATES_S:
-                break
-            del _creates[oldest]
+            _made[entry.id] = noted_at, msgspec.structs.replace(known, body="")
+            _open.pop(entry.id, None)
+        elif known.outcome in MADE_NOTHING:
+            _open.pop(entry.id, None)
+        else:
+            _open[entry.id] = noted_at, known
+        for creates in (_made, _open):
+            _forget(creates, now - _CREATES_S)
+
+
+def _noted(entry_id: str) -> tuple[float, JournalEntry] | None:
+    return _open.get(entry_id) or _made.get(entry_id)
+
+
+def _forget(creates: dict[str, tuple[float, JournalEntry]], before: float) -> None:
+    """Drop the oldest, as long as they are too old or there are too many in all."""
+    while creates:
+        oldest, (noted_at, _) = next(iter(creates.items()))
+        if len(_open) + len(_made) <= _CREATES_LIMIT and noted_at > before:
+            break
+        del creates[oldest]
 
 
 def _outlined(entry: JournalEntry) -> JournalEntry:
@@ -85,7 +99,14 @@ async def rivals(entry: JournalEntry, intents: Intents, sessions: Collection[str
     except ClosedError:
         known = {}
     with _creates_lock:
-        here = [other for _, other in _creates.values() if other.created_at >= since and other.id not in known]
+        # Not by the time of day, which may have been set in between.
+        noted = _noted(entry.id)
+        earliest = (time.monotonic() if noted is None else noted[0]) - _RIVALS_WITHIN.total_seconds()
+        here = [
+            other
+            for at, other in chain(_open.values(), _made.values())
+            if other.id not in known and (at >= earliest or not other.is_resolved)
+        ]
     for other in here:
         if may_be_of_one_account(other, entry) and may_have_made(other, sessions):
             known[other.id] = await _as_kept(other, intents)
@@ -104,8 +125,10 @@ async def _as_kept(entry: JournalEntry, intents: Intents) -> JournalEntry:
         return entry
 
 
-# With when each was noted, in seconds of `time.monotonic()`: a clock that is changed forgets nothing.
-_creates: dict[str, tuple[float, JournalEntry]] = {}
+# With when each was noted, in seconds of `time.monotonic()`: a clock that is changed forgets nothing. Those that may
+# have made any session, and those of which it is known which; of too many, the latter are dropped first.
+_open: dict[str, tuple[float, JournalEntry]] = {}
+_made: dict[str, tuple[float, JournalEntry]] = {}
 _creates_lock = threading.RLock()
 
 

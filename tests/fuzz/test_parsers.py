@@ -448,6 +448,7 @@ def test_a_journal_that_somebody_changed_raises_nothing_but_its_own_errors(
                 store.unresolved,
                 store.entries,
                 lambda: store.since(datetime.now(UTC) - timedelta(days=9999)),
+                lambda: store.those(["0" * 32]),
                 lambda: store.creates("api.example.com", datetime.now(UTC) - timedelta(days=9999), ["ses_1"]),
                 lambda: store.get("0" * 32),
                 lambda: store.write(_entry(2), blocks=True),
