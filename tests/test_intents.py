@@ -399,25 +399,6 @@ async def test_two_wallets_are_two_accounts_and_one_is_asked_about_no_names(stor
     assert "account 0x" not in str(refused.value)
 
 
-@pytest.mark.parametrize("host", ["https://api.example.com", "https://api.example.com:443"])
-async def test_a_journal_of_the_first_version_still_blocks_what_it_asks_for(path: Path, host: str) -> None:
-    await died(FileIntents(path), written := create(host), create(account="0x" + "cd" * 20))
-    # As the first version left it: its fingerprints held the server and the account.
-    with sqlite3.connect(path) as connection:
-        connection.execute("UPDATE intents SET fingerprint = hex(randomblob(32))")
-        connection.execute("PRAGMA user_version = 1")
-    connection.close()
-    store = FileIntents(path)
-    for entry in (create(), create(account="user_7")):
-        with pytest.raises(UnresolvedError, match=written.id):
-            await store.write(entry, blocks=True)
-    await store.write(create(body='{"budget":101}', fingerprint="another"), blocks=True)
-    store.conclude(written.id, REJECTED, REPLY)
-    await store.write(create(), blocks=True)
-    assert len(await store.entries()) == 4
-    await store.close()
-
-
 # Other creates
 
 
@@ -723,12 +704,30 @@ def test_a_database_of_something_else_is_refused_and_left_as_it_is(path: Path) -
     assert path.read_bytes() == before
 
 
-def test_a_newer_version_is_refused(path: Path) -> None:
+@pytest.mark.parametrize("version", [0, 99])
+def test_another_version_is_refused(path: Path, version: int) -> None:
     leave_behind(path, transfer())
+    change_version(path, version)
+    assert f"has version {version}" in refusal(path)
+
+
+async def test_another_release_that_changes_the_file_is_missed_by_none_that_has_it_open(
+    path: Path, file: FileIntents
+) -> None:
+    await file.write(known := transfer(1), blocks=True)
+    change_version(path, 2)
+    for entry in (transfer(2), transfer(3)):
+        with pytest.raises(JournalError, match="has version 2"):
+            await file.write(entry, blocks=True)
+    change_version(path, 1)
+    assert [entry.id for entry in await file.entries()] == [known.id]
+
+
+def change_version(path: Path, version: int) -> None:
+    """Do what a release does that changes a file."""
     with sqlite3.connect(path) as connection:
-        connection.execute("PRAGMA user_version = 99")
+        connection.execute(f"PRAGMA user_version = {version}")
     connection.close()
-    assert "has version 99" in refusal(path)
 
 
 def test_an_index_that_hides_an_unresolved_call_is_noticed(path: Path) -> None:

@@ -22,15 +22,15 @@ import msgspec
 
 from ..errors import JournalError
 from ..journal import JournalEntry
-from .entries import MADE_NOTHING, OF_VERSION_1
+from .entries import MADE_NOTHING
 from .request import Action
 from .text import printable
 
 # "ALRJ": tells a journal from a database of something else.
 _APPLICATION_ID = 0x414C524A
-# A journal of version N was made by the first N of these. What stands here never changes; versions are added below.
-_MIGRATIONS = (
-    """
+# A release that changes what is below takes another version.
+_VERSION = 1
+_SCHEMA = """
     CREATE TABLE intents (
         number INTEGER PRIMARY KEY,
         id TEXT NOT NULL UNIQUE,
@@ -52,13 +52,9 @@ _MIGRATIONS = (
     );
     CREATE INDEX intents_created_at ON intents (created_at);
     CREATE INDEX intents_unresolved ON intents (fingerprint) WHERE outcome IS NULL OR outcome = 'unknown';
-    """,
-    # Fingerprints held the server and the account, too, so that one under two names was two.
-    "UPDATE intents SET fingerprint = 'v1:' || fingerprint",
-)
-_VERSION = len(_MIGRATIONS)
+"""
 
-# A field more needs a migration.
+# A field more needs a version more.
 _COLUMNS = JournalEntry.__struct_fields__
 _NAMES = ", ".join(_COLUMNS)
 _SELECT = f"SELECT {_NAMES} FROM intents"  # noqa: S608 - the names are ours
@@ -121,6 +117,8 @@ class JournalFile:
             self._require_in_place()
             self._begin()
             try:
+                # Another release may have changed the file while it was open here.
+                self._require_version()
                 yield
                 self._connection.execute("COMMIT")
             except BaseException:
@@ -151,9 +149,7 @@ class JournalFile:
 
     def like(self, entry: JournalEntry) -> list[JournalEntry]:
         """The unresolved entries that may ask for the same, oldest first."""
-        # In one statement, or ordered without the plus, SQLite would read the whole table.
-        old = self._select(f"WHERE fingerprint >= ? AND {_UNRESOLVED} ORDER BY +number", OF_VERSION_1)
-        return old + self._select(f"WHERE fingerprint = ? AND {_UNRESOLVED} ORDER BY number", entry.fingerprint)
+        return self._select(f"WHERE fingerprint = ? AND {_UNRESOLVED} ORDER BY number", entry.fingerprint)
 
     def newest(self, limit: int) -> list[JournalEntry]:
         """The last entries, newest first."""
@@ -204,7 +200,6 @@ class JournalFile:
                 f"{printable(str(self._path))}: its file system cannot hold a journal that several processes share: "
                 "put it on a local disk"
             )
-        self._migrate()
         # A damaged index would hide an unresolved call from the one that asks for the same.
         (found,) = self._retry_if_locked("PRAGMA integrity_check(1)").fetchone()
         if found != "ok":
@@ -218,23 +213,15 @@ class JournalFile:
             raise JournalError(
                 f"{printable(str(self._path))}: is a database of something else: give the journal another path"
             )
-        version = self._version()
-        if not 0 < version <= _VERSION:
-            raise JournalError(
-                f"{printable(str(self._path))}: has version {version}, and this release of alura_async reads versions "
-                f"up to {_VERSION}: update alura_async, or give the journal another path"
-            )
+        self._require_version()
 
-    def _migrate(self) -> None:
-        if self._version() == _VERSION:
-            return
-        with self.transaction():
-            # Another process may have been faster.
-            _apply_migrations(self._connection, self._version())
-
-    def _version(self) -> int:
+    def _require_version(self) -> None:
         (version,) = self._retry_if_locked("PRAGMA user_version").fetchone()
-        return int(version)
+        if version != _VERSION:
+            raise JournalError(
+                f"{printable(str(self._path))}: has version {version}, and this release of alura_async reads version "
+                f"{_VERSION}: use the release that made it so, or give the journal another path"
+            )
 
     def _forget(self, before: datetime) -> None:
         old = f" FROM intents WHERE NOT {_UNRESOLVED} AND coalesce(settled_at, created_at) < ?"
@@ -296,7 +283,10 @@ def _create_if_missing(path: Path) -> None:
             _pragma(connection, "synchronous = FULL")
             connection.execute("BEGIN IMMEDIATE")
             _pragma(connection, f"application_id = {_APPLICATION_ID}")
-            _apply_migrations(connection, 0)
+            # Not `executescript`, which commits first.
+            for statement in _SCHEMA.split(";"):
+                connection.execute(statement)
+            _pragma(connection, f"user_version = {_VERSION}")
             connection.execute("COMMIT")
         finally:
             connection.close()
@@ -308,14 +298,6 @@ def _create_if_missing(path: Path) -> None:
             with suppress(OSError):
                 os.unlink(f"{draft}{ending}")
     _sync_folder(path.parent)
-
-
-def _apply_migrations(connection: sqlite3.Connection, version: int) -> None:
-    for script in _MIGRATIONS[version:]:
-        # Not `executescript`, which commits first.
-        for statement in script.split(";"):
-            connection.execute(statement)
-    _pragma(connection, f"user_version = {_VERSION}")
 
 
 def _sync_folder(folder: Path) -> None:
