@@ -7,6 +7,7 @@ import functools
 import json
 import logging
 import os
+import shutil
 import signal
 import sqlite3
 import stat
@@ -70,6 +71,7 @@ def transfer(amount: int = 5, *, age_s: float = 0.0, within_s: float = 10.0, **c
 
 async def died(store: Intents, *entries: JournalEntry) -> None:
     """What a process leaves behind that wrote intents and died: they are nobody's any more."""
+    await store.entries()
     for entry in entries:
         await store.write(entry, blocks=False)
     await store.close()
@@ -816,17 +818,44 @@ def test_a_path_below_a_file_is_refused(path: Path) -> None:
 
 
 @on_posix
-def test_a_file_that_is_moved_while_in_use_is_missed_at_once_and_not_replaced(path: Path) -> None:
-    elsewhere = path.with_name("elsewhere")
+@pytest.mark.parametrize("instead", ["nothing", "another", "copy", "same number", "folder"])
+def test_a_file_that_is_gone_while_in_use_is_missed_until_it_is_back(path: Path, instead: str) -> None:
+    elsewhere, other = path.with_name("elsewhere"), path.with_name("other")
     store = FileIntents(path)
     with start_blocking_portal("asyncio") as portal:
+
+        def is_missed(*use: Any) -> None:
+            with pytest.raises(JournalError, match="was moved, deleted or replaced while it was in use: put it back"):
+                portal.call(*use)
+
         write = functools.partial(store.write, blocks=True)
         portal.call(write, transfer(1))
-        path.rename(elsewhere)
-        for said in ("was moved, deleted or replaced", "no such file", "no such file"):
-            with pytest.raises(JournalError, match=said):
-                portal.call(write, transfer(2))
-            assert not path.exists()
+        for ending in ("", "-wal", "-shm"):
+            Path(f"{path}{ending}").rename(f"{elsewhere}{ending}")
+        is_missed(write, transfer(2))
+        # Whoever closes it last puts everything into the one file.
+        leave_behind(elsewhere)
+        whole = elsewhere.read_bytes()
+        if instead == "another":
+            leave_behind(path, transfer(9))
+        elif instead == "copy":
+            shutil.copy2(elsewhere, path)
+        elif instead == "same number":
+            # As a new file may get it from one that was deleted.
+            leave_behind(other, transfer(9))
+            elsewhere.write_bytes(other.read_bytes())
+            elsewhere.rename(path)
+        elif instead == "folder":
+            path.mkdir()
+        for use in ((write, transfer(2)), (write, transfer(2)), (store.unresolved,), (store.entries,)):
+            is_missed(*use)
+        if instead == "same number":
+            path.rename(elsewhere)
+            elsewhere.write_bytes(whole)
+        elif instead == "folder":
+            path.rmdir()
+        else:
+            assert path.exists() == (instead != "nothing")
         elsewhere.rename(path)
         portal.call(write, transfer(2))
         assert len(portal.call(store.entries)) == 2

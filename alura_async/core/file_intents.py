@@ -38,7 +38,7 @@ from .request import Action
 from .text import printable, shown
 
 if TYPE_CHECKING:
-    from .journal_file import JournalFile
+    from .journal_file import Identity, JournalFile
 
 T = TypeVar("T")
 
@@ -206,19 +206,23 @@ class FileIntents(Intents):
 
 
 class _Opening:
-    """How the file is opened: the first time as the user wants it, and then only if it is still there."""
+    """How the file is opened: the first time as the user wants it, and then only if it is still the same one.
+
+    In another one the day's sum and the calls of which nobody knows what became would be missing.
+    """
 
     def __init__(self, path: Path, must_exist: bool, keep_days: int | None) -> None:
         self.path = path
         self._must_exist = must_exist
         self._keep_days = keep_days
+        self._known: Identity | None = None
 
     def open(self) -> JournalFile:
         # sqlite3 is imported by the first entry, not by `import alura_async`.
         from .journal_file import JournalFile
 
-        file = JournalFile(self.path, must_exist=self._must_exist, keep_days=self._keep_days)
-        self._must_exist, self._keep_days = True, None
+        file = JournalFile(self.path, must_exist=self._must_exist, keep_days=self._keep_days, known=self._known)
+        self._known, self._keep_days = file.identity, None
         return file
 
 

@@ -16,7 +16,7 @@ from collections.abc import Collection, Generator, Iterable
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -31,6 +31,8 @@ _APPLICATION_ID = 0x414C524A
 # A release that changes what is below takes another version.
 _VERSION = 1
 _SCHEMA = """
+    CREATE TABLE journal (mark TEXT NOT NULL);
+    INSERT INTO journal VALUES (hex(randomblob(16)));
     CREATE TABLE intents (
         number INTEGER PRIMARY KEY,
         id TEXT NOT NULL UNIQUE,
@@ -76,6 +78,20 @@ _BESIDE = ("-wal", "-shm")
 _CACHE_KIB = 256
 
 
+class Identity(NamedTuple):
+    """What tells a journal from all others.
+
+    A new file may get the number of one that was deleted, and a copy has the mark of what it is a copy of.
+
+    Attributes:
+        place: the file's device and number.
+        mark: what was written into it when it was made.
+    """
+
+    place: tuple[int, int]
+    mark: str
+
+
 class JournalFile:
     """An open journal.
 
@@ -83,19 +99,29 @@ class JournalFile:
         path: the file, absolute.
         must_exist: whether a missing one is an error, instead of a new journal.
         keep_days: for how many days resolved entries are kept; what is older is removed now. None keeps all.
+        known: the only journal that will do, where it was open before.
+
+    Attributes:
+        identity: which one it is.
 
     Raises:
         JournalError: it cannot be used; the message says what to do.
     """
 
-    def __init__(self, path: Path, *, must_exist: bool, keep_days: int | None) -> None:
+    def __init__(self, path: Path, *, must_exist: bool, keep_days: int | None, known: Identity | None = None) -> None:
         self._path = path
         with _explained(path):
-            if not must_exist:
+            if known is not None:
+                self._require_in_place(known.place)
+            elif not must_exist:
                 _create_if_missing(path)
-            self._identity = _require_safe(path)
+            place = _require_safe(path)
             self._connection = _connect(path)
             try:
+                self._require_journal()
+                self.identity = Identity(place, self._mark())
+                if known not in (None, self.identity):
+                    raise self._is_another()
                 self._prepare(keep_days)
             except BaseException:
                 self._connection.close()
@@ -114,7 +140,7 @@ class JournalFile:
             JournalError: nothing was changed.
         """
         with _explained(self._path):
-            self._require_in_place()
+            self._require_in_place(self.identity.place)
             self._begin()
             try:
                 # Another release may have changed the file while it was open here.
@@ -183,12 +209,15 @@ class JournalFile:
     def _select(self, condition: str, *values: str | int) -> list[JournalEntry]:
         with _explained(self._path):
             if not self._connection.in_transaction:
-                self._require_in_place()
+                self._require_in_place(self.identity.place)
             rows = self._retry_if_locked(f"{_SELECT} {condition}", values)
             return [_entry(self._path, row) for row in rows]
 
+    def _mark(self) -> str:
+        (mark,) = self._retry_if_locked("SELECT max(mark) FROM journal").fetchone()
+        return str(mark)
+
     def _prepare(self, keep_days: int | None) -> None:
-        self._require_journal()
         _pragma(self._connection, "trusted_schema = OFF")
         # Full: what was committed survives the machine's crash, too. On macOS, only so is the disk's own cache emptied.
         _pragma(self._connection, "synchronous = FULL")
@@ -243,12 +272,15 @@ class JournalFile:
                     raise
             time.sleep(random.uniform(0.001, 0.02))  # noqa: S311 - it only parts those who wait
 
-    def _require_in_place(self) -> None:
+    def _require_in_place(self, place: tuple[int, int]) -> None:
         """Refuse to write into a file that nobody will find again."""
         with suppress(FileNotFoundError):
-            if _identify(os.lstat(self._path)) == self._identity:
+            if _place(os.lstat(self._path)) == place:
                 return
-        raise JournalError(
+        raise self._is_another()
+
+    def _is_another(self) -> JournalError:
+        return JournalError(
             f"{printable(str(self._path))}: was moved, deleted or replaced while it was in use: put it back; if it is "
             "gone, look at what your account shows before you restart with a new one"
         )
@@ -340,7 +372,7 @@ def _require_safe(path: Path) -> tuple[int, int]:
             f"{printable(str(path.parent))}: anyone may put files into this folder: chmod 700 it, or give the journal "
             "another path"
         )
-    return _identify(status)
+    return _place(status)
 
 
 def _require_private(path: Path, status: os.stat_result) -> None:
@@ -365,7 +397,7 @@ def _has_modes() -> bool:
     return os.name == "posix"
 
 
-def _identify(status: os.stat_result) -> tuple[int, int]:
+def _place(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
