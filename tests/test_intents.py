@@ -918,6 +918,28 @@ async def test_what_cannot_be_written_is_logged_known_here_and_written_later(
     assert (done.detail, done.result_id) == ("no complete reply", "trf_1")
 
 
+async def test_what_could_not_be_written_is_tried_again_while_others_keep_reading(
+    path: Path, file: FileIntents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("alura_async.core.journal_file._LOCKED_S", 0.01)
+    monkeypatch.setattr("alura_async.core.journal_file._SQLITE_WAITS_S", 0.01)
+    monkeypatch.setattr("alura_async.core.file_intents._RETRY_S", 0.3)
+    await file.write(entry := transfer(), blocks=True)
+    other = sqlite3.connect(path, isolation_level=None)
+    try:
+        other.execute("BEGIN IMMEDIATE")
+        file.conclude(entry.id, DONE, REPLY)
+        await file.entries()
+        other.execute("ROLLBACK")
+        until = time.monotonic() + 5
+        while (written := other.execute("SELECT outcome FROM intents").fetchone()) == (None,):
+            assert time.monotonic() < until
+            await file.entries()
+    finally:
+        other.close()
+    assert written == ("done",)
+
+
 def whole_journal() -> bytes:
     """The bytes of a journal with some entries."""
     with tempfile.TemporaryDirectory() as folder:

@@ -237,6 +237,7 @@ class _Worker:
         # Conclusions that are not in the file yet, and entries that never got there.
         self._unwritten: dict[str, Conclusion] = {}
         self._unrecorded: dict[str, JournalEntry] = {}
+        self._retry_at = 0.0
         # A daemon: nothing here keeps a process from ending.
         self.thread = threading.Thread(target=self._run, name="alura-journal", daemon=True)
         _workers.add(self)
@@ -324,7 +325,7 @@ class _Worker:
                         self._pause(job)
                     else:
                         end = job
-            if self._unwritten and (end is not None or not batch):
+            if self._unwritten and (end is not None or time.monotonic() >= self._retry_at):
                 self._change([])
         self._close_file()
         for conclusion in self._unwritten.values():
@@ -335,7 +336,8 @@ class _Worker:
         """All that waits, at least one; nothing when it is time to try again what could not be written."""
         batch: list[_Job[Any]] = []
         try:
-            batch.append(self.queue.get(timeout=_RETRY_S if self._unwritten else None))
+            wait_s = max(0.0, self._retry_at - time.monotonic()) if self._unwritten else None
+            batch.append(self.queue.get(timeout=wait_s))
             while len(batch) < _BATCH_LIMIT:
                 batch.append(self.queue.get_nowait())
         except Empty:
@@ -353,6 +355,7 @@ class _Worker:
         except Exception as error:  # noqa: BLE001 - whoever waits must hear of it, whatever it is
             # The next attempt begins with a fresh look at the file.
             self._close_file()
+            self._retry_at = time.monotonic() + _RETRY_S
             for job in jobs:
                 job.fail(self, _as_journal_error(error))
             return
