@@ -940,6 +940,48 @@ async def test_what_could_not_be_written_is_tried_again_while_others_keep_readin
     assert written == ("done",)
 
 
+async def test_what_cannot_be_written_at_all_fails_alone_and_loudly(
+    path: Path, file: FileIntents, caplog: pytest.LogCaptureFixture
+) -> None:
+    good, bad, known = transfer(1), transfer(2, account="\ud800"), transfer(3)
+    await file.write(known, blocks=True)
+    file.conclude(known.id, DONE, REPLY)
+    results = await asyncio.gather(
+        *(file.write(entry, blocks=False) for entry in (good, bad, transfer(4))), return_exceptions=True
+    )
+    assert [type(result) for result in results] == [type(None), JournalError, type(None)]
+    assert "holds a character that no file can hold" in str(results[1])
+    file.conclude(bad.id, DONE, REPLY)
+    file.conclude(good.id, DONE, REPLY)
+    for amount in (5, 6):
+        await file.write(transfer(amount), blocks=True)
+    assert {entry.id: entry.outcome for entry in await file.entries()}[bad.id] is DONE
+    logged = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+    assert len(logged) == 1
+    assert bad.id in logged[0]
+    assert "is known only here" in logged[0]
+    await file.close()
+    after = FileIntents(path)
+    outcomes = {entry.id: entry.outcome for entry in await after.entries()}
+    await after.close()
+    assert len(outcomes) == 5
+    assert (outcomes[known.id], outcomes[good.id]) == (DONE, DONE)
+
+
+async def test_an_entry_that_cannot_be_read_keeps_no_other_from_being_concluded(path: Path, file: FileIntents) -> None:
+    broken, whole = transfer(1), transfer(2)
+    await asyncio.gather(*(file.write(entry, blocks=True) for entry in (broken, whole)))
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE intents SET action = 'nonsense' WHERE id = ?", (broken.id,))
+        file.conclude(broken.id, DONE, REPLY)
+        file.conclude(whole.id, DONE, REPLY)
+        connection.commit()
+        await file.write(transfer(3), blocks=True)
+        found = connection.execute("SELECT id FROM intents WHERE outcome = 'done'").fetchall()
+    connection.close()
+    assert found == [(whole.id,)]
+
+
 def whole_journal() -> bytes:
     """The bytes of a journal with some entries."""
     with tempfile.TemporaryDirectory() as folder:

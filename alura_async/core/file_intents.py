@@ -237,6 +237,8 @@ class _Worker:
         # Conclusions that are not in the file yet, and entries that never got there.
         self._unwritten: dict[str, Conclusion] = {}
         self._unrecorded: dict[str, JournalEntry] = {}
+        # Of conclusions, those that the file takes at no time, and when the others are tried again.
+        self._hopeless: set[str] = set()
         self._retry_at = 0.0
         # A daemon: nothing here keeps a process from ending.
         self.thread = threading.Thread(target=self._run, name="alura-journal", daemon=True)
@@ -298,17 +300,25 @@ class _Worker:
     def concluded(self, conclusion: Conclusion) -> None:
         """What became of a call is on the disk."""
         self._unrecorded.pop(conclusion.entry_id, None)
+        if self._unwritten.get(conclusion.entry_id) is conclusion:
+            del self._unwritten[conclusion.entry_id]
 
-    def conclude_failed(self, conclusion: Conclusion, error: AluraError) -> None:
-        """Keep a conclusion for the next attempt."""
+    def conclude_failed(self, conclusion: Conclusion, error: AluraError, *, for_good: bool = False) -> None:
+        """Keep a conclusion for those who ask, and for the next attempt if there is any use in one."""
         self.under_way.discard(conclusion.entry_id)
         earlier = self._unwritten.get(conclusion.entry_id)
-        self._unwritten[conclusion.entry_id] = conclusion if earlier is None else earlier.then(conclusion)
-        _log.error(
-            "%s; this could not be written into the journal, and is tried again while this process lives: %s",
-            conclusion,
-            error,
-        )
+        if earlier is not conclusion:
+            self._unwritten[conclusion.entry_id] = conclusion if earlier is None else earlier.then(conclusion)
+        elif not for_good:
+            return  # it was said before
+        if for_good:
+            self._hopeless.add(conclusion.entry_id)
+        what_now = "is known only here, while this process lives" if for_good else "is tried again while it lives"
+        _log.error("%s; this could not be written into the journal, and %s: %s", conclusion, what_now, error)
+
+    @property
+    def _to_retry(self) -> list[Conclusion]:
+        return [conclusion for entry_id, conclusion in self._unwritten.items() if entry_id not in self._hopeless]
 
     def _run(self) -> None:
         end = None
@@ -325,7 +335,7 @@ class _Worker:
                         self._pause(job)
                     else:
                         end = job
-            if self._unwritten and (end is not None or time.monotonic() >= self._retry_at):
+            if self._to_retry and (end is not None or time.monotonic() >= self._retry_at):
                 self._change([])
         self._close_file()
         for conclusion in self._unwritten.values():
@@ -336,7 +346,7 @@ class _Worker:
         """All that waits, at least one; nothing when it is time to try again what could not be written."""
         batch: list[_Job[Any]] = []
         try:
-            wait_s = max(0.0, self._retry_at - time.monotonic()) if self._unwritten else None
+            wait_s = max(0.0, self._retry_at - time.monotonic()) if self._to_retry else None
             batch.append(self.queue.get(timeout=wait_s))
             while len(batch) < _BATCH_LIMIT:
                 batch.append(self.queue.get_nowait())
@@ -345,25 +355,45 @@ class _Worker:
         return batch
 
     def _change(self, jobs: list[_Change[Any]]) -> None:
-        """Make all changes in one transaction, after those that failed before."""
+        """Make changes, after those that failed before."""
+        self._make([*(_Conclude(conclusion) for conclusion in self._to_retry), *jobs])
+
+    def _make(self, jobs: list[_Change[Any]]) -> JournalError | None:
+        """Make changes in one transaction; each in one of its own, where one of them cannot be made at all.
+
+        What is returned is wrong with the file as a whole.
+        """
+        is_open = False
         try:
             file = self._opened()
             with file.transaction():
-                for conclusion in self._unwritten.values():
-                    self.conclude(file, conclusion)
+                is_open = True
                 results = [job.apply(self, file) for job in jobs]
-        except Exception as error:  # noqa: BLE001 - whoever waits must hear of it, whatever it is
-            # The next attempt begins with a fresh look at the file.
-            self._close_file()
-            self._retry_at = time.monotonic() + _RETRY_S
-            for job in jobs:
-                job.fail(self, _as_journal_error(error))
-            return
-        for conclusion in self._unwritten.values():
-            self.concluded(conclusion)
-        self._unwritten.clear()
+        except Exception as raised:  # noqa: BLE001 - whoever waits must hear of it, whatever it is
+            error = _as_journal_error(raised)
+            if not is_open or _fails_all(error):
+                # The next attempt begins with a fresh look at the file.
+                self._close_file()
+                self._retry_at = time.monotonic() + _RETRY_S
+                for job in jobs:
+                    job.fail(self, error)
+                return error
+            if len(jobs) == 1:
+                jobs[0].fail_for_good(self, error)
+                return None
+            return self._make_each(jobs)
         for job, result in zip(jobs, results, strict=True):
             job.done(self, result)
+        return None
+
+    def _make_each(self, jobs: list[_Change[Any]]) -> JournalError | None:
+        failure: JournalError | None = None
+        for job in jobs:
+            if failure is None:
+                failure = self._make([job])
+            else:
+                job.fail(self, failure)
+        return failure
 
     def _read(self, job: _Read[Any]) -> None:
         try:
@@ -439,6 +469,10 @@ class _Change(_Job[T], ABC):
     def apply(self, worker: _Worker, file: JournalFile) -> T | AluraError:
         """Make it, within a transaction."""
 
+    def fail_for_good(self, worker: _Worker, error: AluraError) -> None:
+        """Hand over an error that is this one's own: no attempt ends in another way."""
+        self.fail(worker, error)
+
     def done(self, worker: _Worker, result: T | AluraError) -> None:
         """Hand the result over; the transaction is on the disk."""
         if isinstance(result, AluraError):
@@ -476,6 +510,9 @@ class _Conclude(_Change[None]):
     def fail(self, worker: _Worker, error: AluraError) -> None:
         worker.conclude_failed(self._conclusion, error)
 
+    def fail_for_good(self, worker: _Worker, error: AluraError) -> None:
+        worker.conclude_failed(self._conclusion, error, for_good=True)
+
 
 class _Settle(_Change[JournalEntry]):
     def __init__(self, prefix: str, outcome: Outcome, note: str) -> None:
@@ -492,6 +529,15 @@ class _Settle(_Change[JournalEntry]):
             return error
         file.update(entry)
         return entry
+
+
+def _fails_all(error: JournalError) -> bool:
+    """Whether an error of one change is the file's as a whole: the disk's, a lock's, a damage's."""
+    from sqlite3 import DatabaseError, DataError, IntegrityError, ProgrammingError
+
+    cause = error.__cause__
+    of_one = isinstance(cause, DataError | IntegrityError | ProgrammingError)
+    return isinstance(cause, DatabaseError | OSError) and not of_one
 
 
 def _as_journal_error(error: Exception) -> JournalError:

@@ -440,6 +440,8 @@ def _why_not(path: Path, error: Exception) -> str:
     number = error.errno if isinstance(error, OSError) else None
     if code == sqlite3.SQLITE_NOTADB:
         return f"{shown}: is no journal: give the journal another path"
+    if isinstance(error, UnicodeEncodeError):
+        return f"{shown}: what is to be written holds a character that no file can hold ({said})"
     if code == sqlite3.SQLITE_CORRUPT or isinstance(error, UnicodeError | OverflowError):
         return _damaged(path, said)
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
