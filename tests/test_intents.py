@@ -1305,6 +1305,102 @@ asyncio.run(store.close())
     assert end(process) == ["refused", "refused", "child 7", "None done", "child 8", "3"]
 
 
+_FORKS = """
+import asyncio, logging, os, sys, threading, time, warnings
+warnings.simplefilter("ignore")
+logging.disable()
+
+def late():
+    # Other libraries' hooks run after ours when they were there first.
+    if (then := hooks.pop(threading.current_thread().name, None)) is not None:
+        then()
+
+hooks = {{}}
+os.register_at_fork(before=late)
+sys.path.insert(0, {root!r})
+from alura_async import JournalError, User
+from alura_async.core import file_intents
+from alura_async.core.entries import intent
+
+file_intents._FORK_S = 0.2
+
+def write(store, amount):
+    entry = intent(User.withdraw.request(amount=amount), host="api.example.com", account="0xab", within_s=10)
+    asyncio.run(store.write(entry, blocks=True))
+
+def fork(name, amount):
+    if (pid := os.fork()) == 0:
+        asyncio._set_running_loop(None)
+        try:
+            handles = os.listdir("/proc/self/fd") if sys.platform == "linux" else []
+            has_it = any("journal" in os.path.realpath(f"/proc/self/fd/{{handle}}") for handle in handles)
+            write(store, amount)
+            os._exit(12 if has_it else 11)
+        except JournalError as error:
+            os._exit(13 if "was forked" in str(error) else 14)
+        finally:
+            os._exit(15)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    ended[name] = {{11: "wrote", 12: "wrote with its parent's file", 13: "refused"}}.get(code, code)
+
+ended, store = {{}}, file_intents.FileIntents({path!r})
+write(store, 1)
+{body}
+write(store, 9)
+print(ended, len(asyncio.run(store.entries())))
+asyncio.run(store.close())
+"""
+
+
+def forks(path: Path, body: str) -> str:
+    """What became of the children of a process that forks with a journal open, and how many entries there are."""
+    root = str(Path(__file__).resolve().parent.parent)
+    process = subprocess.Popen(
+        [sys.executable, "-c", _FORKS.format(root=root, path=str(path), body=body)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    (said,) = end(process)
+    return said
+
+
+@on_posix
+def test_of_two_threads_that_fork_at_once_neither_ends_what_the_other_waits_for(path: Path) -> None:
+    body = """
+def meanwhile():
+    other = threading.Thread(target=fork, args=("other", 2))
+    other.start()
+    other.join()
+    # It would be carried out now if the other fork had let the journal's thread go on.
+    threading.Thread(target=write, args=(store, 3)).start()
+    time.sleep(0.1)
+
+hooks["MainThread"] = meanwhile
+fork("first", 4)
+"""
+    assert forks(path, body) == "{'other': 'refused', 'first': 'wrote'} 4"
+
+
+@on_posix
+def test_a_child_knows_of_a_journal_that_another_thread_opened_at_the_last_moment(path: Path) -> None:
+    body = """
+def meanwhile():
+    late_one = file_intents.FileIntents({path!r})
+    other = threading.Thread(target=write, args=(late_one, 2))
+    other.start()
+    other.join()
+    kept.append(late_one)
+
+kept = []
+hooks["MainThread"] = meanwhile
+fork("first", 3)
+fork("second", 4)
+asyncio.run(kept[0].close())
+""".replace("{path!r}", repr(str(path)))
+    assert forks(path, body) == "{'first': 'refused', 'second': 'wrote'} 4"
+
+
 @on_posix
 def test_a_full_disk_is_an_error_that_says_so_and_is_made_up_for_later(path: Path) -> None:
     body = """

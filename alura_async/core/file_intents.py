@@ -175,7 +175,7 @@ class FileIntents(Intents):
             )
         if self._worker is None:
             worker = _Worker(self._opening)
-            worker.thread.start()
+            worker.start()
             self._worker = worker
             self._forgotten = weakref.finalize(self, self._worker.end)
             self._forgotten.atexit = False  # see `_flush_forgotten`
@@ -232,6 +232,7 @@ class _Worker:
     def __init__(self, opening: _Opening) -> None:
         self.queue: SimpleQueue[_Job[Any]] = SimpleQueue()
         self.under_way: set[str] = set()
+        self.has_begun = False
         self._opening = opening
         self._file: JournalFile | None = None
         # Conclusions that are not in the file yet, and entries that never got there.
@@ -242,7 +243,15 @@ class _Worker:
         self._retry_at = 0.0
         # A daemon: nothing here keeps a process from ending.
         self.thread = threading.Thread(target=self._run, name="alura-journal", daemon=True)
+
+    def start(self) -> None:
+        """Have it begin."""
         _workers.add(self)
+        try:
+            self.thread.start()
+        except BaseException:
+            _workers.discard(self)
+            raise
 
     def end(self) -> Future[None]:
         """Have it finish what waits, close the file and end. Does not wait, so garbage collection may call it."""
@@ -321,6 +330,7 @@ class _Worker:
         return [conclusion for entry_id, conclusion in self._unwritten.items() if entry_id not in self._hopeless]
 
     def _run(self) -> None:
+        self.has_begun = True
         end = None
         while end is None:
             batch = self._take()
@@ -340,6 +350,7 @@ class _Worker:
         self._close_file()
         for conclusion in self._unwritten.values():
             _log.error("journal %s: %s; the file could not be written, this is lost", self._shown_path, conclusion)
+        _workers.discard(self)
         end.done(self, None)
 
     def _take(self) -> list[_Job[Any]]:
@@ -565,8 +576,8 @@ def _as_path(path: str | os.PathLike[str]) -> Path:
 # What a fork and the end of the process need to know.
 
 _stores: weakref.WeakSet[FileIntents] = weakref.WeakSet()
-_workers: weakref.WeakSet[_Worker] = weakref.WeakSet()
-_pauses: list[_Pause] = []
+# Those whose threads run. Not weak: only a plain set can be copied while other threads add to it.
+_workers: set[_Worker] = set()
 # Whether SQLite was at work in a thread that this process, a forked child, does not have. It may hold locks of the
 # whole process, so no file can be opened here; and what it had open must not be closed.
 _is_cut_off = False
@@ -583,41 +594,80 @@ def _flush_forgotten() -> None:
         worker.thread.join(max(0.0, until - time.monotonic()))
 
 
-def _before_fork() -> None:
-    """Have every file closed, in bounded time: SQLite's handles, and what it knows of its locks, must not come into
-    the child.
-    """
-    until = time.monotonic() + _FORK_S
-    asked: set[_Worker] = set()
-    # Another thread may make one while we wait.
-    while waited_for := [worker for worker in list(_workers) if worker not in asked]:
-        for worker in waited_for:
-            asked.add(worker)
-            pause = _Pause()
-            _pauses.append(pause)
-            worker.queue.put(pause)
-            while worker.thread.is_alive() and not pause.future.done():
-                if time.monotonic() > until:
-                    pause.future.cancel()
-                    _left_behind.append(worker)
-                    break
-                wait([pause.future], 0.05)
+class _Fork:
+    """One fork, from before to after, and which workers wait for its end."""
+
+    def __init__(self) -> None:
+        self._turn: threading.Lock | None = None
+        self._pauses: list[_Pause] = []
+        self._paused: set[_Worker] = set()
+
+    def begin(self) -> None:
+        """Have every file closed, in bounded time: SQLite's handles, and what it knows of its locks, must not come
+        into the child.
+        """
+        turn = _fork_turn
+        if not turn.acquire(timeout=_FORK_S):
+            return  # nothing is known of any file then
+        self._turn = turn
+        until = time.monotonic() + _FORK_S
+        asked: set[_Worker] = set()
+        # Another thread may make one while we wait.
+        while waited_for := list(_workers - asked):
+            asked.update(waited_for)
+            pauses = [_Pause() for _ in waited_for]
+            self._pauses += pauses
+            for worker, pause in zip(waited_for, pauses, strict=True):
+                worker.queue.put(pause)
+            for worker, pause in zip(waited_for, pauses, strict=True):
+                while worker in _workers and not pause.future.done() and time.monotonic() < until:
+                    wait([pause.future], 0.05)
+                if not pause.future.cancel() and pause.future.done():
+                    self._paused.add(worker)
+
+    def end_in_parent(self) -> None:
+        """Have the workers go on."""
+        for pause in self._pauses:
+            pause.is_over.set()
+        if self._turn is not None:
+            self._turn.release()
+
+    def end_in_child(self) -> None:
+        """Forget the workers, which have no threads here; and all files, if one of them may have been at work."""
+        global _fork_turn, _is_cut_off  # noqa: PLW0603 - there is one process
+        # Also those that another thread has made since this one looked.
+        _left_behind.extend(worker for worker in _workers - self._paused if worker.has_begun)
+        _is_cut_off = _is_cut_off or bool(_left_behind)
+        _workers.clear()
+        _fork_turn = threading.Lock()
+        for store in list(_stores):
+            store._begin_anew()
 
 
-def _after_fork_in_parent() -> None:
-    _left_behind.clear()
-    while _pauses:
-        _pauses.pop().is_over.set()
+class _Forks(threading.local):
+    """The forks that a thread is in the middle of: several, if a signal's handler forks within one."""
+
+    def __init__(self) -> None:
+        self._begun: list[_Fork] = []
+
+    def begin(self) -> None:
+        fork = _Fork()
+        self._begun.append(fork)
+        fork.begin()
+
+    def end(self) -> _Fork:
+        # One that none has seen begin has paused nothing.
+        return self._begun.pop() if self._begun else _Fork()
 
 
-def _after_fork_in_child() -> None:
-    global _is_cut_off  # noqa: PLW0603 - there is one process
-    _is_cut_off = _is_cut_off or bool(_left_behind)
-    _pauses.clear()
-    _workers.clear()
-    for store in list(_stores):
-        store._begin_anew()
+# One fork at a time: two that wait for each other's workers would both wait in vain.
+_fork_turn = threading.Lock()
+_forks = _Forks()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+    os.register_at_fork(
+        before=_forks.begin,
+        after_in_parent=lambda: _forks.end().end_in_parent(),
+        after_in_child=lambda: _forks.end().end_in_child(),
+    )
