@@ -322,8 +322,12 @@ class _Worker:
             return  # it was said before
         if for_good:
             self._hopeless.add(conclusion.entry_id)
-        what_now = "is known only here, while this process lives" if for_good else "is tried again while it lives"
-        _log.error("%s; this could not be written into the journal, and %s: %s", conclusion, what_now, error)
+        _log.error(
+            "%s; this could not be written into the journal, and %s while this process lives: %s",
+            conclusion,
+            "is known only here" if for_good else "is tried again",
+            error,
+        )
 
     @property
     def _to_retry(self) -> list[Conclusion]:
