@@ -7,6 +7,7 @@ import functools
 import json
 import logging
 import os
+import shutil
 import signal
 import sqlite3
 import stat
@@ -70,6 +71,7 @@ def transfer(amount: int = 5, *, age_s: float = 0.0, within_s: float = 10.0, **c
 
 async def died(store: Intents, *entries: JournalEntry) -> None:
     """What a process leaves behind that wrote intents and died: they are nobody's any more."""
+    await store.entries()
     for entry in entries:
         await store.write(entry, blocks=False)
     await store.close()
@@ -416,25 +418,6 @@ async def test_two_wallets_are_two_accounts_and_one_is_asked_about_no_names(stor
     with pytest.raises(UnresolvedError) as refused:
         await store.write(create(), blocks=True)
     assert "account 0x" not in str(refused.value)
-
-
-@pytest.mark.parametrize("host", ["https://api.example.com", "https://api.example.com:443"])
-async def test_a_journal_of_the_first_version_still_blocks_what_it_asks_for(path: Path, host: str) -> None:
-    await died(FileIntents(path), written := create(host), create(account="0x" + "cd" * 20))
-    # As the first version left it: its fingerprints held the server and the account.
-    with sqlite3.connect(path) as connection:
-        connection.execute("UPDATE intents SET fingerprint = hex(randomblob(32))")
-        connection.execute("PRAGMA user_version = 1")
-    connection.close()
-    store = FileIntents(path)
-    for entry in (create(), create(account="user_7")):
-        with pytest.raises(UnresolvedError, match=written.id):
-            await store.write(entry, blocks=True)
-    await store.write(create(body='{"budget":101}', fingerprint="another"), blocks=True)
-    store.conclude(written.id, REJECTED, REPLY)
-    await store.write(create(), blocks=True)
-    assert len(await store.entries()) == 4
-    await store.close()
 
 
 # Other creates
@@ -805,12 +788,30 @@ def test_a_database_of_something_else_is_refused_and_left_as_it_is(path: Path) -
     assert path.read_bytes() == before
 
 
-def test_a_newer_version_is_refused(path: Path) -> None:
+@pytest.mark.parametrize("version", [0, 99])
+def test_another_version_is_refused(path: Path, version: int) -> None:
     leave_behind(path, transfer())
+    change_version(path, version)
+    assert f"has version {version}" in refusal(path)
+
+
+async def test_another_release_that_changes_the_file_is_missed_by_none_that_has_it_open(
+    path: Path, file: FileIntents
+) -> None:
+    await file.write(known := transfer(1), blocks=True)
+    change_version(path, 2)
+    for entry in (transfer(2), transfer(3)):
+        with pytest.raises(JournalError, match="has version 2"):
+            await file.write(entry, blocks=True)
+    change_version(path, 1)
+    assert [entry.id for entry in await file.entries()] == [known.id]
+
+
+def change_version(path: Path, version: int) -> None:
+    """Do what a release does that changes a file."""
     with sqlite3.connect(path) as connection:
-        connection.execute("PRAGMA user_version = 99")
+        connection.execute(f"PRAGMA user_version = {version}")
     connection.close()
-    assert "has version 99" in refusal(path)
 
 
 def test_an_index_that_hides_an_unresolved_call_is_noticed(path: Path) -> None:
@@ -899,17 +900,44 @@ def test_a_path_below_a_file_is_refused(path: Path) -> None:
 
 
 @on_posix
-def test_a_file_that_is_moved_while_in_use_is_missed_at_once_and_not_replaced(path: Path) -> None:
-    elsewhere = path.with_name("elsewhere")
+@pytest.mark.parametrize("instead", ["nothing", "another", "copy", "same number", "folder"])
+def test_a_file_that_is_gone_while_in_use_is_missed_until_it_is_back(path: Path, instead: str) -> None:
+    elsewhere, other = path.with_name("elsewhere"), path.with_name("other")
     store = FileIntents(path)
     with start_blocking_portal("asyncio") as portal:
+
+        def is_missed(*use: Any) -> None:
+            with pytest.raises(JournalError, match="was moved, deleted or replaced while it was in use: put it back"):
+                portal.call(*use)
+
         write = functools.partial(store.write, blocks=True)
         portal.call(write, transfer(1))
-        path.rename(elsewhere)
-        for said in ("was moved, deleted or replaced", "no such file", "no such file"):
-            with pytest.raises(JournalError, match=said):
-                portal.call(write, transfer(2))
-            assert not path.exists()
+        for ending in ("", "-wal", "-shm"):
+            Path(f"{path}{ending}").rename(f"{elsewhere}{ending}")
+        is_missed(write, transfer(2))
+        # Whoever closes it last puts everything into the one file.
+        leave_behind(elsewhere)
+        whole = elsewhere.read_bytes()
+        if instead == "another":
+            leave_behind(path, transfer(9))
+        elif instead == "copy":
+            shutil.copy2(elsewhere, path)
+        elif instead == "same number":
+            # As a new file may get it from one that was deleted.
+            leave_behind(other, transfer(9))
+            elsewhere.write_bytes(other.read_bytes())
+            elsewhere.rename(path)
+        elif instead == "folder":
+            path.mkdir()
+        for use in ((write, transfer(2)), (write, transfer(2)), (store.unresolved,), (store.entries,)):
+            is_missed(*use)
+        if instead == "same number":
+            path.rename(elsewhere)
+            elsewhere.write_bytes(whole)
+        elif instead == "folder":
+            path.rmdir()
+        else:
+            assert path.exists() == (instead != "nothing")
         elsewhere.rename(path)
         portal.call(write, transfer(2))
         assert len(portal.call(store.entries)) == 2
@@ -970,6 +998,70 @@ async def test_what_cannot_be_written_is_logged_known_here_and_written_later(
     assert (unknown.id, unknown.outcome) == (exit_.id, UNKNOWN)
     assert (done.id, done.outcome, done.settled_by) == (known.id, DONE, SettledBy.READING)
     assert (done.detail, done.result_id) == ("no complete reply", "trf_1")
+
+
+async def test_what_could_not_be_written_is_tried_again_while_others_keep_reading(
+    path: Path, file: FileIntents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("alura_async.core.journal_file._LOCKED_S", 0.01)
+    monkeypatch.setattr("alura_async.core.journal_file._SQLITE_WAITS_S", 0.01)
+    monkeypatch.setattr("alura_async.core.file_intents._RETRY_S", 0.3)
+    await file.write(entry := transfer(), blocks=True)
+    other = sqlite3.connect(path, isolation_level=None)
+    try:
+        other.execute("BEGIN IMMEDIATE")
+        file.conclude(entry.id, DONE, REPLY)
+        await file.entries()
+        other.execute("ROLLBACK")
+        until = time.monotonic() + 5
+        while (written := other.execute("SELECT outcome FROM intents").fetchone()) == (None,):
+            assert time.monotonic() < until
+            await file.entries()
+    finally:
+        other.close()
+    assert written == ("done",)
+
+
+async def test_what_cannot_be_written_at_all_fails_alone_and_loudly(
+    path: Path, file: FileIntents, caplog: pytest.LogCaptureFixture
+) -> None:
+    good, bad, known = transfer(1), transfer(2, account="\ud800"), transfer(3)
+    await file.write(known, blocks=True)
+    file.conclude(known.id, DONE, REPLY)
+    results = await asyncio.gather(
+        *(file.write(entry, blocks=False) for entry in (good, bad, transfer(4))), return_exceptions=True
+    )
+    assert [type(result) for result in results] == [type(None), JournalError, type(None)]
+    assert "holds a character that no file can hold" in str(results[1])
+    file.conclude(bad.id, DONE, REPLY)
+    file.conclude(good.id, DONE, REPLY)
+    for amount in (5, 6):
+        await file.write(transfer(amount), blocks=True)
+    assert {entry.id: entry.outcome for entry in await file.entries()}[bad.id] is DONE
+    logged = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+    assert len(logged) == 1
+    assert bad.id in logged[0]
+    assert "is known only here" in logged[0]
+    await file.close()
+    after = FileIntents(path)
+    outcomes = {entry.id: entry.outcome for entry in await after.entries()}
+    await after.close()
+    assert len(outcomes) == 5
+    assert (outcomes[known.id], outcomes[good.id]) == (DONE, DONE)
+
+
+async def test_an_entry_that_cannot_be_read_keeps_no_other_from_being_concluded(path: Path, file: FileIntents) -> None:
+    broken, whole = transfer(1), transfer(2)
+    await asyncio.gather(*(file.write(entry, blocks=True) for entry in (broken, whole)))
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE intents SET action = 'nonsense' WHERE id = ?", (broken.id,))
+        file.conclude(broken.id, DONE, REPLY)
+        file.conclude(whole.id, DONE, REPLY)
+        connection.commit()
+        await file.write(transfer(3), blocks=True)
+        found = connection.execute("SELECT id FROM intents WHERE outcome = 'done'").fetchall()
+    connection.close()
+    assert found == [(whole.id,)]
 
 
 def whole_journal() -> bytes:
@@ -1294,6 +1386,102 @@ asyncio.run(store.close())
         text=True,
     )
     assert end(process) == ["refused", "refused", "child 7", "None done", "child 8", "3"]
+
+
+_FORKS = """
+import asyncio, logging, os, sys, threading, time, warnings
+warnings.simplefilter("ignore")
+logging.disable()
+
+def late():
+    # Other libraries' hooks run after ours when they were there first.
+    if (then := hooks.pop(threading.current_thread().name, None)) is not None:
+        then()
+
+hooks = {{}}
+os.register_at_fork(before=late)
+sys.path.insert(0, {root!r})
+from alura_async import JournalError, User
+from alura_async.core import file_intents
+from alura_async.core.entries import intent
+
+file_intents._FORK_S = 0.2
+
+def write(store, amount):
+    entry = intent(User.withdraw.request(amount=amount), host="api.example.com", account="0xab", within_s=10)
+    asyncio.run(store.write(entry, blocks=True))
+
+def fork(name, amount):
+    if (pid := os.fork()) == 0:
+        asyncio._set_running_loop(None)
+        try:
+            handles = os.listdir("/proc/self/fd") if sys.platform == "linux" else []
+            has_it = any("journal" in os.path.realpath(f"/proc/self/fd/{{handle}}") for handle in handles)
+            write(store, amount)
+            os._exit(12 if has_it else 11)
+        except JournalError as error:
+            os._exit(13 if "was forked" in str(error) else 14)
+        finally:
+            os._exit(15)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    ended[name] = {{11: "wrote", 12: "wrote with its parent's file", 13: "refused"}}.get(code, code)
+
+ended, store = {{}}, file_intents.FileIntents({path!r})
+write(store, 1)
+{body}
+write(store, 9)
+print(ended, len(asyncio.run(store.entries())))
+asyncio.run(store.close())
+"""
+
+
+def forks(path: Path, body: str) -> str:
+    """What became of the children of a process that forks with a journal open, and how many entries there are."""
+    root = str(Path(__file__).resolve().parent.parent)
+    process = subprocess.Popen(
+        [sys.executable, "-c", _FORKS.format(root=root, path=str(path), body=body)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    (said,) = end(process)
+    return said
+
+
+@on_posix
+def test_of_two_threads_that_fork_at_once_neither_ends_what_the_other_waits_for(path: Path) -> None:
+    body = """
+def meanwhile():
+    other = threading.Thread(target=fork, args=("other", 2))
+    other.start()
+    other.join()
+    # It would be carried out now if the other fork had let the journal's thread go on.
+    threading.Thread(target=write, args=(store, 3)).start()
+    time.sleep(0.1)
+
+hooks["MainThread"] = meanwhile
+fork("first", 4)
+"""
+    assert forks(path, body) == "{'other': 'refused', 'first': 'wrote'} 4"
+
+
+@on_posix
+def test_a_child_knows_of_a_journal_that_another_thread_opened_at_the_last_moment(path: Path) -> None:
+    body = """
+def meanwhile():
+    late_one = file_intents.FileIntents({path!r})
+    other = threading.Thread(target=write, args=(late_one, 2))
+    other.start()
+    other.join()
+    kept.append(late_one)
+
+kept = []
+hooks["MainThread"] = meanwhile
+fork("first", 3)
+fork("second", 4)
+asyncio.run(kept[0].close())
+""".replace("{path!r}", repr(str(path)))
+    assert forks(path, body) == "{'first': 'refused', 'second': 'wrote'} 4"
 
 
 @on_posix

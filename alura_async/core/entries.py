@@ -45,9 +45,6 @@ _LOCALHOST = (ip_address("127.0.0.1"), ip_address("::1"))
 MADE_NOTHING = (Outcome.NOT_SENT, Outcome.REJECTED)
 """What is known of calls that moved no money."""
 
-OF_VERSION_1 = "v1:"
-"""Fingerprints that begin so are of a journal's first version, which made them in another way."""
-
 
 def intent(request: Request[Any], *, host: str, account: str, within_s: float) -> JournalEntry:
     """The entry of a call that is about to be made, with a new id.
@@ -91,16 +88,7 @@ def fingerprint(method: str, path: str, body: bytes | None) -> str:
 
 def asks_for_the_same(earlier: JournalEntry, entry: JournalEntry) -> bool:
     """Whether two calls ask, or may ask, for the same thing of one account."""
-    if not may_be_of_one_account(earlier, entry):
-        return False
-    if not earlier.fingerprint.startswith(OF_VERSION_1):
-        return earlier.fingerprint == entry.fingerprint
-    # What was written down of it need not be all that was sent, and then it may be the same.
-    return (earlier.method, earlier.path, _canonical(earlier.body.encode())) == (
-        entry.method,
-        entry.path,
-        _canonical(entry.body.encode()),
-    )
+    return earlier.fingerprint == entry.fingerprint and may_be_of_one_account(earlier, entry)
 
 
 def may_be_of_one_account(one: JournalEntry, other: JournalEntry) -> bool:

@@ -38,7 +38,7 @@ from .request import Action
 from .text import printable, shown
 
 if TYPE_CHECKING:
-    from .journal_file import JournalFile
+    from .journal_file import Identity, JournalFile
 
 T = TypeVar("T")
 
@@ -191,7 +191,7 @@ class FileIntents(Intents):
             )
         if self._worker is None:
             worker = _Worker(self._opening)
-            worker.thread.start()
+            worker.start()
             self._worker = worker
             self._forgotten = weakref.finalize(self, self._worker.end)
             self._forgotten.atexit = False  # see `_flush_forgotten`
@@ -222,19 +222,23 @@ class FileIntents(Intents):
 
 
 class _Opening:
-    """How the file is opened: the first time as the user wants it, and then only if it is still there."""
+    """How the file is opened: the first time as the user wants it, and then only if it is still the same one.
+
+    In another one the day's sum and the calls of which nobody knows what became would be missing.
+    """
 
     def __init__(self, path: Path, must_exist: bool, keep_days: int | None) -> None:
         self.path = path
         self._must_exist = must_exist
         self._keep_days = keep_days
+        self._known: Identity | None = None
 
     def open(self) -> JournalFile:
         # sqlite3 is imported by the first entry, not by `import alura_async`.
         from .journal_file import JournalFile
 
-        file = JournalFile(self.path, must_exist=self._must_exist, keep_days=self._keep_days)
-        self._must_exist, self._keep_days = True, None
+        file = JournalFile(self.path, must_exist=self._must_exist, keep_days=self._keep_days, known=self._known)
+        self._known, self._keep_days = file.identity, None
         return file
 
 
@@ -246,14 +250,26 @@ class _Worker:
         self.under_way: set[str] = set()
         # Those of them that may have been carried out. Added to in other threads.
         self.doubted: set[str] = set()
+        self.has_begun = False
         self._opening = opening
         self._file: JournalFile | None = None
         # Conclusions that are not in the file yet, and entries that never got there.
         self._unwritten: dict[str, Conclusion] = {}
         self._unrecorded: dict[str, JournalEntry] = {}
+        # Of conclusions, those that the file takes at no time, and when the others are tried again.
+        self._hopeless: set[str] = set()
+        self._retry_at = 0.0
         # A daemon: nothing here keeps a process from ending.
         self.thread = threading.Thread(target=self._run, name="alura-journal", daemon=True)
+
+    def start(self) -> None:
+        """Have it begin."""
         _workers.add(self)
+        try:
+            self.thread.start()
+        except BaseException:
+            _workers.discard(self)
+            raise
 
     def end(self) -> Future[None]:
         """Have it finish what waits, close the file and end. Does not wait, so garbage collection may call it."""
@@ -313,20 +329,33 @@ class _Worker:
     def concluded(self, conclusion: Conclusion) -> None:
         """What became of a call is on the disk."""
         self._unrecorded.pop(conclusion.entry_id, None)
+        if self._unwritten.get(conclusion.entry_id) is conclusion:
+            del self._unwritten[conclusion.entry_id]
 
-    def conclude_failed(self, conclusion: Conclusion, error: AluraError) -> None:
-        """Keep a conclusion for the next attempt."""
+    def conclude_failed(self, conclusion: Conclusion, error: AluraError, *, for_good: bool = False) -> None:
+        """Keep a conclusion for those who ask, and for the next attempt if there is any use in one."""
         self.under_way.discard(conclusion.entry_id)
         self.doubted.discard(conclusion.entry_id)
         earlier = self._unwritten.get(conclusion.entry_id)
-        self._unwritten[conclusion.entry_id] = conclusion if earlier is None else earlier.then(conclusion)
+        if earlier is not conclusion:
+            self._unwritten[conclusion.entry_id] = conclusion if earlier is None else earlier.then(conclusion)
+        elif not for_good:
+            return  # it was said before
+        if for_good:
+            self._hopeless.add(conclusion.entry_id)
         _log.error(
-            "%s; this could not be written into the journal, and is tried again while this process lives: %s",
+            "%s; this could not be written into the journal, and %s while this process lives: %s",
             conclusion,
+            "is known only here" if for_good else "is tried again",
             error,
         )
 
+    @property
+    def _to_retry(self) -> list[Conclusion]:
+        return [conclusion for entry_id, conclusion in self._unwritten.items() if entry_id not in self._hopeless]
+
     def _run(self) -> None:
+        self.has_begun = True
         end = None
         while end is None:
             batch = self._take()
@@ -341,18 +370,20 @@ class _Worker:
                         self._pause(job)
                     else:
                         end = job
-            if self._unwritten and (end is not None or not batch):
+            if self._to_retry and (end is not None or time.monotonic() >= self._retry_at):
                 self._change([])
         self._close_file()
         for conclusion in self._unwritten.values():
             _log.error("journal %s: %s; the file could not be written, this is lost", self._shown_path, conclusion)
+        _workers.discard(self)
         end.done(self, None)
 
     def _take(self) -> list[_Job[Any]]:
         """All that waits, at least one; nothing when it is time to try again what could not be written."""
         batch: list[_Job[Any]] = []
         try:
-            batch.append(self.queue.get(timeout=_RETRY_S if self._unwritten else None))
+            wait_s = max(0.0, self._retry_at - time.monotonic()) if self._to_retry else None
+            batch.append(self.queue.get(timeout=wait_s))
             while len(batch) < _BATCH_LIMIT:
                 batch.append(self.queue.get_nowait())
         except Empty:
@@ -360,24 +391,45 @@ class _Worker:
         return batch
 
     def _change(self, jobs: list[_Change[Any]]) -> None:
-        """Make all changes in one transaction, after those that failed before."""
+        """Make changes, after those that failed before."""
+        self._make([*(_Conclude(conclusion) for conclusion in self._to_retry), *jobs])
+
+    def _make(self, jobs: list[_Change[Any]]) -> JournalError | None:
+        """Make changes in one transaction; each in one of its own, where one of them cannot be made at all.
+
+        What is returned is wrong with the file as a whole.
+        """
+        is_open = False
         try:
             file = self._opened()
             with file.transaction():
-                for conclusion in self._unwritten.values():
-                    self.conclude(file, conclusion)
+                is_open = True
                 results = [job.apply(self, file) for job in jobs]
-        except Exception as error:  # noqa: BLE001 - whoever waits must hear of it, whatever it is
-            # The next attempt begins with a fresh look at the file.
-            self._close_file()
-            for job in jobs:
-                job.fail(self, _as_journal_error(error))
-            return
-        for conclusion in self._unwritten.values():
-            self.concluded(conclusion)
-        self._unwritten.clear()
+        except Exception as raised:  # noqa: BLE001 - whoever waits must hear of it, whatever it is
+            error = _as_journal_error(raised)
+            if not is_open or _fails_all(error):
+                # The next attempt begins with a fresh look at the file.
+                self._close_file()
+                self._retry_at = time.monotonic() + _RETRY_S
+                for job in jobs:
+                    job.fail(self, error)
+                return error
+            if len(jobs) == 1:
+                jobs[0].fail_for_good(self, error)
+                return None
+            return self._make_each(jobs)
         for job, result in zip(jobs, results, strict=True):
             job.done(self, result)
+        return None
+
+    def _make_each(self, jobs: list[_Change[Any]]) -> JournalError | None:
+        failure: JournalError | None = None
+        for job in jobs:
+            if failure is None:
+                failure = self._make([job])
+            else:
+                job.fail(self, failure)
+        return failure
 
     def _read(self, job: _Read[Any]) -> None:
         try:
@@ -453,6 +505,10 @@ class _Change(_Job[T], ABC):
     def apply(self, worker: _Worker, file: JournalFile) -> T | AluraError:
         """Make it, within a transaction."""
 
+    def fail_for_good(self, worker: _Worker, error: AluraError) -> None:
+        """Hand over an error that is this one's own: no attempt ends in another way."""
+        self.fail(worker, error)
+
     def done(self, worker: _Worker, result: T | AluraError) -> None:
         """Hand the result over; the transaction is on the disk."""
         if isinstance(result, AluraError):
@@ -490,6 +546,9 @@ class _Conclude(_Change[None]):
     def fail(self, worker: _Worker, error: AluraError) -> None:
         worker.conclude_failed(self._conclusion, error)
 
+    def fail_for_good(self, worker: _Worker, error: AluraError) -> None:
+        worker.conclude_failed(self._conclusion, error, for_good=True)
+
 
 class _Settle(_Change[JournalEntry]):
     def __init__(self, prefix: str, outcome: Outcome, note: str) -> None:
@@ -506,6 +565,15 @@ class _Settle(_Change[JournalEntry]):
             return error
         file.update(entry)
         return entry
+
+
+def _fails_all(error: JournalError) -> bool:
+    """Whether an error of one change is the file's as a whole: the disk's, a lock's, a damage's."""
+    from sqlite3 import DatabaseError, DataError, IntegrityError, ProgrammingError
+
+    cause = error.__cause__
+    of_one = isinstance(cause, DataError | IntegrityError | ProgrammingError)
+    return isinstance(cause, DatabaseError | OSError) and not of_one
 
 
 def _as_journal_error(error: Exception) -> JournalError:
@@ -533,8 +601,8 @@ def _as_path(path: str | os.PathLike[str]) -> Path:
 # What a fork and the end of the process need to know.
 
 _stores: weakref.WeakSet[FileIntents] = weakref.WeakSet()
-_workers: weakref.WeakSet[_Worker] = weakref.WeakSet()
-_pauses: list[_Pause] = []
+# Those whose threads run. Not weak: only a plain set can be copied while other threads add to it.
+_workers: set[_Worker] = set()
 # Whether SQLite was at work in a thread that this process, a forked child, does not have. It may hold locks of the
 # whole process, so no file can be opened here; and what it had open must not be closed.
 _is_cut_off = False
@@ -551,41 +619,80 @@ def _flush_forgotten() -> None:
         worker.thread.join(max(0.0, until - time.monotonic()))
 
 
-def _before_fork() -> None:
-    """Have every file closed, in bounded time: SQLite's handles, and what it knows of its locks, must not come into
-    the child.
-    """
-    until = time.monotonic() + _FORK_S
-    asked: set[_Worker] = set()
-    # Another thread may make one while we wait.
-    while waited_for := [worker for worker in list(_workers) if worker not in asked]:
-        for worker in waited_for:
-            asked.add(worker)
-            pause = _Pause()
-            _pauses.append(pause)
-            worker.queue.put(pause)
-            while worker.thread.is_alive() and not pause.future.done():
-                if time.monotonic() > until:
-                    pause.future.cancel()
-                    _left_behind.append(worker)
-                    break
-                wait([pause.future], 0.05)
+class _Fork:
+    """One fork, from before to after, and which workers wait for its end."""
+
+    def __init__(self) -> None:
+        self._turn: threading.Lock | None = None
+        self._pauses: list[_Pause] = []
+        self._paused: set[_Worker] = set()
+
+    def begin(self) -> None:
+        """Have every file closed, in bounded time: SQLite's handles, and what it knows of its locks, must not come
+        into the child.
+        """
+        turn = _fork_turn
+        if not turn.acquire(timeout=_FORK_S):
+            return  # nothing is known of any file then
+        self._turn = turn
+        until = time.monotonic() + _FORK_S
+        asked: set[_Worker] = set()
+        # Another thread may make one while we wait.
+        while waited_for := list(_workers - asked):
+            asked.update(waited_for)
+            pauses = [_Pause() for _ in waited_for]
+            self._pauses += pauses
+            for worker, pause in zip(waited_for, pauses, strict=True):
+                worker.queue.put(pause)
+            for worker, pause in zip(waited_for, pauses, strict=True):
+                while worker in _workers and not pause.future.done() and time.monotonic() < until:
+                    wait([pause.future], 0.05)
+                if not pause.future.cancel() and pause.future.done():
+                    self._paused.add(worker)
+
+    def end_in_parent(self) -> None:
+        """Have the workers go on."""
+        for pause in self._pauses:
+            pause.is_over.set()
+        if self._turn is not None:
+            self._turn.release()
+
+    def end_in_child(self) -> None:
+        """Forget the workers, which have no threads here; and all files, if one of them may have been at work."""
+        global _fork_turn, _is_cut_off  # noqa: PLW0603 - there is one process
+        # Also those that another thread has made since this one looked.
+        _left_behind.extend(worker for worker in _workers - self._paused if worker.has_begun)
+        _is_cut_off = _is_cut_off or bool(_left_behind)
+        _workers.clear()
+        _fork_turn = threading.Lock()
+        for store in list(_stores):
+            store._begin_anew()
 
 
-def _after_fork_in_parent() -> None:
-    _left_behind.clear()
-    while _pauses:
-        _pauses.pop().is_over.set()
+class _Forks(threading.local):
+    """The forks that a thread is in the middle of: several, if a signal's handler forks within one."""
+
+    def __init__(self) -> None:
+        self._begun: list[_Fork] = []
+
+    def begin(self) -> None:
+        fork = _Fork()
+        self._begun.append(fork)
+        fork.begin()
+
+    def end(self) -> _Fork:
+        # One that none has seen begin has paused nothing.
+        return self._begun.pop() if self._begun else _Fork()
 
 
-def _after_fork_in_child() -> None:
-    global _is_cut_off  # noqa: PLW0603 - there is one process
-    _is_cut_off = _is_cut_off or bool(_left_behind)
-    _pauses.clear()
-    _workers.clear()
-    for store in list(_stores):
-        store._begin_anew()
+# One fork at a time: two that wait for each other's workers would both wait in vain.
+_fork_turn = threading.Lock()
+_forks = _Forks()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+    os.register_at_fork(
+        before=_forks.begin,
+        after_in_parent=lambda: _forks.end().end_in_parent(),
+        after_in_child=lambda: _forks.end().end_in_child(),
+    )

@@ -17,21 +17,23 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from ..errors import JournalError
 from ..journal import JournalEntry
-from .entries import MADE_NOTHING, OF_VERSION_1
+from .entries import MADE_NOTHING
 from .request import Action
 from .text import printable
 
 # "ALRJ": tells a journal from a database of something else.
 _APPLICATION_ID = 0x414C524A
-# A journal of version N was made by the first N of these. What stands here never changes; versions are added below.
-_MIGRATIONS = (
-    """
+# A release that changes what is below takes another version.
+_VERSION = 1
+_SCHEMA = """
+    CREATE TABLE journal (mark TEXT NOT NULL);
+    INSERT INTO journal VALUES (hex(randomblob(16)));
     CREATE TABLE intents (
         number INTEGER PRIMARY KEY,
         id TEXT NOT NULL UNIQUE,
@@ -53,13 +55,9 @@ _MIGRATIONS = (
     );
     CREATE INDEX intents_created_at ON intents (created_at);
     CREATE INDEX intents_unresolved ON intents (fingerprint) WHERE outcome IS NULL OR outcome = 'unknown';
-    """,
-    # Fingerprints held the server and the account, too, so that one under two names was two.
-    "UPDATE intents SET fingerprint = 'v1:' || fingerprint",
-)
-_VERSION = len(_MIGRATIONS)
+"""
 
-# A field more needs a migration.
+# A field more needs a version more.
 _COLUMNS = JournalEntry.__struct_fields__
 _NAMES = ", ".join(_COLUMNS)
 _SELECT = f"SELECT {_NAMES} FROM intents"  # noqa: S608 - the names are ours
@@ -88,6 +86,20 @@ _BESIDE = ("-wal", "-shm")
 _CACHE_KIB = 256
 
 
+class Identity(NamedTuple):
+    """What tells a journal from all others.
+
+    A new file may get the number of one that was deleted, and a copy has the mark of what it is a copy of.
+
+    Attributes:
+        place: the file's device and number.
+        mark: what was written into it when it was made.
+    """
+
+    place: tuple[int, int]
+    mark: str
+
+
 class JournalFile:
     """An open journal.
 
@@ -95,19 +107,29 @@ class JournalFile:
         path: the file, absolute.
         must_exist: whether a missing one is an error, instead of a new journal.
         keep_days: for how many days resolved entries are kept; what is older is removed now. None keeps all.
+        known: the only journal that will do, where it was open before.
+
+    Attributes:
+        identity: which one it is.
 
     Raises:
         JournalError: it cannot be used; the message says what to do.
     """
 
-    def __init__(self, path: Path, *, must_exist: bool, keep_days: int | None) -> None:
+    def __init__(self, path: Path, *, must_exist: bool, keep_days: int | None, known: Identity | None = None) -> None:
         self._path = path
         with _explained(path):
-            if not must_exist:
+            if known is not None:
+                self._require_in_place(known.place)
+            elif not must_exist:
                 _create_if_missing(path)
-            self._identity = _require_safe(path)
+            place = _require_safe(path)
             self._connection = _connect(path)
             try:
+                self._require_journal()
+                self.identity = Identity(place, self._mark())
+                if known not in (None, self.identity):
+                    raise self._is_another()
                 self._prepare(keep_days)
             except BaseException:
                 self._connection.close()
@@ -126,9 +148,11 @@ class JournalFile:
             JournalError: nothing was changed.
         """
         with _explained(self._path):
-            self._require_in_place()
+            self._require_in_place(self.identity.place)
             self._begin()
             try:
+                # Another release may have changed the file while it was open here.
+                self._require_version()
                 yield
                 self._connection.execute("COMMIT")
             except BaseException:
@@ -159,9 +183,7 @@ class JournalFile:
 
     def like(self, entry: JournalEntry) -> list[JournalEntry]:
         """The unresolved entries that may ask for the same, oldest first."""
-        # In one statement, or ordered without the plus, SQLite would read the whole table.
-        old = self._select(f"WHERE fingerprint >= ? AND {_UNRESOLVED} ORDER BY +number", OF_VERSION_1)
-        return old + self._select(f"WHERE fingerprint = ? AND {_UNRESOLVED} ORDER BY number", entry.fingerprint)
+        return self._select(f"WHERE fingerprint = ? AND {_UNRESOLVED} ORDER BY number", entry.fingerprint)
 
     def newest(self, limit: int) -> list[JournalEntry]:
         """The last entries, newest first."""
@@ -207,12 +229,15 @@ class JournalFile:
     def _select(self, condition: str, *values: str | int) -> list[JournalEntry]:
         with _explained(self._path):
             if not self._connection.in_transaction:
-                self._require_in_place()
+                self._require_in_place(self.identity.place)
             rows = self._retry_if_locked(f"{_SELECT} {condition}", values)
             return [_entry(self._path, row) for row in rows]
 
+    def _mark(self) -> str:
+        (mark,) = self._retry_if_locked("SELECT max(mark) FROM journal").fetchone()
+        return str(mark)
+
     def _prepare(self, keep_days: int | None) -> None:
-        self._require_journal()
         _pragma(self._connection, "trusted_schema = OFF")
         # Full: what was committed survives the machine's crash, too. On macOS, only so is the disk's own cache emptied.
         _pragma(self._connection, "synchronous = FULL")
@@ -224,7 +249,6 @@ class JournalFile:
                 f"{printable(str(self._path))}: its file system cannot hold a journal that several processes share: "
                 "put it on a local disk"
             )
-        self._migrate()
         # A damaged index would hide an unresolved call from the one that asks for the same.
         (found,) = self._retry_if_locked("PRAGMA integrity_check(1)").fetchone()
         if found != "ok":
@@ -238,23 +262,15 @@ class JournalFile:
             raise JournalError(
                 f"{printable(str(self._path))}: is a database of something else: give the journal another path"
             )
-        version = self._version()
-        if not 0 < version <= _VERSION:
-            raise JournalError(
-                f"{printable(str(self._path))}: has version {version}, and this release of alura_async reads versions "
-                f"up to {_VERSION}: update alura_async, or give the journal another path"
-            )
+        self._require_version()
 
-    def _migrate(self) -> None:
-        if self._version() == _VERSION:
-            return
-        with self.transaction():
-            # Another process may have been faster.
-            _apply_migrations(self._connection, self._version())
-
-    def _version(self) -> int:
+    def _require_version(self) -> None:
         (version,) = self._retry_if_locked("PRAGMA user_version").fetchone()
-        return int(version)
+        if version != _VERSION:
+            raise JournalError(
+                f"{printable(str(self._path))}: has version {version}, and this release of alura_async reads version "
+                f"{_VERSION}: use the release that made it so, or give the journal another path"
+            )
 
     def _forget(self, before: datetime) -> None:
         old = f" FROM intents WHERE NOT {_UNRESOLVED} AND coalesce(settled_at, created_at) < ?"
@@ -276,12 +292,15 @@ class JournalFile:
                     raise
             time.sleep(random.uniform(0.001, 0.02))  # noqa: S311 - it only parts those who wait
 
-    def _require_in_place(self) -> None:
+    def _require_in_place(self, place: tuple[int, int]) -> None:
         """Refuse to write into a file that nobody will find again."""
         with suppress(FileNotFoundError):
-            if _identify(os.lstat(self._path)) == self._identity:
+            if _place(os.lstat(self._path)) == place:
                 return
-        raise JournalError(
+        raise self._is_another()
+
+    def _is_another(self) -> JournalError:
+        return JournalError(
             f"{printable(str(self._path))}: was moved, deleted or replaced while it was in use: put it back; if it is "
             "gone, look at what your account shows before you restart with a new one"
         )
@@ -316,7 +335,10 @@ def _create_if_missing(path: Path) -> None:
             _pragma(connection, "synchronous = FULL")
             connection.execute("BEGIN IMMEDIATE")
             _pragma(connection, f"application_id = {_APPLICATION_ID}")
-            _apply_migrations(connection, 0)
+            # Not `executescript`, which commits first.
+            for statement in _SCHEMA.split(";"):
+                connection.execute(statement)
+            _pragma(connection, f"user_version = {_VERSION}")
             connection.execute("COMMIT")
         finally:
             connection.close()
@@ -328,14 +350,6 @@ def _create_if_missing(path: Path) -> None:
             with suppress(OSError):
                 os.unlink(f"{draft}{ending}")
     _sync_folder(path.parent)
-
-
-def _apply_migrations(connection: sqlite3.Connection, version: int) -> None:
-    for script in _MIGRATIONS[version:]:
-        # Not `executescript`, which commits first.
-        for statement in script.split(";"):
-            connection.execute(statement)
-    _pragma(connection, f"user_version = {_VERSION}")
 
 
 def _sync_folder(folder: Path) -> None:
@@ -378,7 +392,7 @@ def _require_safe(path: Path) -> tuple[int, int]:
             f"{printable(str(path.parent))}: anyone may put files into this folder: chmod 700 it, or give the journal "
             "another path"
         )
-    return _identify(status)
+    return _place(status)
 
 
 def _require_private(path: Path, status: os.stat_result) -> None:
@@ -403,7 +417,7 @@ def _has_modes() -> bool:
     return os.name == "posix"
 
 
-def _identify(status: os.stat_result) -> tuple[int, int]:
+def _place(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
@@ -446,6 +460,8 @@ def _why_not(path: Path, error: Exception) -> str:
     number = error.errno if isinstance(error, OSError) else None
     if code == sqlite3.SQLITE_NOTADB:
         return f"{shown}: is no journal: give the journal another path"
+    if isinstance(error, UnicodeEncodeError):
+        return f"{shown}: what is to be written holds a character that no file can hold ({said})"
     if code == sqlite3.SQLITE_CORRUPT or isinstance(error, UnicodeError | OverflowError):
         return _damaged(path, said)
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
