@@ -82,14 +82,16 @@ class SigningIn:
         return self._wallet.address
 
     async def _once(self, road: Road, deadline: Deadline) -> SignIn:
-        address = await self.address()
+        with road.tokens.asking_wallet(deadline.remaining()):
+            address = await self.address()
         challenge = await road.travel(Auth.challenge.request(address), deadline.remaining())
         self._check(challenge, address=address, host=self._host)
         if self._check is check_challenge:
             self._signed.check(challenge)
         self._signed.note(challenge)
         # At once out of sight: a traceback of what follows may be rendered with this frame's locals.
-        signature = _sealed(await self._wallet.sign_message(challenge.message))
+        with road.tokens.asking_wallet(deadline.remaining()):
+            signature = _sealed(await self._wallet.sign_message(challenge.message))
         verify = Auth.verify.request(address, signature, self._referral_code)
         answer = await road.travel(verify, deadline.remaining())
         self._signed.use_up(challenge)

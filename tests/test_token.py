@@ -25,6 +25,7 @@ from alura_async import (
     ConfigurationError,
     CredentialsNeededError,
     DuplicateAssetError,
+    Lane,
     NotSentError,
     Outcome,
     OutcomeUnknownError,
@@ -1154,6 +1155,167 @@ async def test_a_read_whose_sign_in_gets_no_answer_holds_a_close_up_no_longer_th
         assert (await read).id == "me"
     assert raw.paths().count(f"POST /auth/evm/{step}") == 2
     assert server.given == 1
+
+
+class SignIns:
+    """Sign-ins of a lock that end when the test says so, and the clock that exits look at."""
+
+    def __init__(self) -> None:
+        self.hands = Hands()
+        self.begun: list[asyncio.Future[SignIn]] = []
+        self.limits: list[tuple[float, asyncio.Future[None]]] = []
+        self.lock = TokenLock(self.sign_in, clock=self.hands.clock._replace(limit=self.limit))
+
+    async def sign_in(self) -> SignIn:
+        answer: asyncio.Future[SignIn] = asyncio.get_running_loop().create_future()
+        self.begun.append(answer)
+        return await answer
+
+    async def limit(self, seconds: float) -> None:
+        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.limits.append((self.hands.steady + seconds, over))
+        await over
+
+    async def pass_(self, seconds: float) -> None:
+        self.hands.pass_(seconds)
+        for until, over in self.limits:
+            if until <= self.hands.steady and not over.done():
+                over.set_result(None)
+        await turns()
+
+    async def asks(self, route: Route[Any]) -> asyncio.Task[Token | None]:
+        task = asyncio.create_task(self.lock.get(route))
+        await turns()
+        return task
+
+
+async def turns() -> None:
+    for _ in range(8):
+        await asyncio.sleep(0)
+
+
+CLOSE: Route[Any] = Route("POST", "/user/close-position", dict, access=Access.BEARER, lane=Lane.EXIT)
+
+
+async def test_two_seconds_after_a_close_asked_a_sign_in_that_hangs_is_begun_anew_for_all_who_wait() -> None:
+    all_ = SignIns()
+    read = await all_.asks(READ)
+    await all_.pass_(10)
+    closes = [await all_.asks(CLOSE) for _ in range(3)]
+    await all_.pass_(1.75)
+    assert len(all_.begun) == 1
+    await all_.pass_(0.25)
+    assert len(all_.begun) == 2
+    assert all_.begun[0].cancelled()
+    await all_.pass_(60)
+    # It was begun after they asked.
+    assert len(all_.begun) == 2
+    all_.begun[1].set_result(SignIn(access_token=Secret("new"), expires_in=3600))
+    for token in await asyncio.gather(read, *closes):
+        assert token is not None
+        assert token.secret.reveal() == "new"
+
+
+async def test_closes_that_keep_coming_leave_a_slow_sign_in_longer_each_time() -> None:
+    all_ = SignIns()
+    await all_.asks(READ)
+    stopped_at: list[int] = []
+    for second in range(31):
+        if len(all_.begun) > len(stopped_at) + 1:
+            stopped_at.append(second)
+        await all_.asks(CLOSE)
+        await all_.pass_(1)
+    assert stopped_at == [2, 6, 14, 30]
+    await all_.lock.close()
+
+
+async def test_a_wallet_that_is_being_asked_is_asked_once_however_long_that_takes(
+    server: Server, raw: RawServer
+) -> None:
+    class Asks(FakeWallet):
+        async def sign_message(self, text: str, /) -> str:
+            await answered.wait()
+            return await super().sign_message(text)
+
+    answered = asyncio.Event()
+    looks = 0
+
+    async def limit(seconds: float) -> None:
+        nonlocal looks
+        assert seconds == 2
+        hands.pass_(seconds)
+        looks += 1
+        if looks == 5:
+            answered.set()
+            await asyncio.Event().wait()
+
+    hands, wallet = Hands(), Asks()
+    async with AsyncAlura(wallet, base_url=raw.url) as alura:
+        alura._road.tokens.clock = hands.clock._replace(limit=limit)
+        read = asyncio.create_task(alura.user.profile())
+        while alura._road.tokens._wallet_until < 0 or "POST /auth/evm/challenge" not in raw.paths():
+            await asyncio.sleep(0.001)
+        await close(alura)
+        assert (await read).id == "me"
+    assert looks == 5
+    assert len(wallet.signed) == server.logins == 1
+
+
+async def test_a_verification_that_hangs_has_two_seconds_after_the_wallet_has_signed() -> None:
+    all_ = SignIns()
+    signed = asyncio.Event()
+
+    async def sign_in() -> SignIn:
+        with all_.lock.asking_wallet(20):
+            await signed.wait()
+        return await all_.sign_in()
+
+    all_.lock._sign_in = sign_in
+    read = await all_.asks(READ)
+    closing = await all_.asks(CLOSE)
+    for _ in range(5):
+        await all_.pass_(1.5)
+    signed.set()
+    await all_.pass_(0)
+    await all_.pass_(1.75)
+    assert len(all_.begun) == 1
+    await all_.pass_(0.25)
+    assert len(all_.begun) == 2
+    all_.begun[1].set_result(SignIn(access_token=Secret("new"), expires_in=3600))
+    assert await read is await closing
+
+
+async def test_a_wallet_that_goes_on_after_the_time_of_a_sign_in_is_left_behind() -> None:
+    all_ = SignIns()
+    asked = 0
+    released = asyncio.Event()
+
+    async def sign_in() -> SignIn:
+        nonlocal asked
+        number = asked = asked + 1
+        with all_.lock.asking_wallet(20):
+            while number == 1 and not released.is_set():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await released.wait()
+        if number == 1:
+            raise OSError("released")
+        return await all_.sign_in()
+
+    all_.lock._sign_in = sign_in
+    read = await all_.asks(READ)
+    closing = await all_.asks(CLOSE)
+    for _ in range(9):
+        await all_.pass_(2)
+    assert asked == 1
+    await all_.pass_(2)
+    assert asked == 2
+    # What becomes of the first is nobody's failure any more.
+    released.set()
+    await turns()
+    all_.begun[0].set_result(SignIn(access_token=Secret("new"), expires_in=3600))
+    assert await read is await closing
+    assert all_.lock._failure is None
+    await all_.lock.close()
 
 
 @pytest.mark.parametrize("succeeds", [True, False])
