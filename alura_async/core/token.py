@@ -10,8 +10,9 @@ more for a call that was answered 401, and whenever `login()` asks. Unless `logi
 
 Exits, and the reads that see an order through, heed these for one second only. Then they have a sign-in that was begun
 after they asked, which all of them share; what they begin is at least a second apart. So nothing that a read has spoilt
-keeps anybody from getting flat, and a hundred closes during an outage make one sign-in a second. If it fails, or brings
-a token that is refused, the other calls wait as long as after any other.
+keeps anybody from getting flat, and a hundred closes during an outage make one sign-in a second, for as long as the
+outage or the time of their calls lasts (`Road` sees to that). If it fails, or brings a token that is refused, the other
+calls wait as long as after any other.
 
 For a sign-in that had begun before they asked they wait 2 seconds; then it is stopped, another is begun in its place,
 and whoever waited for the one has the other. Where the next is slow too, it has twice as long each time, so that a slow
@@ -54,7 +55,7 @@ _RENEW_AGAIN_S = 30.0
 # After a failed sign-in, callers get its failure for this long instead of starting another.
 _COOL_DOWN_S = 5.0
 # Exits wait no longer than this for what keeps others from signing in, and for the last sign-in that an exit began.
-_EXIT_COOL_DOWN_S = 1.0
+EXIT_COOL_DOWN_S = 1.0
 # How long closing waits for a sign-in to stop.
 _STOP_S = 2.0
 # Longer than any token lives.
@@ -476,7 +477,7 @@ class TokenLock:
                     raise self._failure.again()
                 if (current := self._held_after(refused)) is not None:
                     return current
-                due = max(refusing_since, self._exit_obstacle_since()) + _EXIT_COOL_DOWN_S
+                due = max(refusing_since, self._exit_obstacle_since()) + EXIT_COOL_DOWN_S
                 now = self.clock.steady()
                 # What was waited for once is over, whatever the clock says: waits may be off.
                 if due > max(now, heeded):
