@@ -992,6 +992,39 @@ async def test_an_endpoint_that_always_refuses_costs_a_sign_in_a_minute(
         assert server.logins == logins
 
 
+@pytest.mark.parametrize("status", ["503 Service Unavailable", "429 Too Many Requests"])
+async def test_a_call_whose_refusals_are_mixed_with_other_failures_causes_two_sign_ins_at_most(
+    server: Server, raw: RawServer, alura: AsyncAlura, hands: Hands, status: str
+) -> None:
+    failures = [reply('{"message":"Unauthorized"}', "401 Unauthorized"), reply('{"message":"x"}', status)]
+    raw.routes["/user/profile"] = [*failures * 20]
+    with pytest.raises(UnauthorizedError):
+        await alura.user.profile()
+    assert server.logins == 2
+    for _ in range(5):
+        with pytest.raises(AluraError):
+            await alura.user.profile()
+    # Neither failure shows that a token was taken, so two refusals are enough.
+    assert server.logins == 2
+    with pytest.raises(SignInError, match="refused the last 2 tokens"):
+        server.refuses.add("*")
+        await alura.user.sync_fills()
+
+
+async def test_a_call_that_is_made_again_is_not_refused_twice_for_one_token_that_ended(
+    server: Server, raw: RawServer, alura: AsyncAlura
+) -> None:
+    await alura.user.profile()
+    server.refuses.add("token-1")
+    raw.routes["/user/profile"] = [
+        server.anything,
+        reply('{"message":"x"}', "503 Service Unavailable"),
+        server.anything,
+    ]
+    assert (await alura.user.profile()).id == "me"
+    assert server.logins == 2
+
+
 async def test_five_seconds_after_a_failed_sign_in_there_is_another(
     server: Server, raw: RawServer, alura: AsyncAlura, hands: Hands
 ) -> None:

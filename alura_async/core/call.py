@@ -35,6 +35,7 @@ class Call(Generic[T]):
         lane_wait: seconds that it waited for its last turn.
         in_line: whether it waits for its turn now.
         sent_at: `time.monotonic()` just before it was last sent.
+        was_renewed: whether a new token was asked for because the server had refused one.
         sign_in_error: why the last sign-in for it failed, while it waits for another.
     """
 
@@ -52,6 +53,7 @@ class Call(Generic[T]):
         "sent_at",
         "sign_in_error",
         "wants_reply",
+        "was_renewed",
     )
 
     def __init__(self, road: Road, request: Request[T], options: Options, *, wants_reply: bool = False) -> None:
@@ -66,6 +68,7 @@ class Call(Generic[T]):
         self.lane_wait = 0.0
         self.in_line = False
         self.sent_at = 0.0
+        self.was_renewed = False
         self.sign_in_error: SignInError | None = None
         self._deadline: Deadline
 

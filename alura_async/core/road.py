@@ -146,14 +146,20 @@ class Road:
             token = await self._sign_in_again(call, error, partial(self.tokens.get, route))
         reply, token = await self._take_turn(call, token)
         if reply.status != 401 or access is Access.PUBLIC:
-            if token is not None and not token.proven:
+            if token is not None and not token.proven and _shows_that_the_token_was_taken(reply):
                 self.tokens.prove(token)
             return reply
         # A 401 for want of a token means that the server did not act, so calling again is safe for every call.
         # One that tells of something else, such as a failure of the server's own upstream, means no such thing.
         if not is_for_want_of_a_token(reply):
             return reply
+        if call.was_renewed:
+            # Once for all its attempts: other failures in between make no server take a token.
+            if token is not None:
+                self.tokens.refuse(token, route)
+            return reply
         call.attempt = Attempt(call.key)
+        call.was_renewed = True
         try:
             renewed = await self.tokens.renew(token, route)
         except SignInError as error:
@@ -165,7 +171,7 @@ class Road:
         if renewed is not None:
             if reply.status == 401:
                 self.tokens.refuse(renewed, route)
-            else:
+            elif _shows_that_the_token_was_taken(reply):
                 self.tokens.prove(renewed)
         return reply
 
@@ -321,3 +327,8 @@ class Road:
         self.tokens = self.tokens.anew()
         self.orders.forget()
         self._loop = None
+
+
+def _shows_that_the_token_was_taken(reply: Reply[Any]) -> bool:
+    # An overload or a failure may be told before anybody looks at a token.
+    return reply.status < 500 and reply.status not in (401, 429)
