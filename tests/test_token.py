@@ -1238,6 +1238,38 @@ async def test_what_fails_a_sign_in_for_good_fails_a_close_at_once(server: Serve
     assert len(wallet.signed) == server.logins == 1
 
 
+async def test_a_close_that_cannot_sign_in_goes_out_with_a_token_that_only_the_time_of_day_calls_expired(
+    server: Server, raw: RawServer, alura: AsyncAlura, hands: Hands
+) -> None:
+    await alura.user.profile()
+    hands.wall += 2 * 86400
+    server.gives_no_token = True
+    await close(alura)
+    assert raw.received[-1].headers["authorization"] == "Bearer token-1"
+    assert server.logins == 2
+    with pytest.raises(SignInError):
+        await alura.user.profile()
+    # The server says that it has expired indeed.
+    server.refuses.add("token-1")
+    with pytest.raises(SignInError, match="down"):
+        await close(alura, seconds=5)
+    assert raw.paths().count("POST /trading-sessions/trades/t1/close") == 2
+    server.gives_no_token = False
+    await close(alura)
+    assert raw.received[-1].headers["authorization"] == "Bearer token-2"
+
+
+async def test_a_close_that_cannot_sign_in_does_not_go_out_with_a_token_that_has_ended(
+    server: Server, raw: RawServer, alura: AsyncAlura, hands: Hands
+) -> None:
+    await alura.user.profile()
+    hands.pass_(86400)
+    server.gives_no_token = True
+    with pytest.raises(SignInError, match="down"):
+        await close(alura, seconds=1)
+    assert "POST /trading-sessions/trades/t1/close" not in raw.paths()
+
+
 class SignIns:
     """Sign-ins of a lock that end when the test says so, and the clock that exits look at."""
 

@@ -132,7 +132,9 @@ class TokenMachine(RuleBasedStateMachine):
             if not caller.cancelled() and caller.exception() is None:
                 token = caller.result()
                 assert token is not None, "there is one, and it was not handed out"
-                assert self.now < self.ends[token.secret.reveal()], "an expired token was handed out"
+                assert self.now < self.ends[token.secret.reveal()] or token is self.lock._fallen_back_on, (
+                    "an expired token was handed out"
+                )
                 self.used.append(token)
             elif not caller.cancelled() and (error := caller.exception()) is not None:
                 assert type(error) is SignInError, error
@@ -345,7 +347,11 @@ class TokenMachine(RuleBasedStateMachine):
     def the_sign_in_fails(self, error: BaseException) -> None:
         waiting = [*self.callers, *self.logins]
         # Those that asked before it began are not failed by it.
-        waiting += [exit_.task for exit_ in self.exits if exit_.due is None and exit_.asked < self.signed_in]
+        held = self.lock._token
+        falls_back = held is not None and held.is_good_by_one_clock
+        failed = [exit_ for exit_ in self.exits if exit_.due is None and exit_.asked < self.signed_in]
+        waiting += [exit_.task for exit_ in failed if exit_.refused is not None or not falls_back]
+        falling_back = [exit_.task for exit_ in failed if exit_.refused is None and falls_back]
         assert self.under_way is not None
         self.under_way.set_exception(error)
         number = self.signed_in
@@ -358,6 +364,7 @@ class TokenMachine(RuleBasedStateMachine):
         self.no_renewal_before = self.steady() + 30
         errors = [task.exception() for task in waiting]
         assert all(type(error) is SignInError for error in errors), "all fail at once"
+        assert all(task.result() is held for task in falling_back), "an exit has a token and was not let out"
         assert len({id(error) for error in errors}) == len(errors), "each with an error of its own"
         self.logins.clear()
 
@@ -396,7 +403,7 @@ class TokenMachine(RuleBasedStateMachine):
         held = self.lock.held
         assert held is None or self.now < self.ends[held.secret.reveal()]
         for token in self.used:
-            if self.lock.is_good(token):
+            if self.lock.is_good(token) and token is not self.lock._fallen_back_on:
                 assert self.now < self.ends[token.secret.reveal()]
 
     def teardown(self) -> None:

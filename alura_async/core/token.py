@@ -14,6 +14,9 @@ keeps anybody from getting flat, and a hundred closes during an outage make one 
 outage or the time of their calls lasts (`Road` sees to that). If it fails, or brings a token that is refused, the other
 calls wait as long as after any other.
 
+Where no sign-in succeeds, exits go out with the token that is held if only the time of day says that it has expired:
+somebody may have set the clock.
+
 For a sign-in that had begun before they asked they wait 2 seconds; then it is stopped, another is begun in its place,
 and whoever waited for the one has the other. Where the next is slow too, it has twice as long each time, so that a slow
 server is not asked for ever and never heard. Only while the wallet is asked is nothing stopped, for a person would be
@@ -237,6 +240,8 @@ class TokenLock:
         self._begun = 0
         self._failure: _Failure | None = None
         self._renews_ahead_from = -inf
+        # What an exit went out with although the wall clock says that it has expired; it holds while it is held.
+        self._fallen_back_on: Token | None = None
         # How many tokens the server has refused since it last took one, and when the last of them. Since when
         # endpoints refuse those that were just given to them. When an exit last began a sign-in.
         self._refusals = 0
@@ -276,7 +281,9 @@ class TokenLock:
         current = self._token
         if current is not None and current is not token:
             return False
-        return not token.is_expired or (self._sign_in is None and token.is_good_by_one_clock)
+        # What nothing can replace, or what an exit has fallen back on.
+        is_all_there_is = self._sign_in is None or token is self._fallen_back_on
+        return not token.is_expired or (is_all_there_is and token.is_good_by_one_clock)
 
     async def get(self, route: Route[Any]) -> Token | None:
         """The token to make a call with; None for a call that needs none and for which there is none.
@@ -306,7 +313,14 @@ class TokenLock:
                     "the token has expired by this machine's clock, and there is no wallet to sign in with again"
                 )
             raise CredentialsNeededError(NEEDS_CREDENTIALS)
-        return await (self._join_as_exit() if route.lane.is_urgent else self._join())
+        if not route.lane.is_urgent:
+            return await self._join()
+        try:
+            return await self._join_as_exit()
+        except SignInError:
+            if (last := self._last_resort()) is None:
+                raise
+            return last
 
     async def renew(self, refused: Token | None, route: Route[Any]) -> Token | None:
         """The token to repeat a call with after a 401; None where there is no wallet, or a new token would not help.
@@ -504,6 +518,14 @@ class TokenLock:
         failed_at = -inf if self._failure is None else self._failure.at
         refused_at = self._refused_at if self._refusals >= _BREAKER_REFUSALS else -inf
         return max(failed_at, refused_at, self._exit_began_at)
+
+    def _last_resort(self) -> Token | None:
+        """What an exit goes out with where no new token can be had: one that ended only by a clock that can be set."""
+        token = self._token
+        if token is None or not token.is_good_by_one_clock:
+            return None
+        self._fallen_back_on = token
+        return token
 
     def _held_after(self, refused: Token | None) -> Token | None:
         """The token, if it has not expired and is another one than that which was refused."""
