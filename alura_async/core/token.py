@@ -243,7 +243,7 @@ class TokenLock:
         # What an exit went out with although the wall clock says that it has expired; it holds while it is held.
         self._fallen_back_on: Token | None = None
         # How many tokens the server has refused since it last took one, and when the last of them. Since when
-        # endpoints refuse those that were just given to them. When an exit last began a sign-in.
+        # endpoints refuse those that were just given to them. When one that an exit began last asked the server.
         self._refusals = 0
         self._refused_at = -inf
         self._refusing: dict[str, float] = {}
@@ -498,7 +498,6 @@ class TokenLock:
                     heeded = due
                     await self.clock.pause(due - now)
                     continue
-                self._exit_began_at = now
             # Whether a failure counts is seen above: it may be that of a sign-in which had begun before.
             result = await self._outcome(cached_will_do, asked, asked_at)
             if not isinstance(result, _Failure):
@@ -543,7 +542,7 @@ class TokenLock:
         caller = asyncio.current_task()
         assert caller is not None
         before = caller.cancelling()
-        result = self._start()
+        result = self._start(for_exit=asked >= 0)
         # Whoever asks after a logout wants the token that the sign-in under way brings.
         self._discards = False
         self._cached_will_do &= cached_will_do
@@ -571,13 +570,13 @@ class TokenLock:
         finally:
             limit.cancel()
 
-    def _start(self) -> asyncio.Future[Token | _Failure]:
+    def _start(self, *, for_exit: bool = False) -> asyncio.Future[Token | _Failure]:
         """What becomes of the sign-in under way, or else of one that is begun now."""
         if not self._is_under_way:
             self._cached_will_do = True
             self._replaced = 0
             self._result = asyncio.get_running_loop().create_future()
-            self._begin()
+            self._begin(for_exit)
         return self._result
 
     def _replace(self) -> None:
@@ -587,22 +586,23 @@ class TokenLock:
         self._task.remove_done_callback(self._pass_on)
         self._stop(self._task)
         self._replaced += 1
-        self._exit_began_at = self.clock.steady()
-        self._begin()
+        self._begin(for_exit=True)
 
-    def _begin(self) -> None:
+    def _begin(self, for_exit: bool) -> None:
         self._begun += 1
         self._server_since, self._wallet_until = self.clock.steady(), -inf
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="alura sign-in")
+        self._task = asyncio.get_running_loop().create_task(self._run(for_exit), name="alura sign-in")
         self._pass_on = partial(_pass_on, self._result)
         self._task.add_done_callback(self._pass_on)
 
-    async def _run(self) -> Token | _Failure:
+    async def _run(self, for_exit: bool) -> Token | _Failure:
         """Sign in. Failures are a result, so that none is lost or reported as unhandled if nobody waits any more."""
         this = self._task
         try:
             token = await self._from_cache()
             if token is None or not self._cached_will_do:
+                if for_exit:
+                    self._exit_began_at = self.clock.steady()
                 token = await self._from_server()
         except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - whatever a wallet raises, those who
             # wait are told, and the loop that serves others goes on.
