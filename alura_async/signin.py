@@ -44,7 +44,8 @@ class SigningIn:
 
         If the reply to the verification is lost, all of it is done once more within the time limit, with a new
         challenge and a new signature: the server may have taken the first one, but a sign-in moves no money, and a
-        token that nobody received harms nobody. A wallet that asks somebody asks twice then.
+        token that nobody received harms nobody. A wallet that asks somebody asks twice then; and once for each sign-in
+        that is begun because the last one failed, which for a call that closes may be every second.
 
         Args:
             road: how calls are made.

@@ -31,7 +31,7 @@ import logging
 import random
 import sys
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import contextmanager
 from functools import partial
 from math import inf
@@ -243,7 +243,7 @@ class TokenLock:
         # What an exit went out with although the wall clock says that it has expired; it holds while it is held.
         self._fallen_back_on: Token | None = None
         # How many tokens the server has refused since it last took one, and when the last of them. Since when
-        # endpoints refuse those that were just given to them. When one that an exit began last asked the server.
+        # endpoints refuse those that were just given to them. When a sign-in of an exit last asked the server.
         self._refusals = 0
         self._refused_at = -inf
         self._refusing: dict[str, float] = {}
@@ -403,7 +403,7 @@ class TokenLock:
         return fresh
 
     @contextmanager
-    def asking_wallet(self, seconds: float) -> Iterator[None]:
+    def asking_wallet(self, seconds: float) -> Generator[None]:
         """Around what a sign-in asks of its wallet: nobody stops it meanwhile.
 
         Args:
