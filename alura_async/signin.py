@@ -44,7 +44,8 @@ class SigningIn:
 
         If the reply to the verification is lost, all of it is done once more within the time limit, with a new
         challenge and a new signature: the server may have taken the first one, but a sign-in moves no money, and a
-        token that nobody received harms nobody. A wallet that asks somebody asks twice then.
+        token that nobody received harms nobody. A wallet that asks somebody asks twice then; and once for each sign-in
+        that is begun because the last one failed, which for a call that closes may be every second.
 
         Args:
             road: how calls are made.
@@ -82,14 +83,16 @@ class SigningIn:
         return self._wallet.address
 
     async def _once(self, road: Road, deadline: Deadline) -> SignIn:
-        address = await self.address()
+        with road.tokens.asking_wallet(deadline.remaining()):
+            address = await self.address()
         challenge = await road.travel(Auth.challenge.request(address), deadline.remaining())
         self._check(challenge, address=address, host=self._host)
         if self._check is check_challenge:
             self._signed.check(challenge)
         self._signed.note(challenge)
         # At once out of sight: a traceback of what follows may be rendered with this frame's locals.
-        signature = _sealed(await self._wallet.sign_message(challenge.message))
+        with road.tokens.asking_wallet(deadline.remaining()):
+            signature = _sealed(await self._wallet.sign_message(challenge.message))
         verify = Auth.verify.request(address, signature, self._referral_code)
         answer = await road.travel(verify, deadline.remaining())
         self._signed.use_up(challenge)

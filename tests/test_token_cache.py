@@ -135,6 +135,24 @@ async def test_a_close_that_comes_first_in_a_run_goes_with_the_token_of_the_run_
     assert raw.received[-1].headers["authorization"] == "Bearer token-1"
 
 
+async def test_a_close_to_which_the_kept_token_is_refused_signs_in_at_once(
+    raw: RawServer, server: Server, file: Path
+) -> None:
+    """A look into the file asks the server nothing, so no second goes by after it."""
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+
+    pauses: list[float] = []
+    await run(raw, file)
+    server.refuses.add("token-1")
+    async with AsyncAlura(FakeWallet(), base_url=raw.url, token_cache=file) as alura:
+        alura._road.tokens.clock = alura._road.tokens.clock._replace(pause=pause)
+        await alura.trading_sessions.close_trade("t1")
+    assert pauses == []
+    assert server.logins == 2
+
+
 @pytest.mark.parametrize("closes", [False, True])
 async def test_what_another_process_obtained_is_not_believed_after_a_refusal(
     raw: RawServer, server: Server, file: Path, closes: bool

@@ -7,13 +7,14 @@ import sys
 import time
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from ..errors import AluraError, CallError, Outcome
+from ..errors import AluraError, CallError, Outcome, SignInError
 from . import log
 from .outcome import Attempt, Reply, conclude
 from .request import Request
 from .retry import again, may_repeat
 
 if TYPE_CHECKING:
+    from .deadline import Deadline
     from .road import Road
     from .settings import Options
 
@@ -34,9 +35,12 @@ class Call(Generic[T]):
         lane_wait: seconds that it waited for its last turn.
         in_line: whether it waits for its turn now.
         sent_at: `time.monotonic()` just before it was last sent.
+        was_renewed: whether a new token was asked for because the server had refused one.
+        sign_in_error: why the last sign-in for it failed, while it waits for another.
     """
 
     __slots__ = (
+        "_deadline",
         "_road",
         "attempt",
         "attempts",
@@ -47,7 +51,9 @@ class Call(Generic[T]):
         "reply",
         "request",
         "sent_at",
+        "sign_in_error",
         "wants_reply",
+        "was_renewed",
     )
 
     def __init__(self, road: Road, request: Request[T], options: Options, *, wants_reply: bool = False) -> None:
@@ -62,16 +68,24 @@ class Call(Generic[T]):
         self.lane_wait = 0.0
         self.in_line = False
         self.sent_at = 0.0
+        self.was_renewed = False
+        self.sign_in_error: SignInError | None = None
+        self._deadline: Deadline
 
     @property
     def has_left(self) -> bool:
         """Whether it may have left, and nobody knows that the server did nothing."""
         return self.attempt is not None and self.attempt.sent
 
+    @property
+    def time_left(self) -> float:
+        """Seconds that are left of its time limit."""
+        return self._deadline.remaining()
+
     async def make(self, timeout: float) -> T:
         """Make the call, and again where that is safe and may help."""
         road, route = self._road, self.request.route
-        deadline = road.within(timeout)
+        deadline = self._deadline = road.within(timeout)
         road.budget.calls += 1
         try:
             with deadline:
@@ -96,6 +110,8 @@ class Call(Generic[T]):
             raise road.lost(self, error) from error
         except Exception as error:
             # The time limit.
+            if self.sign_in_error is not None and not road.closed:
+                raise self.sign_in_error from self.sign_in_error.__cause__
             raise road.lost(self, _in_line(road) if self.in_line else error) from error
 
     async def _try(self) -> T:

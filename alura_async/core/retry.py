@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import backoff
 import msgspec
 
-from ..errors import BodyTooLargeError, CallError, ConfigurationError, Outcome, RateLimitedError
+from ..errors import BodyTooLargeError, CallError, ConfigurationError, Outcome, RateLimitedError, SignInError
 from .request import EXIT_PATIENCE_S, Effect, Route
 from .waits import are_off
 
@@ -98,6 +98,12 @@ def may_repeat(effect: Effect, error: CallError) -> bool:
     if status >= 500:
         return status not in _LASTING_STATUSES
     return status in _PASSING_STATUSES or status in (400, 401, 403, 404, 422)
+
+
+def may_sign_in_again(error: SignInError) -> bool:
+    """Whether a sign-in that failed may succeed if it is begun again: neither the wallet nor the server said no."""
+    cause = error.__cause__
+    return isinstance(cause, TimeoutError) or (isinstance(cause, CallError) and may_repeat(Effect.REPEATABLE, cause))
 
 
 class RetryBudget:

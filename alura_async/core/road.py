@@ -20,6 +20,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -28,6 +29,7 @@ from ..errors import (
     CallError,
     ClosedError,
     CredentialsNeededError,
+    SignInError,
     UsageError,
 )
 from . import log
@@ -36,8 +38,8 @@ from .deadline import Deadline, Deadlines
 from .orders import Orders
 from .outcome import Attempt, Reply, is_for_want_of_a_token, lost
 from .request import EXIT_PATIENCE_S, Access, Effect, Request
-from .retry import RetryBudget
-from .token import NEEDS_CREDENTIALS, TokenLock
+from .retry import RetryBudget, may_sign_in_again
+from .token import EXIT_COOL_DOWN_S, NEEDS_CREDENTIALS, TokenLock
 
 if TYPE_CHECKING:
     from ..groups.auth import SignIn
@@ -138,18 +140,30 @@ class Road:
         request = call.request
         route = request.route
         access = route.access
-        token = None if access is Access.PUBLIC else await self.tokens.get(route)
+        try:
+            token = None if access is Access.PUBLIC else await self.tokens.get(route)
+        except SignInError as error:
+            token = await self._sign_in_again(call, error, partial(self.tokens.get, route))
         reply, token = await self._take_turn(call, token)
         if reply.status != 401 or access is Access.PUBLIC:
-            if token is not None and not token.proven:
+            if token is not None and not token.proven and _shows_that_the_token_was_taken(reply):
                 self.tokens.prove(token)
             return reply
         # A 401 for want of a token means that the server did not act, so calling again is safe for every call.
         # One that tells of something else, such as a failure of the server's own upstream, means no such thing.
         if not is_for_want_of_a_token(reply):
             return reply
+        if call.was_renewed:
+            # Once for all its attempts: other failures in between make no server take a token.
+            if token is not None:
+                self.tokens.refuse(token, route)
+            return reply
         call.attempt = Attempt(call.key)
-        renewed = await self.tokens.renew(token, route)
+        call.was_renewed = True
+        try:
+            renewed = await self.tokens.renew(token, route)
+        except SignInError as error:
+            renewed = await self._sign_in_again(call, error, partial(self.tokens.renew, token, route))
         if renewed is None:
             return reply
         reply, renewed = await self._take_turn(call, renewed)
@@ -157,7 +171,7 @@ class Road:
         if renewed is not None:
             if reply.status == 401:
                 self.tokens.refuse(renewed, route)
-            else:
+            elif _shows_that_the_token_was_taken(reply):
                 self.tokens.prove(renewed)
         return reply
 
@@ -175,7 +189,10 @@ class Road:
             call.lane_wait = time.monotonic() - asked
         try:
             if token is not None and not self.tokens.is_good(token):
-                token = await self.tokens.get(route)
+                try:
+                    token = await self.tokens.get(route)
+                except SignInError as error:
+                    token = await self._sign_in_again(call, error, partial(self.tokens.get, route))
             attempt = call.attempt
             assert attempt is not None
             call.sent_at = time.monotonic()
@@ -184,6 +201,29 @@ class Road:
             self.limiter.release(lane)
         self.limiter.hear(lane, endpoint, reply.status, reply.headers)
         return reply, token
+
+    async def _sign_in_again(
+        self, call: Call[Any], error: SignInError, obtain: Callable[[], Awaitable[Token | None]]
+    ) -> Token | None:
+        """Go on after a sign-in has failed: what must get out has others, a second apart, while its time lasts.
+
+        Raises:
+            SignInError: the last failure.
+        """
+        seconds = call.time_left
+        failures = 1
+        # Counted, and not only timed: waits may be off.
+        while call.request.route.lane.is_urgent and may_sign_in_again(error) and failures * EXIT_COOL_DOWN_S < seconds:
+            call.sign_in_error = error
+            try:
+                token = await obtain()
+            except SignInError as latest:
+                error = latest
+                failures += 1
+            else:
+                call.sign_in_error = None
+                return token
+        raise error
 
     def lost(self, call: Call[Any], error: BaseException) -> AluraError:
         """The error of a call to which no complete reply came."""
@@ -287,3 +327,8 @@ class Road:
         self.tokens = self.tokens.anew()
         self.orders.forget()
         self._loop = None
+
+
+def _shows_that_the_token_was_taken(reply: Reply[Any]) -> bool:
+    # An overload or a failure may be told before anybody looks at a token.
+    return reply.status < 500 and reply.status not in (401, 429)

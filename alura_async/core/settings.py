@@ -36,7 +36,8 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         call: a call.
         create: a call that opens a session: what was held up must not go out late.
-        sign_in: a sign-in, which is three steps.
+        sign_in: a sign-in, which is three steps. For so long, too, a wallet that was asked and does not answer can keep
+            a call that closes from signing in: asked anew meanwhile, a person would be asked twice.
         connect: connecting.
         read: silence of the server while a reply is awaited.
         settle: reading, after the reply to a create or a close was lost, to find out what became of it. This comes on

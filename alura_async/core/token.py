@@ -10,8 +10,17 @@ more for a call that was answered 401, and whenever `login()` asks. Unless `logi
 
 Exits, and the reads that see an order through, heed these for one second only. Then they have a sign-in that was begun
 after they asked, which all of them share; what they begin is at least a second apart. So nothing that a read has spoilt
-keeps anybody from getting flat, and a hundred closes during an outage make one sign-in a second. If it fails, or brings
-a token that is refused, the other calls wait as long as after any other.
+keeps anybody from getting flat, and a hundred closes during an outage make one sign-in a second, for as long as the
+outage or the time of their calls lasts (`Road` sees to that). If it fails, or brings a token that is refused, the other
+calls wait as long as after any other.
+
+Where no sign-in succeeds, exits go out with the token that is held if only the time of day says that it has expired:
+somebody may have set the clock.
+
+For a sign-in that had begun before they asked they wait 2 seconds; then it is stopped, another is begun in its place,
+and whoever waited for the one has the other. Where the next is slow too, it has twice as long each time, so that a slow
+server is not asked for ever and never heard. Only while the wallet is asked is nothing stopped, for a person would be
+asked twice: what such a wallet does not answer holds exits up for all of the sign-in's own time limit.
 """
 
 from __future__ import annotations
@@ -22,7 +31,8 @@ import logging
 import random
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from contextlib import contextmanager
 from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -33,7 +43,7 @@ from ..errors import ChallengeRefusedError, ConfigurationError, CredentialsNeede
 from ..secret import Secret, SecretText
 from . import waits
 from .decode import NOT_DECODED, require_shallow
-from .request import Access, Route
+from .request import EXIT_PATIENCE_S, Access, Route
 from .token_cache import CachedToken
 
 if TYPE_CHECKING:
@@ -48,7 +58,7 @@ _RENEW_AGAIN_S = 30.0
 # After a failed sign-in, callers get its failure for this long instead of starting another.
 _COOL_DOWN_S = 5.0
 # Exits wait no longer than this for what keeps others from signing in, and for the last sign-in that an exit began.
-_EXIT_COOL_DOWN_S = 1.0
+EXIT_COOL_DOWN_S = 1.0
 # How long closing waits for a sign-in to stop.
 _STOP_S = 2.0
 # Longer than any token lives.
@@ -74,11 +84,13 @@ class Clock(NamedTuple):
         steady: nobody can set it, and where the system has such a clock it goes on while the machine sleeps.
         wall: the time of day, since 1970. It jumps when somebody sets it.
         pause: waits for so many seconds.
+        limit: the same for a time limit, which holds also where waits are off.
     """
 
     steady: Callable[[], float]
     wall: Callable[[], float]
     pause: Callable[[float], Awaitable[None]] = waits.pause
+    limit: Callable[[float], Coroutine[Any, Any, None]] = asyncio.sleep
 
 
 def steady_clock() -> Callable[[], float]:
@@ -219,20 +231,30 @@ class TokenLock:
         self._sign_in = sign_in
         self._cache = None if sign_in is None else cache
         self._token: Token | None = None
+        # The sign-in under way, what becomes of it or of those that take its place, and those that were stopped.
         self._task: asyncio.Task[Token | _Failure] | None = None
+        self._result: asyncio.Future[Token | _Failure]
+        self._pass_on: Callable[[asyncio.Task[Token | _Failure]], None]
+        self._stopping: set[asyncio.Task[Token | _Failure]] = set()
         self._saving: set[asyncio.Task[None]] = set()
         self._begun = 0
         self._failure: _Failure | None = None
         self._renews_ahead_from = -inf
+        # What an exit went out with although the wall clock says that it has expired; it holds while it is held.
+        self._fallen_back_on: Token | None = None
         # How many tokens the server has refused since it last took one, and when the last of them. Since when
-        # endpoints refuse those that were just given to them. When an exit last began a sign-in.
+        # endpoints refuse those that were just given to them. When a sign-in of an exit last asked the server.
         self._refusals = 0
         self._refused_at = -inf
         self._refusing: dict[str, float] = {}
         self._exit_began_at = -inf
         # Of the sign-in under way: how many wait for it, whether a token of the cache will do for them, and whether
-        # a logout came after the last of them.
+        # a logout came after the last of them; in the place of how many others it is, since when it has been waiting
+        # for the server, and until when its wallet may be asked.
         self._waiting = 0
+        self._replaced = 0
+        self._server_since = -inf
+        self._wallet_until = -inf
         self._cached_will_do = True
         self._discards = False
         if token is not None:
@@ -259,7 +281,9 @@ class TokenLock:
         current = self._token
         if current is not None and current is not token:
             return False
-        return not token.is_expired or (self._sign_in is None and token.is_good_by_one_clock)
+        # What nothing can replace, or what an exit has fallen back on.
+        is_all_there_is = self._sign_in is None or token is self._fallen_back_on
+        return not token.is_expired or (is_all_there_is and token.is_good_by_one_clock)
 
     async def get(self, route: Route[Any]) -> Token | None:
         """The token to make a call with; None for a call that needs none and for which there is none.
@@ -289,7 +313,14 @@ class TokenLock:
                     "the token has expired by this machine's clock, and there is no wallet to sign in with again"
                 )
             raise CredentialsNeededError(NEEDS_CREDENTIALS)
-        return await (self._join_as_exit() if route.lane.is_urgent else self._join())
+        if not route.lane.is_urgent:
+            return await self._join()
+        try:
+            return await self._join_as_exit()
+        except SignInError:
+            if (last := self._last_resort()) is None:
+                raise
+            return last
 
     async def renew(self, refused: Token | None, route: Route[Any]) -> Token | None:
         """The token to repeat a call with after a 401; None where there is no wallet, or a new token would not help.
@@ -371,14 +402,38 @@ class TokenLock:
         fresh._token = self._token
         return fresh
 
+    @contextmanager
+    def asking_wallet(self, seconds: float) -> Generator[None]:
+        """Around what a sign-in asks of its wallet: nobody stops it meanwhile.
+
+        Args:
+            seconds: how long that may take at most.
+        """
+        task = asyncio.current_task()
+        if task is self._task:
+            self._wallet_until = self.clock.steady() + seconds
+        try:
+            yield
+        finally:
+            # A wallet may go on after its sign-in was stopped, and another took its place.
+            if task is self._task:
+                self._wallet_until = -inf
+                self._server_since = self.clock.steady()
+
     async def close(self) -> None:
         """Stop a sign-in that is under way, and see the last token to the cache."""
-        task = self._task
-        if task is not None and not task.done():
-            task.cancel()
+        if self._task is not None and self._is_under_way:
+            self._stop(self._task)
+        if self._stopping:
             # A wallet may not listen; nothing is lost by leaving it behind.
-            await asyncio.wait([task], timeout=_STOP_S)
+            await asyncio.wait(list(self._stopping), timeout=_STOP_S)
         await self._saved()
+
+    def _stop(self, task: asyncio.Task[Token | _Failure]) -> None:
+        # The loop itself holds no task.
+        self._stopping.add(task)
+        task.add_done_callback(self._stopping.discard)
+        task.cancel()
 
     async def _saved(self) -> None:
         """Wait for what is being written; each is bounded by itself."""
@@ -421,14 +476,14 @@ class TokenLock:
     async def _join_as_exit(
         self, refused: Token | None = None, refusing_since: float = -inf, *, cached_will_do: bool = True
     ) -> Token:
-        """The same for what must get out: only a sign-in that began after it asked can fail it.
+        """The same for what must get out: only a sign-in that began after it asked can fail it, or hold it up for long.
 
         Args:
             refused: the token that will not do.
             refusing_since: since when the endpoint refuses what it is given.
             cached_will_do: whether a token of the cache will do.
         """
-        asked = self._begun
+        asked, asked_at = self._begun, self.clock.steady()
         heeded = -inf
         while True:
             if not self._is_under_way:
@@ -436,18 +491,26 @@ class TokenLock:
                     raise self._failure.again()
                 if (current := self._held_after(refused)) is not None:
                     return current
-                due = max(refusing_since, self._exit_obstacle_since()) + _EXIT_COOL_DOWN_S
+                due = max(refusing_since, self._exit_obstacle_since()) + EXIT_COOL_DOWN_S
                 now = self.clock.steady()
                 # What was waited for once is over, whatever the clock says: waits may be off.
                 if due > max(now, heeded):
                     heeded = due
                     await self.clock.pause(due - now)
                     continue
-                self._exit_began_at = now
             # Whether a failure counts is seen above: it may be that of a sign-in which had begun before.
-            result = await self._outcome(cached_will_do)
+            result = await self._outcome(cached_will_do, asked, asked_at)
             if not isinstance(result, _Failure):
                 return result
+
+    def _patience(self, asked_at: float) -> float:
+        """For how many seconds an exit still waits, before it looks again, for a sign-in that began before it asked."""
+        now = self.clock.steady()
+        if now < self._wallet_until:
+            # When it looks again, the wallet has not been silent for longer than this.
+            return EXIT_PATIENCE_S
+        until = max(asked_at + EXIT_PATIENCE_S, self._server_since + EXIT_PATIENCE_S * 2.0**self._replaced)
+        return min(until - now, EXIT_PATIENCE_S)
 
     def _exit_obstacle_since(self) -> float:
         """Since when there is what keeps an exit from starting a sign-in, for a while."""
@@ -455,46 +518,95 @@ class TokenLock:
         refused_at = self._refused_at if self._refusals >= _BREAKER_REFUSALS else -inf
         return max(failed_at, refused_at, self._exit_began_at)
 
+    def _last_resort(self) -> Token | None:
+        """What an exit goes out with where no new token can be had: one that ended only by a clock that can be set."""
+        token = self._token
+        if token is None or not token.is_good_by_one_clock:
+            return None
+        self._fallen_back_on = token
+        return token
+
     def _held_after(self, refused: Token | None) -> Token | None:
         """The token, if it has not expired and is another one than that which was refused."""
         held = self.held
         return None if held is refused else held
 
-    async def _outcome(self, cached_will_do: bool) -> Token | _Failure:
-        """What becomes of the one sign-in, which is started if need be."""
+    async def _outcome(self, cached_will_do: bool, asked: int = -1, asked_at: float = inf) -> Token | _Failure:
+        """What becomes of the one sign-in, which is started if need be.
+
+        Args:
+            cached_will_do: whether a token of the cache will do.
+            asked: how many sign-ins had begun when an exit asked, which does not wait for those as long as they take.
+            asked_at: when that was.
+        """
         caller = asyncio.current_task()
         assert caller is not None
         before = caller.cancelling()
-        task = self._start()
+        result = self._start(for_exit=asked >= 0)
         # Whoever asks after a logout wants the token that the sign-in under way brings.
         self._discards = False
         self._cached_will_do &= cached_will_do
         self._waiting += 1
         try:
-            return await asyncio.shield(task)
+            while self._is_under_way and self._begun <= asked:
+                patience = self._patience(asked_at)
+                if patience <= 0:
+                    self._replace()
+                else:
+                    await self._ends_within(patience, result)
+            return await asyncio.shield(result)
         except asyncio.CancelledError:
-            if caller.cancelling() > before or not task.cancelled():
+            if caller.cancelling() > before or not result.cancelled():
                 raise
             raise SignInError("the sign-in was stopped before it ended, so the call was not made") from None
         finally:
             self._waiting -= 1
 
-    def _start(self) -> asyncio.Task[Token | _Failure]:
-        if self._task is None or self._task.done():
-            self._cached_will_do = True
-            self._begun += 1
-            self._task = asyncio.get_running_loop().create_task(self._run(), name="alura sign-in")
-        return self._task
+    async def _ends_within(self, seconds: float, result: asyncio.Future[Token | _Failure]) -> None:
+        limit = asyncio.ensure_future(self.clock.limit(seconds))
+        either: list[asyncio.Future[Any]] = [result, limit]
+        try:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            limit.cancel()
 
-    async def _run(self) -> Token | _Failure:
+    def _start(self, *, for_exit: bool = False) -> asyncio.Future[Token | _Failure]:
+        """What becomes of the sign-in under way, or else of one that is begun now."""
+        if not self._is_under_way:
+            self._cached_will_do = True
+            self._replaced = 0
+            self._result = asyncio.get_running_loop().create_future()
+            self._begin(for_exit)
+        return self._result
+
+    def _replace(self) -> None:
+        """Begin the sign-in under way anew; those who wait for it go on waiting."""
+        assert self._task is not None
+        _log.warning("a sign-in takes so long that it is begun anew for a call that must not wait for it")
+        self._task.remove_done_callback(self._pass_on)
+        self._stop(self._task)
+        self._replaced += 1
+        self._begin(for_exit=True)
+
+    def _begin(self, for_exit: bool) -> None:
+        self._begun += 1
+        self._server_since, self._wallet_until = self.clock.steady(), -inf
+        self._task = asyncio.get_running_loop().create_task(self._run(for_exit), name="alura sign-in")
+        self._pass_on = partial(_pass_on, self._result)
+        self._task.add_done_callback(self._pass_on)
+
+    async def _run(self, for_exit: bool) -> Token | _Failure:
         """Sign in. Failures are a result, so that none is lost or reported as unhandled if nobody waits any more."""
+        this = self._task
         try:
             token = await self._from_cache()
             if token is None or not self._cached_will_do:
+                if for_exit:
+                    self._exit_began_at = self.clock.steady()
                 token = await self._from_server()
         except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - whatever a wallet raises, those who
             # wait are told, and the loop that serves others goes on.
-            return self._failed(error)
+            return self._failed(error) if self._task is this else _Failure(_as_sign_in_error(error), 0, -inf)
         # From here on nothing is awaited: whoever comes later starts another one.
         self._failure = None
         if not self._discards:
@@ -540,6 +652,15 @@ class TokenLock:
         if self._token is not None and self._token.secret == kept.secret:
             return None
         return Token(kept.secret, kept.expires_at - now, self.clock)
+
+
+def _pass_on(result: asyncio.Future[Token | _Failure], task: asyncio.Task[Token | _Failure]) -> None:
+    if task.cancelled():
+        result.cancel()
+    elif (error := task.exception()) is not None:
+        result.set_exception(error)
+    else:
+        result.set_result(task.result())
 
 
 def _as_sign_in_error(error: BaseException) -> SignInError:
