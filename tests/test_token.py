@@ -422,6 +422,27 @@ def hands(alura: AsyncAlura) -> Hands:
     return hands
 
 
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="tasks start eagerly from Python 3.12 on")
+async def test_a_failed_sign_in_cools_down_also_where_tasks_start_eagerly() -> None:
+    loop = asyncio.get_running_loop()
+    loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined, unused-ignore]
+    asked = 0
+
+    async def sign_in() -> Any:
+        nonlocal asked
+        asked += 1
+        raise OSError("no wallet is plugged in")
+
+    try:
+        lock = TokenLock(sign_in)
+        for _ in range(3):
+            with pytest.raises(SignInError, match="no wallet is plugged in"):
+                await lock.get(READ)
+    finally:
+        loop.set_task_factory(None)
+    assert asked == 1
+
+
 async def signed_in_again(server: Server, alura: AsyncAlura, logins: int = 2) -> None:
     """Wait for a renewal in the background."""
     while server.logins < logins or alura._road.tokens._is_under_way:
@@ -1006,8 +1027,8 @@ async def test_a_call_whose_refusals_are_mixed_with_other_failures_causes_two_si
             await alura.user.profile()
     # Neither failure shows that a token was taken, so two refusals are enough.
     assert server.logins == 2
+    server.refuses.add("*")
     with pytest.raises(SignInError, match="refused the last 2 tokens"):
-        server.refuses.add("*")
         await alura.user.sync_fills()
 
 

@@ -591,7 +591,8 @@ class TokenLock:
     def _begin(self, for_exit: bool) -> None:
         self._begun += 1
         self._server_since, self._wallet_until = self.clock.steady(), -inf
-        self._task = asyncio.get_running_loop().create_task(self._run(for_exit), name="alura sign-in")
+        # Not by the loop's factory of tasks, which may start it before it is known here.
+        self._task = asyncio.Task(self._run(for_exit), name="alura sign-in")
         self._pass_on = partial(_pass_on, self._result)
         self._task.add_done_callback(self._pass_on)
 
