@@ -15,6 +15,7 @@ import msgspec
 from .core import waits
 from .core.reading import ACTIVE, CURRENT_TRADE
 from .core.reconcile import ABSENCES, EFFECT_S, State, state_of
+from .core.request import EXIT_PATIENCE_S
 from .core.settings import Timeouts
 from .core.text import shown
 from .errors import (
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# A close may take so many seconds, and a read as long as `patience`, but never less than the other one.
+# A close may take so many seconds, and a read as long as `patience` or the other one, if the time allows.
 _CLOSE_LIMIT_S = 10.0
 _LEAST_READ_LIMIT_S = 1.0
 _SHORTEST_INTERVAL_S = 0.02
@@ -83,10 +84,12 @@ class Flattened(msgspec.Struct, frozen=True):
 async def flatten(alura: AsyncAlura, *, timeout: float = 60.0, patience: float = EFFECT_S) -> Flattened:
     """Close everything, repeat what remains, and return when the reads say that nothing is open.
 
-    First of all everything is closed with one call, `user.close_all_positions()` [doc]; it also reaches positions that
-    no read shows. What is then listed as open, or appears late, is closed by its trade, by its positions, by its
-    asset, or with everything again, whichever works. Nothing stops it but its time: where reads fail it closes
-    everything unseen, and what fails is repeated, at once if it is certain that the server did not act.
+    What is open is read first, for 2 seconds or a third of `timeout` at most, so that it can be told and that what is
+    closing already is not closed again. Then everything is closed with one call, `user.close_all_positions()` [doc]; it
+    also reaches positions that no read shows. What is listed as open afterwards, or beside something that is closing,
+    is closed by its trade, by its positions, by its asset, or with everything again, whichever works. Nothing stops it
+    but its time: where reads fail or hang it closes everything unseen, they never take more than half of the time that
+    is left, and what fails is repeated, at once if it is certain that the server did not act.
 
     Nothing is closed twice in a hurry: what was sent a close, alone or with everything, and is still listed as open
     `patience` seconds after the answer, or after the answer was lost, is sent another one; what is listed as closing,
@@ -171,6 +174,7 @@ class _Flattening:
         self._positions: dict[str, Position] = {}
         self._remaining: tuple[TradingSession, ...] = ()
         self._held: tuple[Position, ...] = ()
+        self._rounds = 0
         self._reads = 0
         self._flat_reads = 0
         self._flat_since = self._flat_until = 0.0
@@ -181,6 +185,7 @@ class _Flattening:
         self._forget_old()
         while self._left > 0:
             holdings = await self._read()
+            self._rounds += 1
             if self._is_flat:
                 return Flattened(
                     sessions=tuple(self._sessions.values()),
@@ -200,7 +205,7 @@ class _Flattening:
     async def _read(self) -> list[_Holding] | None:
         """What is open; None where that could not be read."""
         began = time.monotonic()
-        limit = max(_LEAST_READ_LIMIT_S, self._patience)
+        limit = self._read_limit()
         self._failed_reads = []
         active, current = await self._together(
             [
@@ -227,6 +232,14 @@ class _Flattening:
             self._flat_until = began
         self._reads += current is not None
         return holdings
+
+    def _read_limit(self) -> float:
+        """How many seconds the next reads may take: a close that follows has as long as they had, or longer."""
+        limit = max(_LEAST_READ_LIMIT_S, self._patience)
+        if self._rounds == 0:
+            # Nothing was closed yet.
+            limit = min(limit, EXIT_PATIENCE_S, self._timeout / 3)
+        return max(_SHORTEST_INTERVAL_S, min(limit, self._left / 2))
 
     async def _ask(self, request: Request[T], limit: float) -> tuple[T | None] | None:
         try:

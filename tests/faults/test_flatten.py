@@ -15,6 +15,7 @@ import pytest
 
 from alura_async import (
     AsyncAlura,
+    CallError,
     ClosedError,
     CredentialsNeededError,
     InvalidArgumentError,
@@ -420,6 +421,32 @@ async def test_a_server_that_hangs_takes_no_longer_than_the_time_that_was_given(
             await flatten(alura, patience=0.1, timeout=0.3)
         assert time.monotonic() - began < 1
     assert [each.method for each in raw.received[:2]] == ["GET", "GET"]
+
+
+async def test_while_reads_hang_everything_is_closed_early_and_again_until_it_is_accepted(raw: RawServer) -> None:
+    raw.routes = {"/trading-sessions/active": [hang], "/trading-sessions/current-trade": [hang]}
+    raw.answers = [*[reply("{}", "400 Bad Request")] * 2, reply('{"status":"closed"}', "201 Created")]
+    async with AsyncAlura(base_url=raw.url, token="t") as alura:
+        with pytest.raises(NotFlatError) as raised:
+            await flatten(alura, patience=0.4, timeout=0.9)
+    assert raw.paths().count("POST /user/close-all-positions") >= 3
+    # Each of the closes had the time that it needed.
+    assert [each.status for each in raised.value.failures if isinstance(each, CallError) and each.status] == [400, 400]
+
+
+async def test_the_first_reads_are_waited_for_no_longer_than_an_exit_waits_for_anything(
+    raw: RawServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("alura_async.flatten.EXIT_PATIENCE_S", 0.1, raising=False)
+    raw.routes = {"/trading-sessions/active": [hang], "/trading-sessions/current-trade": [hang]}
+    async with AsyncAlura(base_url=raw.url, token="t") as alura:
+        task = asyncio.create_task(flatten(alura, patience=3, timeout=60))
+        async with asyncio.timeout(2.5):
+            while "POST /user/close-all-positions" not in raw.paths():
+                await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
 
 
 # Everything at once
