@@ -8,11 +8,11 @@ import time
 from collections.abc import Coroutine, Iterable, Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
-from weakref import WeakKeyDictionary
 
 import msgspec
 
 from .core import waits
+from .core.closes import SentClose
 from .core.reading import ACTIVE, CURRENT_TRADE
 from .core.reconcile import ABSENCES, EFFECT_S, State, state_of
 from .core.request import EXIT_PATIENCE_S
@@ -35,7 +35,6 @@ from .groups.user import User
 if TYPE_CHECKING:
     from .client import AsyncAlura
     from .core.request import Request
-    from .core.road import Road
 
 T = TypeVar("T")
 
@@ -122,26 +121,6 @@ async def flatten(alura: AsyncAlura, *, timeout: float = 60.0, patience: float =
     return await _Flattening(alura, timeout, patience).run()
 
 
-class _Sent(msgspec.Struct):
-    """The last close of something.
-
-    Attributes:
-        ended: `time.monotonic()` when it was answered, or its answer lost; infinite as long as it is under way.
-        was_refused: whether it is certain that the server did not act.
-        accepted: `time.monotonic()` when the server last accepted one.
-        tries: how many ways to close it were tried.
-    """
-
-    ended: float = math.inf
-    accepted: float = -math.inf
-    was_refused: bool = False
-    tries: int = 0
-
-
-# By client, so that several calls of `flatten` do not close the same thing at once.
-_sent_by: WeakKeyDictionary[Road, dict[str, _Sent]] = WeakKeyDictionary()
-
-
 class _Holding(msgspec.Struct, frozen=True):
     """Something that is open.
 
@@ -165,7 +144,6 @@ class _Flattening:
         self._patience = patience
         self._interval = max(_SHORTEST_INTERVAL_S, patience / 4)
         self._began = time.monotonic()
-        self._sent = _sent_by.setdefault(alura._road, {})
         self._fatal: AluraError | None = None
         self._failures: list[AluraError] = []
         self._failed_reads: list[AluraError] = []
@@ -262,7 +240,7 @@ class _Flattening:
     async def _close_what_is_due(self, holdings: list[_Holding] | None) -> None:
         calls = self._plan(holdings)
         # Marked before anything is awaited: another call of this function may look at it in the next moment.
-        marked = {key: self._sent.setdefault(key, _Sent()) for keys in calls.values() for key in keys}
+        marked = {key: self._sent_closes.setdefault(key, SentClose()) for keys in calls.values() for key in keys}
         for record in marked.values():
             record.ended, record.was_refused = math.inf, False
         try:
@@ -284,7 +262,7 @@ class _Flattening:
             return {_CLOSE_ALL: [_ALL, *(holding.key for holding in due)]}
         calls: dict[Request[Closing], list[str]] = {}
         for holding in due:
-            record = self._sent.get(holding.key)
+            record = self._sent_closes.get(holding.key)
             tries = 0 if record is None else record.tries
             for request in holding.ways[tries % len(holding.ways)]:
                 calls.setdefault(request, []).append(holding.key)
@@ -297,24 +275,24 @@ class _Flattening:
         """
         if self._has_closed_all or any(holding.state is State.CLOSING for holding in holdings):
             return False
-        record = self._sent.get(_ALL)
+        record = self._sent_closes.get(_ALL)
         if record is not None and record.tries >= (1 if holdings else _MOST_TRIES):
             return False
         return self._is_due(_ALL, State.OPEN, now)
 
     @property
     def _has_closed_all(self) -> bool:
-        record = self._sent.get(_ALL)
+        record = self._sent_closes.get(_ALL)
         return record is not None and record.accepted >= self._began
 
     def _is_due(self, key: str, state: State, now: float) -> bool:
         """Whether something should be sent a close now."""
         is_closing = state is State.CLOSING
         # Closing everything meant it too, even if it shows only now: the list may be behind.
-        records = [record for name in {key, _ALL} if (record := self._sent.get(name)) is not None]
+        records = [record for name in {key, _ALL} if (record := self._sent_closes.get(name)) is not None]
         if not records and is_closing:
             # Somebody else is closing it, from now on as far as we know.
-            records = [self._sent.setdefault(key, _Sent(now))]
+            records = [self._sent_closes.setdefault(key, SentClose(now))]
         wait = self._patience * (_STUCK if is_closing else 1)
         return all(now >= record.ended + wait for record in records if is_closing or not record.was_refused)
 
@@ -335,7 +313,7 @@ class _Flattening:
                 # Heeded as far as an exit can wait.
                 self._wait = max(self._wait, min(error.retry_after, self._patience))
         for key in keys:
-            record = self._sent[key]
+            record = self._sent_closes[key]
             record.ended, record.was_refused = time.monotonic(), is_refused
             if is_done:
                 record.accepted = record.ended
@@ -352,8 +330,13 @@ class _Flattening:
     def _forget_old(self) -> None:
         """Drop what nobody waits for any more: other calls of this function left it."""
         oldest = time.monotonic() - _STUCK * self._patience
-        for key in [key for key, record in self._sent.items() if record.ended < oldest]:
-            del self._sent[key]
+        for key in [key for key, record in self._sent_closes.items() if record.ended < oldest]:
+            del self._sent_closes[key]
+
+    @property
+    def _sent_closes(self) -> dict[str, SentClose]:
+        """By what was closed; those of all calls of this function on this client."""
+        return self._alura._road.orders.closes
 
     # Calls
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -447,6 +449,44 @@ async def test_the_first_reads_are_waited_for_no_longer_than_an_exit_waits_for_a
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+
+
+_FORKS = """
+import os, sys, threading, time, warnings
+from alura_async import Alura, AluraError
+warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 warns of every fork beside threads
+alura = Alura(base_url=sys.argv[1], token="t0ken")
+
+def parent():
+    try:
+        alura.flatten(timeout=20, patience=5)
+    except AluraError:
+        pass
+
+threading.Thread(target=parent, daemon=True).start()
+sys.stdin.readline()
+child = os.fork()
+if child == 0:
+    print(alura.flatten(timeout=15, patience=0.02).reads > 0, flush=True)
+    os._exit(0)
+os.waitpid(child, 0)
+os._exit(0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+async def test_a_child_closes_what_its_parent_was_closing_when_it_forked(raw: RawServer) -> None:
+    listing = Listing(raw, [{"id": "s1", "tradeId": "t1"}], None, "/user/close-all-positions")
+    raw.routes["/user/close-all-positions"] = [hang, listing.close]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _FORKS, raw.url, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    async with asyncio.timeout(30):
+        while not listing.closes():
+            await asyncio.sleep(0.01)
+        output, _ = await process.communicate(b"now\n")
+    assert output == b"True\n"
+    assert listing.closes() == ["/user/close-all-positions"] * 2
 
 
 # Everything at once
