@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from .core import waits
+from .core.call import Call
 from .core.closes import SentClose
 from .core.reading import ACTIVE, CURRENT_TRADE
 from .core.reconcile import ABSENCES, EFFECT_S, State, state_of
@@ -221,7 +222,7 @@ class _Flattening:
 
     async def _ask(self, request: Request[T], limit: float) -> tuple[T | None] | None:
         try:
-            return (await self._call(request, limit),)
+            return (await self._within(limit).send(request),)
         except NotFoundError:
             # There is none: some servers say it this way.
             return (None,) if request.route is CURRENT_TRADE.route else None
@@ -239,16 +240,24 @@ class _Flattening:
 
     async def _close_what_is_due(self, holdings: list[_Holding] | None) -> None:
         calls = self._plan(holdings)
+        closes = self._sent_closes
+        before = {key: closes.get(key) for keys in calls.values() for key in keys}
         # Marked before anything is awaited: another call of this function may look at it in the next moment.
-        marked = {key: self._sent_closes.setdefault(key, SentClose()) for keys in calls.values() for key in keys}
-        for record in marked.values():
-            record.ended, record.was_refused = math.inf, False
+        marked = {key: _begun(close) for key, close in before.items()}
+        closes |= marked
         try:
-            await self._together(self._close(request, keys) for request, keys in calls.items())
+            await self._together(
+                self._close(request, {key: marked[key] for key in keys}) for request, keys in calls.items()
+            )
         finally:
-            # Also of calls that were cancelled before they began.
-            for record in marked.values():
-                record.ended = min(record.ended, time.monotonic())
+            for key, close in before.items():
+                # One that was cancelled before it left was not sent: what was known before holds.
+                if not marked[key].is_under_way:
+                    continue
+                if close is None:
+                    del closes[key]
+                else:
+                    closes[key] = close
 
     def _plan(self, holdings: list[_Holding] | None) -> dict[Request[Closing], list[str]]:
         """The calls to make now, each with what it is to close."""
@@ -296,11 +305,16 @@ class _Flattening:
         wait = self._patience * (_STUCK if is_closing else 1)
         return all(now >= record.ended + wait for record in records if is_closing or not record.was_refused)
 
-    async def _close(self, request: Request[Closing], keys: list[str]) -> None:
+    async def _close(self, request: Request[Closing], closes: Mapping[str, SentClose]) -> None:
         is_done = is_refused = could_act = False
         has_left = True
+        view = self._within(_CLOSE_LIMIT_S)
+        road = view._road
+        call = Call(road, request, view._options)
         try:
-            self._closings.append(await self._call(request, _CLOSE_LIMIT_S))
+            road.require_open()
+            road.open()
+            self._closings.append(await road.orders.make(call, view._options.timeouts.call))
             is_done = could_act = True
         except AluraError as error:
             self._note(error)
@@ -312,8 +326,12 @@ class _Flattening:
             if isinstance(error, CallError) and error.retry_after is not None:
                 # Heeded as far as an exit can wait.
                 self._wait = max(self._wait, min(error.retry_after, self._patience))
-        for key in keys:
-            record = self._sent_closes[key]
+        except BaseException:
+            if call.has_left:
+                for record in closes.values():
+                    record.ended = time.monotonic()
+            raise
+        for key, record in closes.items():
             record.ended, record.was_refused = time.monotonic(), is_refused
             if is_done:
                 record.accepted = record.ended
@@ -324,7 +342,7 @@ class _Flattening:
                 elif not is_done:
                     # What the server refuses it will refuse again.
                     record.tries += _MOST_TRIES if is_refused and could_act else 1
-            elif _ALL not in keys:
+            elif _ALL not in closes:
                 record.tries += could_act
 
     def _forget_old(self) -> None:
@@ -344,16 +362,18 @@ class _Flattening:
     def _left(self) -> float:
         return self._began + self._timeout - time.monotonic()
 
-    async def _call(self, request: Request[T], limit: float) -> T:
-        limit = min(limit, self._alura._options.timeouts.call, max(_SHORTEST_INTERVAL_S, self._left))
+    def _within(self, seconds: float) -> AsyncAlura:
+        """A client whose calls take no longer than that, nor than there is time for."""
+        limit = min(seconds, self._alura._options.timeouts.call, max(_SHORTEST_INTERVAL_S, self._left))
         # Nothing is settled call by call: what is read next tells, and what is still open is closed again.
-        return await self._alura.with_options(timeout=Timeouts(call=limit, settle=0)).send(request)
+        return self._alura.with_options(timeout=Timeouts(call=limit, settle=0))
 
     async def _together(self, calls: Iterable[Coroutine[Any, Any, Any]]) -> list[Any]:
         """Make calls at the same time; what no repetition can help is raised when all of them are over."""
-        results = await asyncio.gather(*calls)
-        if self._fatal is not None:
-            raise self._fatal
+        results = await asyncio.gather(*calls, return_exceptions=True)
+        for error in (self._fatal, *results):
+            if isinstance(error, BaseException):
+                raise error
         return results
 
     def _note(self, error: AluraError) -> None:
@@ -375,6 +395,11 @@ class _Flattening:
             positions=self._held,
             failures=tuple(self._failures),
         )
+
+
+def _begun(close: SentClose | None) -> SentClose:
+    """What is known of something from now on, as another close of it begins."""
+    return SentClose() if close is None else msgspec.structs.replace(close, ended=math.inf, was_refused=False)
 
 
 _NOT_LISTED = "nothing was listed when it was last read, which was not often or not long enough to rely on it"

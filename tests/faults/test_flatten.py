@@ -255,6 +255,41 @@ async def test_a_cancellation_stops_it_and_blocks_no_later_one(alura: AsyncAlura
     assert time.monotonic() - began < 2
 
 
+async def test_a_close_that_was_cancelled_before_it_left_holds_up_no_later_one(
+    alura: AsyncAlura, sandbox: Sandbox
+) -> None:
+    await open_some(alura, "BTC")
+    await alura.auth.logout()
+    with sandbox.faults.add("hang on POST /auth/*"):
+        task = asyncio.create_task(flatten(alura, patience=20, timeout=1.2))
+        while "/user/close-all-positions" not in [each.path for each in await alura.journal.entries()]:
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert (await alura.journal.entries(limit=1))[0].outcome is Outcome.NOT_SENT
+    task = asyncio.create_task(flatten(alura, patience=20))
+    async with asyncio.timeout(10):
+        while not ended(sandbox):
+            await asyncio.sleep(0.01)
+    task.cancel()
+
+
+async def test_a_close_that_was_cancelled_when_it_had_left_is_waited_for_by_a_later_one(raw: RawServer) -> None:
+    listing = Listing(raw, [{"id": "s1", "tradeId": "t1"}], None, "nothing")
+    raw.routes["/user/close-all-positions"] = [hang]
+    async with client(raw.url, token="t") as alura:
+        task = asyncio.create_task(flatten(alura, patience=20))
+        while not listing.closes():
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        with pytest.raises(NotFlatError):
+            await flatten(alura, patience=20, timeout=0.2)
+    assert listing.closes() == ["/user/close-all-positions"]
+
+
 async def test_without_waits_three_reads_are_enough(alura: AsyncAlura, sandbox: Sandbox) -> None:
     await open_some(alura, "BTC")
     with no_waits():
