@@ -385,6 +385,47 @@ async def test_the_server_decides_how_long_to_wait(raw: RawServer, alura: AsyncA
 
 
 @pytest.mark.waits
+async def test_what_closes_heeds_each_wish_of_the_server_once(
+    raw: RawServer, alura: AsyncAlura, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in ("road", "retry"):
+        monkeypatch.setattr(f"alura_async.core.{place}.EXIT_PATIENCE_S", 0.8)
+    began: list[float] = []
+
+    async def refuse(request: Any, writer: object) -> bytes:
+        began.append(time.monotonic())
+        return asks if len(began) == 1 else reply('{"status":"closed"}')
+
+    asks = reply("{}", "429 Too Many Requests", headers={"Retry-After": "60"})
+    raw.answers = [refuse]
+    await alura.user.close_all_positions()
+    assert 0.8 <= began[1] - began[0] < 1.6
+
+
+@pytest.mark.waits
+@pytest.mark.parametrize("seconds", [0.0, 30.0])
+async def test_what_closes_is_held_by_the_lane_alone(seconds: float) -> None:
+    noted: list[float] = []
+    failure = RateLimitedError("", status=429, outcome=Outcome.REJECTED, retry_after=seconds, **CALL)
+    began = time.monotonic()
+
+    async def make() -> None:
+        pass
+
+    await again(
+        make,
+        failure,
+        User.close_all_positions.route,
+        Retry(base=0),
+        RetryBudget(),
+        lambda: 5.0,
+        lambda error, pause: noted.append(pause),
+    )
+    assert time.monotonic() - began < 1.5
+    assert noted == [min(seconds, 2.0)]
+
+
+@pytest.mark.waits
 async def test_a_pause_that_would_outlast_the_call_is_not_begun(raw: RawServer, alura: AsyncAlura) -> None:
     raw.answers = [reply("{}", "429 Too Many Requests", headers={"Retry-After": "31"}), PROFILE]
     started = time.monotonic()
