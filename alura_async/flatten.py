@@ -21,7 +21,6 @@ from .core.settings import Timeouts
 from .core.text import shown
 from .errors import (
     AluraError,
-    CallError,
     CredentialsNeededError,
     InvalidArgumentError,
     NotFlatError,
@@ -157,7 +156,6 @@ class _Flattening:
         self._reads = 0
         self._flat_reads = 0
         self._flat_since = self._flat_until = 0.0
-        self._wait = 0.0
 
     async def run(self) -> Flattened:
         """Close and read until it is flat."""
@@ -174,9 +172,8 @@ class _Flattening:
                     reads=self._reads,
                     duration=timedelta(seconds=time.monotonic() - self._began),
                 )
-            self._wait = self._interval
             await self._close_what_is_due(holdings)
-            await waits.pause(max(0.0, min(self._wait, self._left)))
+            await waits.pause(max(0.0, min(self._interval, self._left)))
         raise self._not_flat()
 
     # Reading
@@ -323,9 +320,6 @@ class _Flattening:
             is_refused = error.outcome in (Outcome.NOT_SENT, Outcome.REJECTED)
             has_left = error.outcome is not Outcome.NOT_SENT
             could_act = has_left and not isinstance(error, RateLimitedError)
-            if isinstance(error, CallError) and error.retry_after is not None:
-                # Heeded as far as an exit can wait.
-                self._wait = max(self._wait, min(error.retry_after, self._patience))
         except BaseException:
             if call.has_left:
                 for record in closes.values():

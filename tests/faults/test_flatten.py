@@ -524,6 +524,21 @@ async def test_a_child_closes_what_its_parent_was_closing_when_it_forked(raw: Ra
     assert listing.closes() == ["/user/close-all-positions"] * 2
 
 
+async def test_a_close_that_the_server_wants_later_does_not_hold_up_other_ways(raw: RawServer) -> None:
+    listing = Listing(raw, [{"id": "s1", "tradeId": "t1"}], None, "/trading-sessions/trades/t1/close")
+    asks = reply("{}", "429 Too Many Requests", headers={"Retry-After": "60"})
+    raw.routes["/user/close-all-positions"] = [asks]
+    async with client(raw.url, token="t", retry=Retry(attempts=1)) as alura:
+        task = asyncio.create_task(flatten(alura, patience=2, timeout=60))
+        while not listing.closes():
+            await asyncio.sleep(0.01)
+        async with asyncio.timeout(1.6):
+            while len(listing.closes()) < 2:
+                await asyncio.sleep(0.01)
+        task.cancel()
+    assert listing.closes() == ["/user/close-all-positions", "/trading-sessions/trades/t1/close"]
+
+
 # Everything at once
 
 
