@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections import deque
 from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
@@ -46,6 +47,10 @@ _SHORTEST_INTERVAL_S = 0.02
 _STUCK = 3
 # Where nothing is listed, a close of everything that fails is not repeated for ever.
 _MOST_TRIES = 3
+# Without waits, it gives up after so many rounds, or as many as the time would allow with them.
+_LEAST_ROUNDS = 20
+# So many of the first failures, and of the last ones, are told.
+_KEPT = 50
 
 _ALL = "everything"
 _CLOSE_ALL = User.close_all_positions.request()
@@ -58,8 +63,10 @@ class Flattened(msgspec.Struct, frozen=True):
         sessions: the sessions that were found open, each as it was last listed. Their results are in
             `trading_sessions.logs(…)` and `user.sync_fills()`.
         positions: likewise, the positions that were shown open.
-        closings: the server's answers to the closes, in their order.
-        failures: the calls that failed on the way, in their order.
+        closings: the server's answers to the closes, in their order; of more than 100, the first and the last 50.
+        closing_count: how many answers there were.
+        failures: the calls that failed on the way, in their order; of more than 100, the first and the last 50.
+        failure_count: how many calls failed.
         reads: how often the state was read in full.
         duration: how long it took.
     """
@@ -67,7 +74,9 @@ class Flattened(msgspec.Struct, frozen=True):
     sessions: tuple[TradingSession, ...]
     positions: tuple[Position, ...]
     closings: tuple[Closing, ...]
+    closing_count: int
     failures: tuple[AluraError, ...]
+    failure_count: int
     reads: int
     duration: timedelta
 
@@ -76,7 +85,7 @@ class Flattened(msgspec.Struct, frozen=True):
         named = {session.trade_id for session in self.sessions}
         found = [*map(_named, self.sessions), *(_named(each) for each in self.positions if each.trade_id not in named)]
         closed = f"closed {', '.join(found)}" if found else "nothing was open"
-        failed = f", {len(self.failures)} calls failed on the way" if self.failures else ""
+        failed = f", {self.failure_count} calls failed on the way" if self.failure_count else ""
         return f"flat after {self.duration.total_seconds():.1f} s: {closed}; {self.reads} reads{failed}"
 
 
@@ -101,7 +110,8 @@ async def flatten(alura: AsyncAlura, *, timeout: float = 60.0, patience: float =
 
     Args:
         alura: the client.
-        timeout: seconds to take at most.
+        timeout: seconds to take at most. Within `no_waits()` it also gives up after as many rounds of reading and
+            closing as would fit into it otherwise, one every quarter of `patience`, but not before 20.
         patience: within how many seconds what the server accepted shows in what it lists [guess].
 
     Returns:
@@ -135,6 +145,26 @@ class _Holding(msgspec.Struct, frozen=True):
     ways: tuple[tuple[Request[Closing], ...], ...]
 
 
+class _FirstAndLast(Generic[T]):
+    """The first and the last of what may become very many, and how many there were."""
+
+    def __init__(self) -> None:
+        self._first: list[T] = []
+        self._last: deque[T] = deque(maxlen=_KEPT)
+        self.count = 0
+
+    def add(self, each: T) -> None:
+        self.count += 1
+        if self.count <= _KEPT:
+            self._first.append(each)
+        else:
+            self._last.append(each)
+
+    @property
+    def kept(self) -> tuple[T, ...]:
+        return (*self._first, *self._last)
+
+
 class _Flattening:
     """One call of `flatten`."""
 
@@ -143,11 +173,13 @@ class _Flattening:
         self._timeout = timeout
         self._patience = patience
         self._interval = max(_SHORTEST_INTERVAL_S, patience / 4)
+        # Without waits, rounds follow each other at once.
+        self._most_rounds = max(_LEAST_ROUNDS, 1 + math.ceil(timeout / self._interval))
         self._began = time.monotonic()
         self._fatal: AluraError | None = None
-        self._failures: list[AluraError] = []
+        self._failures = _FirstAndLast[AluraError]()
         self._failed_reads: list[AluraError] = []
-        self._closings: list[Closing] = []
+        self._closings = _FirstAndLast[Closing]()
         self._sessions: dict[str, TradingSession] = {}
         self._positions: dict[str, Position] = {}
         self._remaining: tuple[TradingSession, ...] = ()
@@ -160,15 +192,17 @@ class _Flattening:
     async def run(self) -> Flattened:
         """Close and read until it is flat."""
         self._forget_old()
-        while self._left > 0:
+        while self._left > 0 and self._rounds < self._most_rounds:
             holdings = await self._read()
             self._rounds += 1
             if self._is_flat:
                 return Flattened(
                     sessions=tuple(self._sessions.values()),
                     positions=tuple(self._positions.values()),
-                    closings=tuple(self._closings),
-                    failures=tuple(self._failures),
+                    closings=self._closings.kept,
+                    closing_count=self._closings.count,
+                    failures=self._failures.kept,
+                    failure_count=self._failures.count,
                     reads=self._reads,
                     duration=timedelta(seconds=time.monotonic() - self._began),
                 )
@@ -311,7 +345,7 @@ class _Flattening:
         try:
             road.require_open()
             road.open()
-            self._closings.append(await road.orders.make(call, view._options.timeouts.call))
+            self._closings.add(await road.orders.make(call, view._options.timeouts.call))
             is_done = could_act = True
         except AluraError as error:
             self._note(error)
@@ -373,21 +407,22 @@ class _Flattening:
     def _note(self, error: AluraError) -> None:
         if isinstance(error, UsageError | CredentialsNeededError):
             self._fatal = self._fatal or error
-        self._failures.append(error)
+        self._failures.add(error)
 
     def _not_flat(self) -> NotFlatError:
         left = [*map(_named, self._remaining), *map(_named, self._held)]
-        text = f"not flat after {self._timeout:g} s: "
+        after = f"{self._timeout:g} s" if self._left <= 0 else f"{self._rounds} rounds"
+        text = f"not flat after {after}: "
         text += f"still open when last read: {', '.join(left)}" if left else _NOT_LISTED
         if self._failed_reads:
             text += f"; the last read failed: {self._failed_reads[-1]}"
-        if self._failures:
-            text += f"; {len(self._failures)} calls failed on the way, the last one: {self._failures[-1]}"
+        if self._failures.count:
+            text += f"; {self._failures.count} calls failed on the way, the last one: {self._failures.kept[-1]}"
         return NotFlatError(
             f"{text}. Closes that were accepted may still take effect: call flatten() again",
             remaining=self._remaining,
             positions=self._held,
-            failures=tuple(self._failures),
+            failures=self._failures.kept,
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import re
 import subprocess
 import sys
 import time
@@ -293,8 +294,62 @@ async def test_a_close_that_was_cancelled_when_it_had_left_is_waited_for_by_a_la
 async def test_without_waits_three_reads_are_enough(alura: AsyncAlura, sandbox: Sandbox) -> None:
     await open_some(alura, "BTC")
     with no_waits():
-        found = await flatten(alura, patience=60)
+        found = await flatten(alura, patience=60, timeout=10)
     assert (found.reads, len(ended(sandbox))) == (4, 1)
+
+
+async def test_without_waits_it_makes_no_more_rounds_than_with_them(raw: RawServer) -> None:
+    raw.answers = [reply('{"message":"down"}', "503 Service Unavailable")]
+    async with client(raw.url, token="t", retry=Retry(attempts=1)) as alura:
+        began = time.monotonic()
+        with (
+            no_waits(),
+            pytest.raises(NotFlatError, match=r"not flat after 41 rounds: .*; \d+ calls failed on the way"),
+        ):
+            await flatten(alura, timeout=20, patience=2)
+    assert time.monotonic() - began < 10
+    assert raw.paths().count("GET /trading-sessions/active") == 1 + 20 / (2 / 4)
+
+
+async def test_of_very_many_failures_the_first_and_the_last_are_kept(raw: RawServer) -> None:
+    numbers = itertools.count(1)
+    last = 0
+
+    async def refuse(request: Any, writer: object) -> bytes:
+        nonlocal last
+        last = next(numbers)
+        return reply(f'{{"message":"down {last}"}}', "503 Service Unavailable")
+
+    raw.answers = [refuse]
+    async with client(raw.url, token="t", retry=Retry(attempts=1)) as alura:
+        with no_waits(), pytest.raises(NotFlatError) as raised:
+            await flatten(alura, timeout=2, patience=0)
+    failures = raised.value.failures
+    assert len(failures) == 100
+    assert f"{last} calls failed on the way" in str(raised.value)
+    numbered = [int(number) for failure in failures for number in re.findall(r"down (\d+)", str(failure))]
+    assert sorted(numbered[:50]) == list(range(1, 51))
+    assert set(numbered[50:]) <= set(range(last - 52, last + 1))
+
+
+async def test_of_very_many_answers_the_first_and_the_last_are_kept(raw: RawServer) -> None:
+    listing = Listing(raw, [{"id": "s1", "tradeId": "t1"}], None, "nothing")
+    number = 0
+
+    async def accept(request: Any, writer: object) -> bytes:
+        nonlocal number
+        number += 1
+        if number == 105:
+            listing.shown["/trading-sessions/active"] = []
+        return reply(f'{{"status":"closed","closedPositions":{number}}}', "201 Created")
+
+    raw.answers = [accept]
+    async with client(raw.url, token="t") as alura:
+        with no_waits():
+            found = await flatten(alura, timeout=20, patience=0)
+    assert found.closing_count == number >= 105
+    assert [closing.closed_positions for closing in found.closings] == [*range(1, 51), *range(number - 49, number + 1)]
+    assert (found.failures, found.failure_count) == ((), 0)
 
 
 async def test_who_cannot_call_is_told_so_at_once(sandbox: Sandbox) -> None:
