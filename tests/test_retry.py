@@ -402,27 +402,43 @@ async def test_what_closes_heeds_each_wish_of_the_server_once(
     assert 0.8 <= began[1] - began[0] < 1.6
 
 
-@pytest.mark.waits
-@pytest.mark.parametrize("seconds", [0.0, 30.0])
-async def test_what_closes_is_held_by_the_lane_alone(seconds: float) -> None:
-    noted: list[float] = []
-    failure = RateLimitedError("", status=429, outcome=Outcome.REJECTED, retry_after=seconds, **CALL)
-    began = time.monotonic()
+async def pauses_of_an_exit(policy: Retry, retry_after: float | None) -> tuple[float, float]:
+    """Make a close again after a 429: the pause that was told of, and the seconds until it went to its lane."""
+    told: list[float] = []
 
     async def make() -> None:
         pass
 
+    began = time.monotonic()
     await again(
         make,
-        failure,
+        RateLimitedError("", status=429, outcome=Outcome.REJECTED, retry_after=retry_after, **CALL),
         User.close_all_positions.route,
-        Retry(base=0),
+        policy,
         RetryBudget(),
         lambda: 5.0,
-        lambda error, pause: noted.append(pause),
+        lambda error, pause: told.append(pause),
     )
-    assert time.monotonic() - began < 1.5
-    assert noted == [min(seconds, 2.0)]
+    (pause,) = told
+    return pause, time.monotonic() - began
+
+
+@pytest.mark.waits
+async def test_what_closes_is_held_by_its_lane_alone_for_as_long_as_the_server_asks_for() -> None:
+    pause, took = await pauses_of_an_exit(Retry(), 30.0)
+    assert pause == 2.0
+    assert took < 1.5
+
+
+@pytest.mark.waits
+@pytest.mark.parametrize("retry_after", [None, 0.0])
+async def test_what_closes_makes_our_own_pauses_all_the_same(
+    retry_after: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("random.uniform", lambda least, most: most)
+    pause, took = await pauses_of_an_exit(Retry(base=0.05), retry_after)
+    assert pause == 0.05
+    assert took >= 0.049
 
 
 @pytest.mark.waits
