@@ -435,7 +435,7 @@ async def test_what_closes_is_held_by_its_lane_alone_for_as_long_as_the_server_a
 async def test_what_closes_makes_our_own_pauses_all_the_same(
     retry_after: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("random.uniform", lambda least, most: most)
+    monkeypatch.setattr("random.uniform", max)
     pause, took = await pauses_of_an_exit(Retry(base=0.05), retry_after)
     assert pause == 0.05
     assert took >= 0.049
