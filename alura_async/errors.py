@@ -130,7 +130,7 @@ class NotFlatError(AluraError):
     Attributes:
         remaining: the sessions that were still listed when it was last read.
         positions: the open positions that were still listed.
-        failures: the calls that failed on the way, in their order.
+        failures: the calls that failed on the way, in their order; of more than 100, the first and the last 50.
     """
 
     outcome = Outcome.UNKNOWN

@@ -385,6 +385,63 @@ async def test_the_server_decides_how_long_to_wait(raw: RawServer, alura: AsyncA
 
 
 @pytest.mark.waits
+async def test_what_closes_heeds_each_wish_of_the_server_once(
+    raw: RawServer, alura: AsyncAlura, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in ("road", "retry"):
+        monkeypatch.setattr(f"alura_async.core.{place}.EXIT_PATIENCE_S", 0.8)
+    began: list[float] = []
+
+    async def refuse(request: Any, writer: object) -> bytes:
+        began.append(time.monotonic())
+        return asks if len(began) == 1 else reply('{"status":"closed"}')
+
+    asks = reply("{}", "429 Too Many Requests", headers={"Retry-After": "60"})
+    raw.answers = [refuse]
+    await alura.user.close_all_positions()
+    assert 0.8 <= began[1] - began[0] < 1.6
+
+
+async def pauses_of_an_exit(policy: Retry, retry_after: float | None) -> tuple[float, float]:
+    """Make a close again after a 429: the pause that was told of, and the seconds until it went to its lane."""
+    told: list[float] = []
+
+    async def make() -> None:
+        pass
+
+    began = time.monotonic()
+    await again(
+        make,
+        RateLimitedError("", status=429, outcome=Outcome.REJECTED, retry_after=retry_after, **CALL),
+        User.close_all_positions.route,
+        policy,
+        RetryBudget(),
+        lambda: 5.0,
+        lambda error, pause: told.append(pause),
+    )
+    (pause,) = told
+    return pause, time.monotonic() - began
+
+
+@pytest.mark.waits
+async def test_what_closes_is_held_by_its_lane_alone_for_as_long_as_the_server_asks_for() -> None:
+    pause, took = await pauses_of_an_exit(Retry(), 30.0)
+    assert pause == 2.0
+    assert took < 1.5
+
+
+@pytest.mark.waits
+@pytest.mark.parametrize("retry_after", [None, 0.0])
+async def test_what_closes_makes_our_own_pauses_all_the_same(
+    retry_after: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("random.uniform", max)
+    pause, took = await pauses_of_an_exit(Retry(base=0.05), retry_after)
+    assert pause == 0.05
+    assert took >= 0.049
+
+
+@pytest.mark.waits
 async def test_a_pause_that_would_outlast_the_call_is_not_begun(raw: RawServer, alura: AsyncAlura) -> None:
     raw.answers = [reply("{}", "429 Too Many Requests", headers={"Retry-After": "31"}), PROFILE]
     started = time.monotonic()

@@ -431,6 +431,7 @@ async def test_a_failed_sign_in_cools_down_also_where_tasks_start_eagerly() -> N
     async def sign_in() -> Any:
         nonlocal asked
         asked += 1
+        await asyncio.sleep(0)
         raise OSError("no wallet is plugged in")
 
     try:

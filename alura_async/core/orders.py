@@ -29,6 +29,7 @@ from ..errors import (
 from ..journal import JournalEntry, SettledBy
 from . import log
 from .call import Call
+from .closes import SentClose
 from .deadline import Deadline
 from .entries import intent
 from .reading import SharedReads
@@ -69,6 +70,8 @@ class Orders:
         # Those of them whose reply was lost.
         self._doubted: set[Call[Any]] = set()
         self.intents = safety.intents
+        # For `flatten`: by what was closed.
+        self.closes: dict[str, SentClose] = {}
 
     async def make(self, call: Call[T], timeout: float) -> T:
         """Make such a call, and return what it returns.
@@ -127,6 +130,7 @@ class Orders:
         self._reads = SharedReads(self._road.carry)
         self._under_way = {}
         self._doubted = set()
+        self.closes = {key: close for key, close in self.closes.items() if not close.is_under_way}
 
     async def _name(self, call: Call[Any], timeout: float) -> str:
         """Whose calls these are. What closes does not wait for a wallet that takes its time to say so."""

@@ -172,7 +172,8 @@ async def again(
     is_free = route.lane.is_urgent
     failed: CallError | None = first
     failures = 0
-    pause = 0.0
+    # Seconds to wait here, before the call goes to its lane again.
+    delay = 0.0
 
     async def make_again() -> T:
         nonlocal failed
@@ -183,14 +184,16 @@ async def again(
         return await make()
 
     def give_up(error: Exception) -> bool:
-        nonlocal failures, pause
+        nonlocal failures, delay
         assert isinstance(error, CallError)
         failures += 1
         if failures >= policy.attempts or not may_repeat(route.effect, error):
             return True
-        pause = policy.pause(failures, error.retry_after)
+        pause = delay = policy.pause(failures, error.retry_after)
         if is_free:
             pause = min(pause, EXIT_PATIENCE_S)
+            # The lane holds it back for as long as it heeds what the server asks for: here as well would be twice.
+            delay = max(0.0, pause - (error.retry_after or 0.0))
         if pause >= remaining() or not (is_free or budget.spend(policy.budget)):
             return True
         noted(error, pause)
@@ -198,7 +201,7 @@ async def again(
 
     def pauses() -> Generator[float, None, None]:
         while True:
-            yield pause
+            yield delay
 
     # Its own jitter would shorten what the server asked for, and its own count of tries knows no budget.
     retrying = backoff.on_exception(pauses, CallError, giveup=give_up, jitter=None, logger=None)(make_again)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import re
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -15,6 +18,7 @@ import pytest
 
 from alura_async import (
     AsyncAlura,
+    CallError,
     ClosedError,
     CredentialsNeededError,
     InvalidArgumentError,
@@ -252,11 +256,100 @@ async def test_a_cancellation_stops_it_and_blocks_no_later_one(alura: AsyncAlura
     assert time.monotonic() - began < 2
 
 
+async def test_a_close_that_was_cancelled_before_it_left_holds_up_no_later_one(
+    alura: AsyncAlura, sandbox: Sandbox
+) -> None:
+    await open_some(alura, "BTC")
+    await alura.auth.logout()
+    with sandbox.faults.add("hang on POST /auth/*"):
+        task = asyncio.create_task(flatten(alura, patience=20, timeout=1.2))
+        while "/user/close-all-positions" not in [each.path for each in await alura.journal.entries()]:
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert (await alura.journal.entries(limit=1))[0].outcome is Outcome.NOT_SENT
+    task = asyncio.create_task(flatten(alura, patience=20))
+    async with asyncio.timeout(10):
+        while not ended(sandbox):
+            await asyncio.sleep(0.01)
+    task.cancel()
+
+
+async def test_a_close_that_was_cancelled_when_it_had_left_is_waited_for_by_a_later_one(raw: RawServer) -> None:
+    listing = Listing(raw, [{"id": "s1", "tradeId": "t1"}], None, "nothing")
+    raw.routes["/user/close-all-positions"] = [hang]
+    async with client(raw.url, token="t") as alura:
+        task = asyncio.create_task(flatten(alura, patience=20))
+        while not listing.closes():
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        with pytest.raises(NotFlatError):
+            await flatten(alura, patience=20, timeout=0.2)
+    assert listing.closes() == ["/user/close-all-positions"]
+
+
 async def test_without_waits_three_reads_are_enough(alura: AsyncAlura, sandbox: Sandbox) -> None:
     await open_some(alura, "BTC")
     with no_waits():
-        found = await flatten(alura, patience=60)
+        found = await flatten(alura, patience=60, timeout=10)
     assert (found.reads, len(ended(sandbox))) == (4, 1)
+
+
+async def test_without_waits_it_makes_no_more_rounds_than_with_them(raw: RawServer) -> None:
+    raw.answers = [reply('{"message":"down"}', "503 Service Unavailable")]
+    async with client(raw.url, token="t", retry=Retry(attempts=1)) as alura:
+        began = time.monotonic()
+        with (
+            no_waits(),
+            pytest.raises(NotFlatError, match=r"not flat after 41 rounds: .*; \d+ calls failed on the way"),
+        ):
+            await flatten(alura, timeout=20, patience=2)
+    assert time.monotonic() - began < 10
+    assert raw.paths().count("GET /trading-sessions/active") == 1 + 20 / (2 / 4)
+
+
+async def test_of_very_many_failures_the_first_and_the_last_are_kept(raw: RawServer) -> None:
+    numbers = itertools.count(1)
+    last = 0
+
+    async def refuse(request: Any, writer: object) -> bytes:
+        nonlocal last
+        last = next(numbers)
+        return reply(f'{{"message":"down {last}"}}', "503 Service Unavailable")
+
+    raw.answers = [refuse]
+    async with client(raw.url, token="t", retry=Retry(attempts=1)) as alura:
+        with no_waits(), pytest.raises(NotFlatError) as raised:
+            await flatten(alura, timeout=2, patience=0)
+    failures = raised.value.failures
+    assert len(failures) == 100
+    assert f"{last} calls failed on the way" in str(raised.value)
+    numbered = [int(number) for failure in failures for number in re.findall(r"down (\d+)", str(failure))]
+    assert sorted(numbered[:50]) == list(range(1, 51))
+    assert set(numbered[50:]) <= set(range(last - 52, last + 1))
+
+
+async def test_of_very_many_answers_the_first_and_the_last_are_kept(raw: RawServer) -> None:
+    listing = Listing(raw, [{"id": "s1", "tradeId": "t1"}], None, "nothing")
+    number = 0
+
+    async def accept(request: Any, writer: object) -> bytes:
+        nonlocal number
+        number += 1
+        if number == 105:
+            listing.shown["/trading-sessions/active"] = []
+        return reply(f'{{"status":"closed","closedPositions":{number}}}', "201 Created")
+
+    raw.answers = [accept]
+    async with client(raw.url, token="t") as alura:
+        with no_waits():
+            found = await flatten(alura, timeout=20, patience=0)
+    assert found.closing_count == number >= 105
+    assert [closing.closed_positions for closing in found.closings] == [*range(1, 51), *range(number - 49, number + 1)]
+    assert (found.failures, found.failure_count) == ((), 0)
 
 
 async def test_who_cannot_call_is_told_so_at_once(sandbox: Sandbox) -> None:
@@ -420,6 +513,85 @@ async def test_a_server_that_hangs_takes_no_longer_than_the_time_that_was_given(
             await flatten(alura, patience=0.1, timeout=0.3)
         assert time.monotonic() - began < 1
     assert [each.method for each in raw.received[:2]] == ["GET", "GET"]
+
+
+async def test_while_reads_hang_everything_is_closed_early_and_again_until_it_is_accepted(raw: RawServer) -> None:
+    raw.routes = {"/trading-sessions/active": [hang], "/trading-sessions/current-trade": [hang]}
+    raw.answers = [*[reply("{}", "400 Bad Request")] * 2, reply('{"status":"closed"}', "201 Created")]
+    async with AsyncAlura(base_url=raw.url, token="t") as alura:
+        with pytest.raises(NotFlatError) as raised:
+            await flatten(alura, patience=0.4, timeout=0.9)
+    assert raw.paths().count("POST /user/close-all-positions") >= 3
+    # Each of the closes had the time that it needed.
+    assert [each.status for each in raised.value.failures if isinstance(each, CallError) and each.status] == [400, 400]
+
+
+async def test_the_first_reads_are_waited_for_no_longer_than_an_exit_waits_for_anything(
+    raw: RawServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("alura_async.flatten.EXIT_PATIENCE_S", 0.1, raising=False)
+    raw.routes = {"/trading-sessions/active": [hang], "/trading-sessions/current-trade": [hang]}
+    async with AsyncAlura(base_url=raw.url, token="t") as alura:
+        task = asyncio.create_task(flatten(alura, patience=3, timeout=60))
+        async with asyncio.timeout(2.5):
+            while "POST /user/close-all-positions" not in raw.paths():
+                await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+_FORKS = """
+import os, sys, threading, time, warnings
+from alura_async import Alura, AluraError
+warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 warns of every fork beside threads
+alura = Alura(base_url=sys.argv[1], token="t0ken")
+
+def parent():
+    try:
+        alura.flatten(timeout=20, patience=5)
+    except AluraError:
+        pass
+
+threading.Thread(target=parent, daemon=True).start()
+sys.stdin.readline()
+child = os.fork()
+if child == 0:
+    print(alura.flatten(timeout=15, patience=0.02).reads > 0, flush=True)
+    os._exit(0)
+os.waitpid(child, 0)
+os._exit(0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+async def test_a_child_closes_what_its_parent_was_closing_when_it_forked(raw: RawServer) -> None:
+    listing = Listing(raw, [{"id": "s1", "tradeId": "t1"}], None, "/user/close-all-positions")
+    raw.routes["/user/close-all-positions"] = [hang, listing.close]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _FORKS, raw.url, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    async with asyncio.timeout(30):
+        while not listing.closes():
+            await asyncio.sleep(0.01)
+        output, _ = await process.communicate(b"now\n")
+    assert output == b"True\n"
+    assert listing.closes() == ["/user/close-all-positions"] * 2
+
+
+async def test_a_close_that_the_server_wants_later_does_not_hold_up_other_ways(raw: RawServer) -> None:
+    listing = Listing(raw, [{"id": "s1", "tradeId": "t1"}], None, "/trading-sessions/trades/t1/close")
+    asks = reply("{}", "429 Too Many Requests", headers={"Retry-After": "60"})
+    raw.routes["/user/close-all-positions"] = [asks]
+    async with client(raw.url, token="t", retry=Retry(attempts=1)) as alura:
+        task = asyncio.create_task(flatten(alura, patience=2, timeout=60))
+        while not listing.closes():
+            await asyncio.sleep(0.01)
+        async with asyncio.timeout(1.6):
+            while len(listing.closes()) < 2:
+                await asyncio.sleep(0.01)
+        task.cancel()
+    assert listing.closes() == ["/user/close-all-positions", "/trading-sessions/trades/t1/close"]
 
 
 # Everything at once
