@@ -18,6 +18,7 @@ from .core.arguments import address as an_address
 from .core.arguments import amount as an_amount
 from .core.asked import Asked, Field, UnclearError, asked_by, asked_in_journal
 from .core.entries import MADE_NOTHING, is_one_server, may_be_one_account, two_names
+from .core.imports import importing
 from .core.request import Action, Request
 from .core.text import clip, printable, redact, shown
 from .errors import ConfigurationError, GuardError, InvalidArgumentError
@@ -299,7 +300,8 @@ class Guard:
             if inspect.iscoroutinefunction(confirm) or inspect.iscoroutinefunction(type(confirm).__call__):
                 answer = await _awaited(confirm(proposal))
             else:
-                from anyio.to_thread import run_sync
+                with importing("anyio.to_thread"):
+                    from anyio.to_thread import run_sync
 
                 async with self._asking.lock():
                     answer = await run_sync(confirm, proposal, abandon_on_cancel=True)

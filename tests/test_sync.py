@@ -351,6 +351,82 @@ def test_a_client_survives_a_fork_on_both_sides(raw: RawServer) -> None:
     assert parent_again == parent
 
 
+_FORKS_WHILE_IT_IMPORTS = """
+import os, signal, sys, threading, warnings
+from importlib.machinery import PathFinder
+from alura_async import Alura, AluraError, KeyWallet
+from alura_async.core import imports
+warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 warns of every fork beside threads
+url, module, ends_in_time = sys.argv[1], sys.argv[2], sys.argv[3] == "ends in time"
+reached, go_on = threading.Event(), threading.Event()
+
+class Slow:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name == module:
+            spec = PathFinder.find_spec(name, path, target)
+            fill = spec.loader.exec_module
+
+            def fill_slowly(made):
+                reached.set()
+                go_on.wait(20)
+                fill(made)
+
+            spec.loader.exec_module = fill_slowly
+            return spec
+
+sys.meta_path.insert(0, Slow)
+alura, wallet = Alura(base_url=url, token="t0ken"), KeyWallet("4c" * 32)
+
+def call(who):
+    try:
+        print(who, alura.health.basic().status if module != "eth_hash.auto" else wallet.address[:2], flush=True)
+    except AluraError as error:
+        print(who, type(error).__name__, error, flush=True)
+
+first = threading.Thread(target=call, args=("parent",))
+first.start()
+reached.wait()
+if ends_in_time:
+    threading.Timer(0.1, go_on.set).start()
+else:
+    imports._FORK_S = 0.05
+child = os.fork()
+if child == 0:
+    signal.alarm(20)
+    call("child")
+    call("child")
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+go_on.set()
+first.join()
+call("parent")
+alura.close()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.parametrize("module", ["anyio._backends._asyncio", "alura_async.core.exchange", "eth_hash.auto"])
+@pytest.mark.parametrize("when", ["ends in time", "takes too long"])
+def test_a_fork_during_the_first_call_leaves_the_child_able_to_call_or_to_say_why_not(
+    raw: RawServer, module: str, when: str
+) -> None:
+    process = run_script(_FORKS_WHILE_IT_IMPORTS, raw.url, module, when)
+    output, errors = process.communicate(timeout=40)
+    assert (process.returncode, errors) == (0, "")
+    lines = output.splitlines()
+    value = "0x" if module == "eth_hash.auto" else "ok"
+    assert [line for line in lines if line.startswith("parent")] == [f"parent {value}"] * 2
+    of_child = [line for line in lines if line.startswith("child")]
+    if when == "ends in time":
+        assert of_child == [f"child {value}"] * 2
+    else:
+        assert len(of_child) == 2
+        assert all(
+            "UsageError" in line and "make a call before you fork, or start a new process" in line for line in of_child
+        )
+
+
 def test_a_call_that_is_interrupted_in_one_thread_disturbs_no_other(raw: RawServer, alura: Alura) -> None:
     raw.routes["/slow"] = [hang]
     slow: Route[dict[str, object]] = Route("GET", "/slow", dict, access=Access.PUBLIC)

@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, Self, TypeVar
 
 from ..errors import AluraError, ClosedError, RunningLoopError
+from .imports import importing
 
 if TYPE_CHECKING:
     from anyio.from_thread import BlockingPortal
@@ -324,8 +325,12 @@ def _serve(starting: Future[_Running]) -> None:
     try:
         # Not `anyio.from_thread.start_blocking_portal`: when its context is collected in a forked child, it waits for a
         # thread that only the parent has.
-        import anyio
-        from anyio.from_thread import BlockingPortal
+        with importing("anyio"):
+            import anyio
+            from anyio.from_thread import BlockingPortal
+
+            # Imports its backend, which is left to its first use otherwise.
+            anyio.run(anyio.sleep, 0)
 
         async def serve() -> None:
             async with BlockingPortal() as portal:
