@@ -30,7 +30,7 @@ from alura_async import (
     SessionStatus,
     TransportError,
 )
-from tests.raw_server import RawServer, hang, reply
+from tests.raw_server import RawServer, Received, hang, reply
 
 READ: Route[dict[str, object]] = Route("GET", "/read", dict, access=Access.PUBLIC)
 
@@ -472,6 +472,56 @@ def test_threads_share_a_stream_and_any_of_them_may_close_it(raw: RawServer, alu
         seen = [int(update.value.realized_pnl or 0) for taker in takers for update in taker.result()]
     assert sorted(seen) == list(range(30))
     assert list(updates) == []
+
+
+_INTERRUPTED_WHILE_IT_CLOSES = """
+import os, signal, sys, threading
+from alura_async import Alura
+
+def main():
+    alura = Alura(base_url=sys.argv[1], token="t0ken")
+    alura.health.basic()
+    order = threading.Thread(target=lambda: print("closed as", alura.user.close_all_positions().status, flush=True))
+    order.daemon = True
+    order.start()
+    sys.stdin.readline()
+    threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+    try:
+        alura.close()
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+    if sys.argv[2] == "closes again":
+        alura.close()
+        is_over = "alura-async" not in [thread.name for thread in threading.enumerate()]
+        order.join()
+        print("over", is_over, flush=True)
+
+main()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for one process there")
+@pytest.mark.parametrize("then", ["closes again", "ends"])
+def test_an_order_is_seen_through_also_where_ctrl_c_interrupts_close(raw: RawServer, then: str) -> None:
+    answer = threading.Event()
+
+    async def answer_late(request: Received, writer: asyncio.StreamWriter) -> bytes:
+        await asyncio.to_thread(answer.wait, 20)
+        return reply('{"status":"closed"}')
+
+    raw.routes["/user/close-all-positions"] = [answer_late]
+    process = run_script(_INTERRUPTED_WHILE_IT_CLOSES, raw.url, then)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    wait_until(lambda: "POST /user/close-all-positions" in raw.paths())
+    process.stdin.write("\n")
+    process.stdin.flush()
+    assert process.stdout.readline() == "interrupted\n"
+    time.sleep(0.1)
+    answer.set()
+    output, errors = process.communicate(timeout=20)
+    assert (process.returncode, errors) == (0, "")
+    assert output == "closed as closed\n" + ("over True\n" if then == "closes again" else "")
 
 
 _INTERRUPTED_BETWEEN_TWO_AWAITS = """
