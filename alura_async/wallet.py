@@ -409,9 +409,10 @@ def _import_eth_account() -> Any:
         limit = sys.getrecursionlimit()
         known = "eth_account" in sys.modules
         import eth_account
+        from eth_keys.datatypes import PrivateKey
 
         # Imports what it derives and hashes with, which is left to its first use otherwise. Anybody's key will do.
-        eth_account.Account.from_key(b"\x01" * 32)
+        PrivateKey(b"\x01" * 32).public_key.to_checksum_address()
         if not known:
             sys.setrecursionlimit(limit)
     return eth_account
