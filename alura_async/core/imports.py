@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from ..errors import UsageError
@@ -26,7 +26,7 @@ _is_cut_off = False
 
 
 @contextmanager
-def importing(what: str) -> Iterator[None]:
+def importing(what: str) -> Generator[None, None, None]:
     """Import something in the `with` block, and have it do at once whatever it imports by itself later.
 
     Args:
