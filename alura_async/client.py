@@ -12,6 +12,7 @@ from .assets import Assets
 from .core import log
 from .core.challenge import check_challenge
 from .core.outcome import Reply
+from .core.proxy import as_proxy
 from .core.request import Action, Request
 from .core.road import Road
 from .core.settings import TESTNET_URL, Connection, TimeoutLike, options, origin, safety
@@ -88,8 +89,9 @@ class AsyncAlura:
         session: an `aiohttp.ClientSession` of yours for the calls that are safe to repeat. It is never closed here.
             Calls that move money always have a connection of their own.
         connector: likewise, an aiohttp connector of yours.
-        proxy: URL of a proxy.
-        trust_env: whether to take a proxy from the environment.
+        proxy: URL of a proxy, `http://user:password@host:port`; what is special in the password as `%40` for `@`.
+        trust_env: whether to take a proxy from the environment, `https_proxy` and `no_proxy`, or from the system's
+            settings. They are read once, at the first call; `~/.netrc` never is.
         ssl_context: a TLS context that knows your own authority. One that does not check certificates is refused.
         allow_http: hosts, besides loopback, that may be called without TLS.
         max_body_bytes: the largest reply that is read, decompressed.
@@ -127,7 +129,7 @@ class AsyncAlura:
         check_challenge: ChallengeCheck = check_challenge,
         session: aiohttp.ClientSession | None = None,
         connector: aiohttp.BaseConnector | None = None,
-        proxy: str | None = None,
+        proxy: str | Secret | None = None,
         trust_env: bool = False,
         ssl_context: ssl.SSLContext | None = None,
         allow_http: Iterable[str] = (),
@@ -136,9 +138,10 @@ class AsyncAlura:
         # First of all: a traceback that shows local variables must find nothing here.
         wallet = sealed(wallet)
         token = Secret(token) if isinstance(token, str) else token
+        proxy = Secret(proxy) if isinstance(proxy, str) else proxy
         connection = Connection(
             origin=origin(base_url, allow_http),
-            proxy=proxy,
+            proxy=as_proxy(proxy),
             trust_env=trust_env,
             ssl_context=ssl_context,
             max_body_bytes=max_body_bytes,

@@ -17,6 +17,7 @@ from .core.arguments import address as an_address
 from .core.arguments import amount as an_amount
 from .core.asked import Asked, Field, UnclearError, asked_by
 from .core.entries import two_names
+from .core.imports import importing
 from .core.request import Action, Request
 from .core.spending import EXACT, Spending
 from .core.text import clip, printable, redact, shown
@@ -285,7 +286,8 @@ class Guard:
             if inspect.iscoroutinefunction(confirm) or inspect.iscoroutinefunction(type(confirm).__call__):
                 answer = await _awaited(confirm(proposal))
             else:
-                from anyio.to_thread import run_sync
+                with importing("anyio.to_thread"):
+                    from anyio.to_thread import run_sync
 
                 async with self._asking.lock():
                     answer = await run_sync(confirm, proposal, abandon_on_cancel=True)

@@ -86,8 +86,9 @@ class Alura:
         session: an `aiohttp.ClientSession` of yours for the calls that are safe to repeat. It is never closed here.
             Calls that move money always have a connection of their own.
         connector: likewise, an aiohttp connector of yours.
-        proxy: URL of a proxy.
-        trust_env: whether to take a proxy from the environment.
+        proxy: URL of a proxy, `http://user:password@host:port`; what is special in the password as `%40` for `@`.
+        trust_env: whether to take a proxy from the environment, `https_proxy` and `no_proxy`, or from the system's
+            settings. They are read once, at the first call; `~/.netrc` never is.
         ssl_context: a TLS context that knows your own authority. One that does not check certificates is refused.
         allow_http: hosts, besides loopback, that may be called without TLS.
         max_body_bytes: the largest reply that is read, decompressed.
@@ -127,7 +128,7 @@ class Alura:
         check_challenge: ChallengeCheck = check_challenge,
         session: aiohttp.ClientSession | None = None,
         connector: aiohttp.BaseConnector | None = None,
-        proxy: str | None = None,
+        proxy: str | Secret | None = None,
         trust_env: bool = False,
         ssl_context: ssl.SSLContext | None = None,
         allow_http: Iterable[str] = (),
@@ -137,6 +138,7 @@ class Alura:
         # First of all: a traceback that shows local variables must find nothing here.
         wallet = sealed(wallet)
         token = Secret(token) if isinstance(token, str) else token
+        proxy = Secret(proxy) if isinstance(proxy, str) else proxy
         self._core = AsyncAlura(
             wallet,
             token=token,

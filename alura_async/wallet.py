@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, NoReturn, Protocol, TypeAlias
 
 import msgspec
 
+from .core.imports import importing
 from .core.text import printable, redact
 from .core.threads import in_thread
 from .errors import ConfigurationError, InvalidArgumentError, SignInError
@@ -220,7 +221,8 @@ class KeyWallet:
 
     def _sign(self, text: str) -> Secret:
         account = self._unlock()
-        from eth_account.messages import encode_defunct
+        with importing("eth_account.messages"):
+            from eth_account.messages import encode_defunct
 
         try:
             message = encode_defunct(primitive=text.encode("utf-8"))
@@ -403,12 +405,16 @@ def _import_eth_account() -> Any:
     With such a limit, decoding a reply of 30 KB of brackets overflows the C stack and ends the process (measured:
     CPython 3.11). Nothing that is used here recurses.
     """
-    limit = sys.getrecursionlimit()
-    known = "eth_account" in sys.modules
-    import eth_account
+    with importing("eth_account"):
+        limit = sys.getrecursionlimit()
+        known = "eth_account" in sys.modules
+        import eth_account
+        from eth_keys.datatypes import PrivateKey
 
-    if not known:
-        sys.setrecursionlimit(limit)
+        # Imports what it derives and hashes with, which is left to its first use otherwise. Anybody's key will do.
+        PrivateKey(b"\x01" * 32).public_key.to_checksum_address()
+        if not known:
+            sys.setrecursionlimit(limit)
     return eth_account
 
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import gc
 import socket
 import ssl
 import subprocess
 import sys
+import threading
+import urllib.request
 import warnings
 import zlib
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -388,17 +393,134 @@ async def test_a_proxy_is_used_when_asked_for(raw: RawServer) -> None:
     assert [request.target for request in raw.received] == ["http://127.0.0.1:1/read", "http://127.0.0.1:1/once"]
 
 
-async def test_a_proxy_of_the_environment_is_used_only_when_asked_for(
-    raw: RawServer, monkeypatch: pytest.MonkeyPatch
+BOB = f"Basic {base64.b64encode(b'bob:hunter2').decode()}"
+
+
+async def test_a_proxy_is_told_who_asks_and_the_server_behind_its_tunnel_is_not(
+    raw: RawServer, certificate: tuple[ssl.SSLContext, ssl.SSLContext]
 ) -> None:
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
-    monkeypatch.delenv("no_proxy", raising=False)
-    monkeypatch.delenv("NO_PROXY", raising=False)
-    async with AsyncAlura(base_url=raw.url) as alura:
+    async with AsyncAlura(base_url="http://127.0.0.1:1", proxy=raw.url.replace("//", "//bob:hunter2@")) as alura:
         await alura.send(READ.request())
-    async with AsyncAlura(base_url=raw.url, trust_env=True) as alura:
-        with pytest.raises(NotSentError):
+        await alura.send(ONCE.request())
+    assert [request.headers["proxy-authorization"] for request in raw.received] == [BOB] * 2
+    asked: list[Received] = []
+
+    async def tunnel(request: Received, writer: asyncio.StreamWriter) -> None:
+        asked.append(request)
+        reader, onward = await asyncio.open_connection("127.0.0.1", behind.port)
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+
+        async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+            with contextlib.suppress(ConnectionError):
+                while data := await source.read(65536):
+                    sink.write(data)
+            sink.close()
+
+        await asyncio.gather(pump(request.reader, onward), pump(reader, writer))
+
+    server_side, knows_it = certificate
+    raw.answers = [tunnel]
+    async with RawServer(ssl=server_side) as behind:
+        url = raw.url.replace("//", "//bob:hunter2@")
+        async with AsyncAlura(base_url=behind.url, proxy=url, ssl_context=knows_it) as alura:
             await alura.send(READ.request())
+            await alura.send(ONCE.request())
+        assert [(request.method, request.headers["proxy-authorization"]) for request in asked] == [("CONNECT", BOB)] * 2
+        assert behind.paths() == ["GET /read", "POST /once"]
+        assert not any("proxy-authorization" in request.headers for request in behind.received)
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """One without any proxy."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    return monkeypatch
+
+
+async def test_a_proxy_of_the_environment_is_used_only_when_asked_for_and_not_where_it_is_excepted(
+    raw: RawServer, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("http_proxy", f"bob:hunter2@127.0.0.1:{raw.port}")
+
+    async def call(**settings: Any) -> None:
+        async with AsyncAlura(base_url="http://127.0.0.1:1", **settings) as alura:
+            await asyncio.gather(alura.send(READ.request()), alura.send(READ.request()), alura.send(ONCE.request()))
+
+    with pytest.raises(NotSentError):
+        await call()
+    assert raw.received == []
+    await call(trust_env=True)
+    assert [request.headers["proxy-authorization"] for request in raw.received] == [BOB] * 3
+    async with RawServer() as given:
+        await call(trust_env=True, proxy=given.url)
+        assert len(given.received) == 3
+    environment.setenv("no_proxy", "127.0.0.1")
+    with pytest.raises(NotSentError):
+        await call(trust_env=True)
+    assert len(raw.received) == 3
+
+
+async def test_a_proxy_of_the_environment_that_cannot_be_used_is_not_gone_around(
+    raw: RawServer, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("http_proxy", "socks5://bob:hunter2@127.0.0.1:1")
+    async with AsyncAlura(base_url=raw.url, trust_env=True, token="t0ken") as alura:
+        for request in (READ.request(), ONCE.request()):
+            with pytest.raises(
+                ConfigurationError, match=r"http_proxy of the environment .*only http and https"
+            ) as told:
+                await alura.send(request)
+            assert "hunter2" not in str(told.value)
+        assert [entry.outcome for entry in await alura.journal.entries()] == [Outcome.NOT_SENT]
+    assert raw.received == []
+
+
+async def test_what_trusts_the_environment_needs_none_of_asyncios_threads_and_takes_no_password_of_a_netrc(
+    raw: RawServer, environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login bob password hunter2\n")
+    netrc.chmod(0o600)
+    environment.setenv("NETRC", str(netrc))
+    release, blocking = threading.Event(), threading.Event()
+
+    def block() -> None:
+        blocking.set()
+        release.wait(30)
+
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    theirs = [asyncio.create_task(asyncio.to_thread(block)) for _ in range(3)]
+    try:
+        while not blocking.is_set():
+            await asyncio.sleep(0)
+        async with AsyncAlura(base_url=raw.url, trust_env=True, token="t0ken", timeout=20) as alura:
+            await alura.user.close_all_positions()
+            await alura.send(READ.request())
+    finally:
+        release.set()
+        await asyncio.gather(*theirs)
+    assert [request.headers.get("authorization") for request in raw.received] == ["Bearer t0ken", None]
+
+
+async def test_closing_while_the_environment_is_asked_opens_nothing(environment: pytest.MonkeyPatch) -> None:
+    asked, release = threading.Event(), threading.Event()
+
+    def ask(host: str) -> bool:
+        asked.set()
+        release.wait(30)
+        return True
+
+    environment.setattr(urllib.request, "proxy_bypass", ask)
+    alura = AsyncAlura(base_url="http://127.0.0.1:1", trust_env=True)
+    call = asyncio.create_task(alura.send(READ.request()))
+    while not asked.is_set():
+        await asyncio.sleep(0.001)
+    await alura.close()
+    release.set()
+    with pytest.raises(ClosedError):
+        await call
 
 
 async def test_a_certificate_that_nobody_vouches_for_is_refused(

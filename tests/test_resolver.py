@@ -17,7 +17,7 @@ import aiohttp
 import pytest
 from aiohttp.resolver import ThreadedResolver
 
-from alura_async import Access, AsyncAlura, NotSentError, Route, Timeouts
+from alura_async import Access, AsyncAlura, NotSentError, Retry, Route, Timeouts
 from alura_async.core import resolver
 from alura_async.core.resolver import Resolver
 from tests.certificates import certified
@@ -181,28 +181,83 @@ async def test_those_who_ask_at_once_and_soon_after_ask_the_system_once(
     assert names.asked == ["many.test"]
 
 
-async def test_a_look_up_that_hangs_holds_up_no_other_name_and_is_begun_anew_three_times_at_most(
+async def test_look_ups_that_hang_are_left_behind_and_begun_anew_within_bounds(
     names: Names, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(resolver, "_HANGS_S", 0.0)
     hanging = Hanging("127.0.0.1")
-    names.answer = lambda host, port: hanging(host, port) if host == "hangs.test" else ["127.0.0.2"]
-    asking = [asyncio.create_task(addresses("hangs.test")) for _ in range(40)]
-    try:
-        for _ in range(3):
-            while not hanging.asked.acquire(blocking=False):
+    names.answer = lambda host, port: hanging(host, port) if host.startswith("hangs") else ["127.0.0.2"]
+    asking: list[asyncio.Task[list[str]]] = []
+
+    async def ask(host: str, times: int, begun: int) -> None:
+        for number in range(times):
+            asking.append(asyncio.create_task(addresses(host)))
+            await asyncio.sleep(0)
+            while number < begun and not hanging.asked.acquire(blocking=False):
                 await asyncio.sleep(0.001)
+
+    try:
+        await ask("hangs.test", times=60, begun=48)
         assert await addresses("answers.test") == ["127.0.0.2"]
-        assert names.asked == ["hangs.test"] * 3 + ["answers.test"]
+        await ask("hangs-too.test", times=30, begun=16)
+        asking.append(late := asyncio.create_task(addresses("late.test")))
+        await asyncio.sleep(0.02)
+        assert not late.done()
+        assert names.asked == ["hangs.test"] * 48 + ["answers.test"] + ["hangs-too.test"] * 16
+        assert sum(thread.name == "alura-names" for thread in threading.enumerate()) == 64
     finally:
         hanging.release.set()
-    assert await asyncio.gather(*asking) == [["127.0.0.1"]] * 40
+    assert await asyncio.gather(*asking) == [["127.0.0.1"]] * 90 + [["127.0.0.2"]]
+    while "alura-names" in [thread.name for thread in threading.enumerate()]:
+        await asyncio.sleep(0.001)
+    assert await addresses("answers.test") == ["127.0.0.2"]
+
+
+async def test_a_name_is_reached_as_soon_as_it_can_be_looked_up_whatever_still_hangs(
+    raw: RawServer, names: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is remembered yet: as many look-ups hang as may be at work, three of them of the server's own name."""
+    monkeypatch.setattr(resolver, "_HANGS_S", 0.1)
+    names.answer = hanging = Hanging("127.0.0.1")
+    others = [asyncio.create_task(addresses(f"hangs{number}.test")) for number in range(13)]
+    try:
+        async with client(raw, timeout=Timeouts(call=20, connect=0.15, settle=0), retry=Retry(attempts=1)) as alura:
+            for _ in range(3):
+                with pytest.raises(NotSentError):
+                    await alura.user.close_all_positions()
+            names.answer = lambda host, port: ["127.0.0.1"]
+            await alura.user.close_all_positions()
+    finally:
+        hanging.release.set()
+        await asyncio.gather(*others)
+    assert len(raw.received) == 1
+
+
+async def test_a_name_that_waits_for_a_thread_gets_one_when_those_at_work_hang(
+    names: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hanging = Hanging("127.0.0.1")
+    names.answer = lambda host, port: hanging(host, port) if host.startswith("hangs") else ["127.0.0.2"]
+    others = [asyncio.create_task(addresses(f"hangs{number}.test")) for number in range(16)]
+    for _ in others:
+        while not hanging.asked.acquire(blocking=False):
+            await asyncio.sleep(0.001)
+    try:
+        waits = asyncio.create_task(addresses("answers.test"))
+        await asyncio.sleep(0.02)
+        assert "answers.test" not in names.asked
+        monkeypatch.setattr(resolver, "_HANGS_S", 0.0)
+        assert await addresses("answers.test") == await waits == ["127.0.0.2"]
+        assert names.asked.count("answers.test") == 1
+    finally:
+        hanging.release.set()
+        await asyncio.gather(*others)
 
 
 async def test_more_names_than_threads_are_looked_up_one_after_another(
     names: Names, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resolver, "_MOST_THREADS", 2)
+    monkeypatch.setattr(resolver, "_MOST_AT_WORK", 2)
     at_once: list[int] = []
 
     def count(host: str, port: int) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import ssl
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from alura_async import (
     Timeouts,
 )
 from alura_async.client import settings_from_env
+from alura_async.core.proxy import as_proxy
 from alura_async.core.settings import Connection, Options, as_timeouts, is_loopback, options, origin
 
 both = pytest.mark.parametrize("client", [AsyncAlura, Alura])
@@ -277,9 +279,57 @@ def test_a_session_and_a_connector_are_not_given_together() -> None:
     assert "not both" in refused(session=object(), connector=object())
 
 
-def test_a_connection_does_not_show_the_password_of_its_proxy() -> None:
-    connection = Connection(origin=origin(TESTNET_URL), proxy="http://user:hunter2@proxy:3128")
+@pytest.mark.parametrize("given", ["http://user:hunter2@proxy:3128", Secret("http://user:hunter2@proxy:3128")])
+def test_a_connection_and_its_proxy_do_not_show_the_password(given: str | Secret) -> None:
+    proxy = as_proxy(given)
+    connection = Connection(origin=origin(TESTNET_URL), proxy=proxy)
     assert repr(connection) == f"<Connection to {TESTNET_URL}>"
+    assert repr(proxy) == "Proxy(url='http://proxy:3128', authorization='***')"
+    AsyncAlura(proxy=given)
+    Alura(proxy=given)
+
+
+@pytest.mark.parametrize(
+    ("given", "url", "pair"),
+    [
+        ("http://proxy", "http://proxy", None),
+        ("https://Proxy:3128/", "https://proxy:3128", None),
+        ("http://[::1]:3128", "http://[::1]:3128", None),
+        ("http://bob@proxy:1", "http://proxy:1", "bob:"),
+        ("http://b%40b:p%2F%C3%A9:w@proxy:1", "http://proxy:1", "b@b:p/é:w"),
+        ("http://bob:p@w@proxy:1", "http://proxy:1", "bob:p@w"),
+    ],
+)
+def test_a_proxys_user_name_and_password_are_kept_apart(given: str, url: str, pair: str | None) -> None:
+    found = as_proxy(given)
+    assert found is not None
+    assert found.url == url
+    basic = pair and f"Basic {base64.b64encode(pair.encode()).decode()}"
+    assert found.authorization == basic
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "proxy:3128",
+        "hunter2",
+        "",
+        "socks5://user:hunter2@proxy:1080",
+        "http://user:hunter2@",
+        "http://user:hunter2/@proxy:3128",
+        "http://user:hun#ter2@proxy:3128",
+        "http://user:hunter2?@proxy:3128",
+        "http://user:hun\nter2@proxy:3128",
+        "http://user:hunter2@proxy:hunter2",
+        "http://user:hunter2@[proxy",
+        b"http://user:hunter2@proxy:3128",
+    ],
+)
+def test_a_proxy_that_cannot_be_used_is_refused_with_an_example_and_not_repeated(url: Any) -> None:
+    text = refused(proxy=url)
+    assert text.startswith("proxy: ")
+    assert "'http://user:password@proxy.example:3128'" in text
+    assert "hun" not in text
 
 
 def test_a_client_opens_and_sends_nothing_when_it_is_made() -> None:

@@ -30,7 +30,7 @@ from alura_async import (
     SessionStatus,
     TransportError,
 )
-from tests.raw_server import RawServer, hang, reply
+from tests.raw_server import RawServer, Received, hang, reply
 
 READ: Route[dict[str, object]] = Route("GET", "/read", dict, access=Access.PUBLIC)
 
@@ -351,6 +351,82 @@ def test_a_client_survives_a_fork_on_both_sides(raw: RawServer) -> None:
     assert parent_again == parent
 
 
+_FORKS_WHILE_IT_IMPORTS = """
+import os, signal, sys, threading, warnings
+from importlib.machinery import PathFinder
+from alura_async import Alura, AluraError, KeyWallet
+from alura_async.core import imports
+warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 warns of every fork beside threads
+url, module, ends_in_time = sys.argv[1], sys.argv[2], sys.argv[3] == "ends in time"
+reached, go_on = threading.Event(), threading.Event()
+
+class Slow:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name == module:
+            spec = PathFinder.find_spec(name, path, target)
+            fill = spec.loader.exec_module
+
+            def fill_slowly(made):
+                reached.set()
+                go_on.wait(20)
+                fill(made)
+
+            spec.loader.exec_module = fill_slowly
+            return spec
+
+sys.meta_path.insert(0, Slow)
+alura, wallet = Alura(base_url=url, token="t0ken"), KeyWallet("4c" * 32)
+
+def call(who):
+    try:
+        print(who, alura.health.basic().status if module != "eth_hash.auto" else wallet.address[:2], flush=True)
+    except AluraError as error:
+        print(who, type(error).__name__, error, flush=True)
+
+first = threading.Thread(target=call, args=("parent",))
+first.start()
+reached.wait()
+if ends_in_time:
+    threading.Timer(0.1, go_on.set).start()
+else:
+    imports._FORK_S = 0.05
+child = os.fork()
+if child == 0:
+    signal.alarm(20)
+    call("child")
+    call("child")
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+go_on.set()
+first.join()
+call("parent")
+alura.close()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.parametrize("module", ["anyio._backends._asyncio", "alura_async.core.exchange", "eth_hash.auto"])
+@pytest.mark.parametrize("when", ["ends in time", "takes too long"])
+def test_a_fork_during_the_first_call_leaves_the_child_able_to_call_or_to_say_why_not(
+    raw: RawServer, module: str, when: str
+) -> None:
+    process = run_script(_FORKS_WHILE_IT_IMPORTS, raw.url, module, when)
+    output, errors = process.communicate(timeout=40)
+    assert (process.returncode, errors) == (0, "")
+    lines = output.splitlines()
+    value = "0x" if module == "eth_hash.auto" else "ok"
+    assert [line for line in lines if line.startswith("parent")] == [f"parent {value}"] * 2
+    of_child = [line for line in lines if line.startswith("child")]
+    if when == "ends in time":
+        assert of_child == [f"child {value}"] * 2
+    else:
+        assert len(of_child) == 2
+        assert all(
+            "UsageError" in line and "make a call before you fork, or start a new process" in line for line in of_child
+        )
+
+
 def test_a_call_that_is_interrupted_in_one_thread_disturbs_no_other(raw: RawServer, alura: Alura) -> None:
     raw.routes["/slow"] = [hang]
     slow: Route[dict[str, object]] = Route("GET", "/slow", dict, access=Access.PUBLIC)
@@ -396,6 +472,56 @@ def test_threads_share_a_stream_and_any_of_them_may_close_it(raw: RawServer, alu
         seen = [int(update.value.realized_pnl or 0) for taker in takers for update in taker.result()]
     assert sorted(seen) == list(range(30))
     assert list(updates) == []
+
+
+_INTERRUPTED_WHILE_IT_CLOSES = """
+import os, signal, sys, threading
+from alura_async import Alura
+
+def main():
+    alura = Alura(base_url=sys.argv[1], token="t0ken")
+    alura.health.basic()
+    order = threading.Thread(target=lambda: print("closed as", alura.user.close_all_positions().status, flush=True))
+    order.daemon = True
+    order.start()
+    sys.stdin.readline()
+    threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+    try:
+        alura.close()
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+    if sys.argv[2] == "closes again":
+        alura.close()
+        is_over = "alura-async" not in [thread.name for thread in threading.enumerate()]
+        order.join()
+        print("over", is_over, flush=True)
+
+main()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for one process there")
+@pytest.mark.parametrize("then", ["closes again", "ends"])
+def test_an_order_is_seen_through_also_where_ctrl_c_interrupts_close(raw: RawServer, then: str) -> None:
+    answer = threading.Event()
+
+    async def answer_late(request: Received, writer: asyncio.StreamWriter) -> bytes:
+        await asyncio.to_thread(answer.wait, 20)
+        return reply('{"status":"closed"}')
+
+    raw.routes["/user/close-all-positions"] = [answer_late]
+    process = run_script(_INTERRUPTED_WHILE_IT_CLOSES, raw.url, then)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    wait_until(lambda: "POST /user/close-all-positions" in raw.paths())
+    process.stdin.write("\n")
+    process.stdin.flush()
+    assert process.stdout.readline() == "interrupted\n"
+    time.sleep(0.1)
+    answer.set()
+    output, errors = process.communicate(timeout=20)
+    assert (process.returncode, errors) == (0, "")
+    assert output == "closed as closed\n" + ("over True\n" if then == "closes again" else "")
 
 
 _INTERRUPTED_BETWEEN_TWO_AWAITS = """

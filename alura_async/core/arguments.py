@@ -18,6 +18,7 @@ import msgspec
 
 from ..errors import InvalidArgumentError
 from ..secret import Secret
+from .imports import importing
 from .text import is_unsafe
 
 Amount: TypeAlias = Decimal | int | float | str
@@ -130,8 +131,11 @@ def address(name: str, value: str) -> str:
     digits = value[2:]
     if digits != digits.lower() and digits != digits.upper():
         # Only a mixed-case address carries a checksum, and only then is this import needed.
-        from eth_utils.address import to_checksum_address
+        with importing("eth_utils"):
+            from eth_utils.address import to_checksum_address
 
+            # Imports what it hashes with.
+            to_checksum_address("0x" + "00" * 20)
         if to_checksum_address("0x" + digits.lower())[2:] != digits:
             raise InvalidArgumentError(
                 f"{name}={value}: the checksum in its capitals is wrong, so a character is mistyped; "

@@ -20,9 +20,11 @@ from yarl import URL
 from .._version import __version__
 from ..secret import SecretBytes, scrub
 from .outcome import Attempt, CapPassedError, Reply
+from .proxy import Proxy, of_environment
 from .request import Request
 from .resolver import Resolver
 from .spare import OnceConnector, Spare, ungated_trace
+from .threads import in_thread
 
 if TYPE_CHECKING:
     from .settings import Connection, Timeouts
@@ -70,6 +72,7 @@ class Exchange:
         self._host = f"[{origin.host}]" if ":" in origin.host else origin.host
         self._sessions: _Sessions | None = None
         self._guardian: AsyncGenerator[None, None] | None = None
+        self._is_closed = False
 
     async def send(self, request: Request[T], token: Token | None, attempt: Attempt) -> Reply[T]:
         """Send a request once and read the whole reply.
@@ -124,7 +127,7 @@ class Exchange:
                 url,
                 data=body,
                 headers=headers,
-                allow_redirects=False,
+                **sessions.once_options,
             )
             if attempt.answered_early and 200 <= response.status < 300:
                 # A refusal may come before the body was read. A success cannot be the answer to what nobody has read.
@@ -170,13 +173,22 @@ class Exchange:
             raise
 
     async def _open(self) -> _Sessions:
-        sessions = self._sessions = _Sessions(self._connection, self._timeouts)
-        self._guardian = _guard(sessions, self._reports_forgotten)
-        await anext(self._guardian)
-        return sessions
+        connection = self._connection
+        proxy = connection.proxy
+        if proxy is None and connection.trust_env:
+            # aiohttp would ask for it in the user's pool of threads, at each request.
+            proxy = await in_thread(partial(of_environment, connection.origin))
+            if self._is_closed:
+                raise RuntimeError("the client was closed")
+        if self._sessions is None:
+            sessions = self._sessions = _Sessions(connection, proxy, self._timeouts)
+            self._guardian = _guard(sessions, self._reports_forgotten)
+            await anext(self._guardian)
+        return self._sessions
 
     async def close(self) -> None:
         """Close what is ours. A session or connector that the user gave stays open."""
+        self._is_closed = True
         sessions, guardian = self._sessions, self._guardian
         if sessions is None or guardian is None or sessions.closed:
             return
@@ -187,20 +199,28 @@ class Exchange:
 class _Sessions:
     """The two aiohttp sessions, and which parts of them are ours to close."""
 
-    def __init__(self, connection: Connection, timeouts: Timeouts) -> None:
+    def __init__(self, connection: Connection, proxy: Proxy | None, timeouts: Timeouts) -> None:
         self.closed = False
         ssl_setting: Any = True if connection.ssl_context is None else connection.ssl_context
         common: dict[str, Any] = {
             "cookie_jar": aiohttp.DummyCookieJar(),
             "headers": _HEADERS,
-            "trust_env": connection.trust_env,
-            "proxy": connection.proxy,
+            "proxy": None if proxy is None else proxy.url,
         }
+        to_proxy: dict[str, Any] = {}
+        if proxy is not None and proxy.authorization is not None:
+            # Not as aiohttp's BasicAuth, which shows it: whoever asks for a tunnel, or else the request itself, has it.
+            authorization = {"Proxy-Authorization": proxy.authorization}
+            if connection.origin.scheme == "https":
+                to_proxy = {"proxy_headers": authorization}
+            else:
+                common["headers"] = _HEADERS | authorization
         # The total is ours to keep (core/deadline.py): it also bounds waiting for a token.
         read_timeout = aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect, sock_read=timeouts.read)
         once_timeout = aiohttp.ClientTimeout(
             total=None, connect=timeouts.connect, sock_connect=timeouts.connect, sock_read=timeouts.read
         )
+        self.once_options: dict[str, Any] = {"allow_redirects": False, **to_proxy}
         self.read_options: dict[str, Any] = {"allow_redirects": False, "timeout": read_timeout}
         # Sessions of ours have them by default, which costs less than giving them to each request.
         self.headers: Mapping[str, str] = {}
@@ -219,6 +239,7 @@ class _Sessions:
                 connector_owner=connection.connector is None,
                 **common,
             )
+            self.read_options |= to_proxy
             self._owned.append(self.read)
         self.once_connector = OnceConnector(ssl=ssl_setting, **names)
         self.once = aiohttp.ClientSession(
@@ -226,8 +247,8 @@ class _Sessions:
         )
         self._owned.append(self.once)
         self.spare: Spare | None = None
-        # A proxy's patience with a silent tunnel is anybody's guess, and each call asks the environment anew.
-        if connection.warm and connection.proxy is None and not connection.trust_env:
+        # A proxy's patience with a silent tunnel is anybody's guess.
+        if connection.warm and proxy is None:
             url = URL(str(connection.origin))
             self.spare = Spare(partial(self.once_connector.connect_ahead, url, once_timeout))
             self.once_connector.spare = self.spare

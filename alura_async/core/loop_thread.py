@@ -19,6 +19,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, Self, TypeVar
 
 from ..errors import AluraError, ClosedError, RunningLoopError
+from .imports import importing
+from .log import logger
 
 if TYPE_CHECKING:
     from anyio.from_thread import BlockingPortal
@@ -189,22 +191,36 @@ class LoopThread:
             raise
 
     def close(self, wait_s: float | None = None) -> None:
-        """Close the client and stop the thread. Calls that other threads wait for end with `ClosedError`."""
+        """Close the client and stop the thread. Calls that other threads wait for end with `ClosedError`.
+
+        Whatever interrupts the wait, Ctrl-C above all, does not end the closing: closing again waits for it again, and
+        so does the end of the process.
+        """
         with self._lock:
             self.closed = True
-            starting, self._starting = self._starting, None
+            starting = self._starting
             self._running = None
+            if starting is None:
+                return
+            _closing.add(self)
             if self._forgotten is not None:
                 self._forgotten.detach()
-        if starting is None:
-            return
         # Not in another thread: at the end of a process there can be no new one.
         _end_soon(self._core, starting)
-        with contextlib.suppress(Exception):  # it never started, or ends as soon as it has
+        try:
             running = starting.result(wait_s)
-            running.is_ended.wait(wait_s)
+        except Exception:  # noqa: BLE001 - it never started, or ends as soon as it has
+            running = None
+        if running is not None:
+            if threading.current_thread() is running.thread:
+                return  # it would wait for itself
+            if not running.is_ended.wait(wait_s):
+                logger.warning("a client is not closed yet: what is under way may be lost when the process ends")
+                return
             # A wallet may keep a thread or a task of its own busy, a button to be pressed for one. That is left behind.
             running.thread.join(_CLEAN_UP_S)
+        self._starting = None
+        _closing.discard(self)
 
     def begin_anew(self) -> None:
         """In a forked child: it has neither the thread nor what its loop was doing, and locks may be held by nobody."""
@@ -267,6 +283,7 @@ class _Running(NamedTuple):
     thread: threading.Thread
     portal: BlockingPortal
     loop: asyncio.AbstractEventLoop
+    is_ending: threading.Event
     is_ended: threading.Event
 
 
@@ -299,8 +316,14 @@ def _end(core: AsyncAlura, started: Future[_Running]) -> None:
             running.is_ended.set()
             await running.portal.stop(cancel_remaining=True)
 
-    if not running.loop.is_closed():
-        running.loop.call_soon_threadsafe(lambda: _keep(running.loop.create_task(end())))
+    def begin() -> None:
+        # Once, however often its owner closes it.
+        if not running.is_ending.is_set():
+            running.is_ending.set()
+            _keep(running.loop.create_task(end()))
+
+    with contextlib.suppress(RuntimeError):  # the loop is closed, and the client with it
+        running.loop.call_soon_threadsafe(begin)
 
 
 def _stop(started: Future[_Running]) -> None:
@@ -324,14 +347,17 @@ def _serve(starting: Future[_Running]) -> None:
     try:
         # Not `anyio.from_thread.start_blocking_portal`: when its context is collected in a forked child, it waits for a
         # thread that only the parent has.
-        import anyio
-        from anyio.from_thread import BlockingPortal
+        with importing("anyio"):
+            import anyio
+            from anyio.from_thread import BlockingPortal
+
+            # Imports its backend, which is left to its first use otherwise.
+            anyio.run(anyio.sleep, 0)
 
         async def serve() -> None:
             async with BlockingPortal() as portal:
-                starting.set_result(
-                    _Running(threading.current_thread(), portal, asyncio.get_running_loop(), threading.Event())
-                )
+                thread, loop = threading.current_thread(), asyncio.get_running_loop()
+                starting.set_result(_Running(thread, portal, loop, threading.Event(), threading.Event()))
                 await portal.sleep_until_stopped()
 
         anyio.run(serve)
@@ -355,6 +381,8 @@ def _in_ipython() -> bool:
 
 
 _loop_threads: weakref.WeakSet[LoopThread] = weakref.WeakSet()
+# Those whose closing was begun: also where nobody else holds them, the end of the process waits for it.
+_closing: set[LoopThread] = set()
 
 
 @atexit.register
@@ -364,6 +392,7 @@ def _close_forgotten() -> None:
 
 
 def _begin_anew() -> None:
+    _closing.clear()
     for loop_thread in list(_loop_threads):
         loop_thread.begin_anew()
 

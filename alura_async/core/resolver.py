@@ -28,10 +28,12 @@ from .text import printable
 _FRESH_S = 10.0
 # For how long a new answer is waited for where there is an old one.
 _MOST_PATIENCE_S = 1.0
-# A look-up that takes longer may never end: whoever asks then begins another, but not without end.
+# A look-up that takes longer may never end: whoever asks then begins another, in a thread besides.
 _HANGS_S = 5.0
-_MOST_OF_ONE_NAME = 3
-_MOST_THREADS = 16
+# At work, hanging ones not counted; in all; and for one name, so that it leaves threads for others.
+_MOST_AT_WORK = 16
+_MOST_THREADS = 64
+_MOST_OF_ONE_NAME = 48
 _MOST_NAMES = 1000
 
 _FLAGS = socket.AI_ADDRCONFIG & getattr(socket, "AI_MASK", -1)
@@ -42,6 +44,10 @@ class Resolver(AbstractResolver):
     """Gives aiohttp the addresses of a name, in the order that the system gives them.
 
     What is found is known to all clients of the process, and to its forked children.
+
+    A look-up cannot be ended from outside. One that hangs is left behind after five seconds, and whoever asks for the
+    name from then on begins another. That has an end: of one name 48 look-ups may hang, of all together 64. A name that
+    was never found can then not be had until one of them ends, which takes the system's own resolver a minute or so.
 
     Args:
         connect_s: seconds for connecting, of which a look-up may take half where an address is remembered.
@@ -102,13 +108,15 @@ class _Lookup:
 
     def __init__(self, name: _Name) -> None:
         self.name = name
-        self.began = time.monotonic()
+        # None while it waits for a thread.
+        self.began: float | None = None
         self.future: Future[list[ResolveResult]] = Future()
         # Nobody who stops waiting cancels it: others may wait, too, and the next one profits.
         self.future.set_running_or_notify_cancel()
 
     def run(self) -> None:
         """Look the name up, however long that takes."""
+        self.began = began = time.monotonic()
         try:
             addresses = _look_up(self.name)
         except BaseException as error:  # noqa: BLE001 - whoever waits must hear of it, whatever it is
@@ -116,11 +124,16 @@ class _Lookup:
             self.future.set_exception(error)
         else:
             if addresses:
-                was_slow = time.monotonic() - self.began > _MOST_PATIENCE_S
+                was_slow = time.monotonic() - began > _MOST_PATIENCE_S
                 before = _found.pop(self.name, None)
                 _found[self.name] = _Found(addresses, is_doubted=was_slow and before is not None and before.is_doubted)
             _end(self)
             self.future.set_result(addresses)
+
+    @property
+    def hangs(self) -> bool:
+        """Whether it has begun, and may never end."""
+        return self.began is not None and time.monotonic() - self.began >= _HANGS_S
 
 
 _found: dict[_Name, _Found] = {}
@@ -131,18 +144,18 @@ _threads = 0
 
 
 def _ask(name: _Name) -> Future[list[ResolveResult]]:
-    """What a look-up will find: one that has just begun, or a new one."""
+    """What a look-up will find: one that has just begun or is about to, or a new one."""
     global _threads  # noqa: PLW0603 - there is one process
     with _lock:
         under_way = _under_way.setdefault(name, [])
-        if under_way:
-            last = under_way[-1]
-            if len(under_way) >= _MOST_OF_ONE_NAME or time.monotonic() - last.began < _HANGS_S:
-                return last.future
-        lookup = _Lookup(name)
-        under_way.append(lookup)
-        _waiting.append(lookup)
-        if _threads >= _MOST_THREADS:
+        if under_way and (len(under_way) >= _MOST_OF_ONE_NAME or not under_way[-1].hangs):
+            lookup = under_way[-1]
+        else:
+            lookup = _Lookup(name)
+            under_way.append(lookup)
+            _waiting.append(lookup)
+        # Also for one that waits since before those at work began to hang.
+        if not _waiting or _threads >= _MOST_THREADS or _at_work() >= _MOST_AT_WORK:
             return lookup.future
         _threads += 1
     try:
@@ -167,11 +180,17 @@ def _work() -> None:
     global _threads  # noqa: PLW0603 - there is one process
     while True:
         with _lock:
-            if not _waiting:
+            # It counts itself. One that has hung finds its place taken.
+            if not _waiting or _at_work() > _MOST_AT_WORK:
                 _threads -= 1
                 return
             lookup = _waiting.popleft()
         lookup.run()
+
+
+def _at_work() -> int:
+    """How many threads do not hang. The lock is held."""
+    return _threads - sum(lookup.hangs for lookups in _under_way.values() for lookup in lookups)
 
 
 def _end(lookup: _Lookup) -> None:

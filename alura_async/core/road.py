@@ -35,6 +35,7 @@ from ..errors import (
 from . import log
 from .call import Call
 from .deadline import Deadline, Deadlines
+from .imports import importing
 from .orders import Orders
 from .outcome import Attempt, Reply, is_for_want_of_a_token, lost
 from .request import EXIT_PATIENCE_S, Access, Effect, Request
@@ -275,7 +276,8 @@ class Road:
                 "client for each loop, inside it: `async with AsyncAlura(…) as alura`"
             )
         # aiohttp is imported by the first call, not by `import alura_async`.
-        from .exchange import Exchange
+        with importing("aiohttp"):
+            from .exchange import Exchange
 
         self._loop = loop
         self._exchange = Exchange(self._connection, self._options.timeouts, reports_forgotten=not self.ends_with_loop)

@@ -18,6 +18,7 @@ from ..guard import Guard
 from .file_intents import FileIntents
 from .intents import Intents, MemoryIntents
 from .lanes import RateLimiter
+from .proxy import Proxy
 from .retry import Retry
 
 if TYPE_CHECKING:
@@ -228,7 +229,7 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
     """How the server is reached. Fixed for a client's life."""
 
     origin: Origin
-    proxy: str | None = None
+    proxy: Proxy | None = None
     trust_env: bool = False
     ssl_context: ssl.SSLContext | None = None
     max_body_bytes: int = 64 * 1024 * 1024
@@ -256,5 +257,4 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
         return [("origin", str(self.origin))]
 
     def __repr__(self) -> str:
-        # A proxy's URL may hold a password.
         return f"<Connection to {self.origin}>"

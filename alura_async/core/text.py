@@ -8,8 +8,9 @@ import unicodedata
 BLANK = "***"
 """What stands in place of a secret."""
 
-# Values behind these keys, JWTs, and hex of a key's or a signature's length never reach an error. All of this is linear
-# in the text: a hostile server must not hold up the loop with it. Quotes may be escaped: JSON within JSON.
+# Values behind these keys, what is before the @ of a URL, JWTs, and hex of a key's or a signature's length never reach
+# an error. All of this is linear in the text: a hostile server must not hold up the loop with it. Quotes may be
+# escaped: JSON within JSON.
 _SECRET_NAME = re.compile(
     "token|signature|secret|password|private_?key|trading_?key|api_?key|jwt|authorization|transaction", re.IGNORECASE
 )
@@ -19,6 +20,8 @@ _SECRET_VALUE = re.compile(
     r"""(\\+["'][^"'\\]*+|"(?:[^"\\]|\\.)*+"?|'[^']*+'?|\[[^\]]*+\]?|\{[^}]*+\}?|(?:bearer\s++)?[^\s,}\]&]++)""",
     re.IGNORECASE,
 )
+# Up to the last @: a password may have one.
+_USER_INFO = re.compile(r"""://[^\s/"\\<>]*@""")
 _RUN = re.compile(r"[\w.-]{16,}+")
 _LONG_HEX = re.compile(r"(?:0[xX])?[0-9a-fA-F]{64,}+")
 
@@ -52,11 +55,12 @@ def names_secret(name: str) -> bool:
 
 
 def redact(text: str) -> str:
-    """Blank out what looks like a key, a token or a signature, also where it is glued to a word.
+    """Blank out what looks like a key, a token, a signature or a URL's password, also where it is glued to a word.
 
     JSON whose secrets are text or numbers is JSON afterwards.
     """
     text = _SECRET_VALUE.sub(_blanked, text)
+    text = _USER_INFO.sub("://***@", text)
     text = _RUN.sub(_without_jwt, text)
     return _LONG_HEX.sub(BLANK, text)
 

@@ -8,6 +8,7 @@ import json
 import logging
 import pickle
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,6 +27,7 @@ from alura_async import (
     SignInError,
     Timeouts,
 )
+from alura_async.core.text import shown
 from alura_async.groups.auth import Auth
 from alura_async.sandbox import Sandbox
 from alura_async.sandbox import signin as sandbox_signin
@@ -41,6 +43,7 @@ TOKEN = (
 )
 AGENT_KEY = "0x" + "8f2a55949038a9610f50fb23b5883af3b4ecb3c3bb792cbcefbd1542c692be63"
 TRANSACTION = "0x" + "02f8b1822105f3a9c4" * 12
+PROXY_PASSWORD = "hunter2-behind-the-proxy"
 CLOSE_SIGNATURE = "0x" + "b7e1c45d90" * 13
 QUICK = Timeouts(call=0.15, create=0.15, sign_in=0.15, connect=0.15, read=0.1, settle=0)
 ONCE_ONLY = Retry(attempts=1)
@@ -326,6 +329,54 @@ async def test_no_connection_that_breaks_while_a_request_is_written_shows_what_w
     assert exposure.shown([TOKEN, AGENT_KEY]) == []
 
 
+@pytest.mark.parametrize("base_url", ["https://alura.test", "http://127.0.0.1:1"], ids=["tunnel", "plain"])
+@pytest.mark.parametrize("is_of_environment", [False, True], ids=["setting", "environment"])
+async def test_no_proxy_that_refuses_shows_its_password(
+    base_url: str,
+    is_of_environment: bool,
+    raw: RawServer,
+    exposure: Exposure,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    raw.answers = [reply("no", "407 Proxy Authentication Required"), hang]
+    url = f"http://bob:{PROXY_PASSWORD}@127.0.0.1:{raw.port}"
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, url)
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    chosen: dict[str, Any] = {"trust_env": True} if is_of_environment else {"proxy": url}
+    journal = tmp_path / "orders.db"
+    async with AsyncAlura(
+        token=TOKEN, base_url=base_url, timeout=QUICK, retry=ONCE_ONLY, journal=journal, **chosen
+    ) as alura:
+        exposure.texts.append(repr(alura))
+        for _ in range(2):
+            assert isinstance(await fail(exposure, alura.user.close_all_positions()), AluraError)
+            assert isinstance(await fail(exposure, alura.user.profile()), AluraError)
+        exposure.texts.append(repr(await alura.journal.entries()))
+    exposure.texts += in_files(tmp_path)
+    assert raw.received
+    assert exposure.shown([PROXY_PASSWORD, f"bob:{PROXY_PASSWORD}"]) == []
+
+
+def in_files(folder: Path) -> list[str]:
+    """What is in its files."""
+    return [path.read_bytes().decode("latin-1") for path in folder.iterdir()]
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://bob:{}@proxy:3128", "http://{}@proxy", "socks5h://bob:p@{}@[::1]:1/x@y", "https://{}:@proxy/?a=b"],
+)
+@pytest.mark.parametrize("around", ["url='{}'", '{{"url": "{}"}}', "<{}>", "see {}, and call bob@home"])
+def test_text_that_quotes_a_url_shows_no_password_of_it(url: str, around: str) -> None:
+    text = shown(around.format(url.format(PROXY_PASSWORD)), 500)
+    assert "://***@" in text
+    assert PROXY_PASSWORD not in text
+    assert text.endswith(around.format("")[-1])
+
+
 @pytest.mark.parametrize(
     ("environment", "settings"),
     [
@@ -336,7 +387,14 @@ async def test_no_connection_that_breaks_while_a_request_is_written_shows_what_w
         ({"ALURA_TOKEN": TOKEN}, {"max_body_bytes": 0}),
         ({"ALURA_KEYSTORE": "/nowhere", "ALURA_KEYSTORE_PASSWORD": AGENT_KEY}, {}),
     ],
-    ids=["two keys", "a short key", "a wrong url", "a token with a line end", "a wrong setting", "no file"],
+    ids=[
+        "two keys",
+        "a short key",
+        "a wrong url",
+        "a token with a line end",
+        "a wrong setting",
+        "no file",
+    ],
 )
 async def test_no_setting_that_cannot_be_used_shows_the_others(
     environment: dict[str, str], settings: dict[str, Any], exposure: Exposure, monkeypatch: pytest.MonkeyPatch
@@ -348,6 +406,21 @@ async def test_no_setting_that_cannot_be_used_shows_the_others(
             client.from_env(**settings)
         exposure.add(caught.value)
     assert exposure.shown([KEY[:-1], TOKEN, AGENT_KEY]) == []
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"proxy": f"http://bob:{PROXY_PASSWORD}@proxy", "warm": 1}, {"proxy": f"http://bob:{PROXY_PASSWORD}/@proxy"}],
+    ids=["another setting", "the proxy"],
+)
+async def test_no_setting_that_cannot_be_used_shows_the_password_of_a_proxy(
+    settings: dict[str, Any], exposure: Exposure
+) -> None:
+    for client in (AsyncAlura, Alura):
+        with pytest.raises(ConfigurationError) as caught:
+            client(**settings)
+        exposure.add(caught.value)
+    assert exposure.shown([PROXY_PASSWORD]) == []
 
 
 def test_an_error_travels_between_processes_without_what_it_hides() -> None:
