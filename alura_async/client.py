@@ -188,6 +188,8 @@ class AsyncAlura:
         Raises:
             ConfigurationError: a value cannot be used, or both a key and a keystore are set.
         """
+        # First of all: a traceback that shows local variables must find nothing here.
+        seal(settings)
         return cls(**{**settings_from_env(), **settings})
 
     def _add_groups(self) -> None:
@@ -343,6 +345,15 @@ class AsyncAlura:
         if road is None:
             return f"<{type(self).__name__}>"
         return f"<{type(self).__name__} of {self._origin}{' (closed)' if road.closed else ''}>"
+
+
+def seal(settings: dict[str, Any]) -> None:
+    """Put the secrets among settings out of sight."""
+    if "wallet" in settings:
+        settings["wallet"] = sealed(settings["wallet"])
+    for name in ("token", "proxy"):
+        if isinstance(settings.get(name), str):
+            settings[name] = Secret(settings[name])
 
 
 def settings_from_env() -> dict[str, Any]:

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
 from .assets import Assets
-from .client import AsyncAlura, settings_from_env
+from .client import AsyncAlura, seal, settings_from_env
 from .core.challenge import check_challenge
 from .core.loop_thread import LoopThread, Stream
 from .core.outcome import Reply
@@ -180,6 +180,8 @@ class Alura:
         Raises:
             ConfigurationError: a value cannot be used, or both a key and a keystore are set.
         """
+        # First of all: a traceback that shows local variables must find nothing here.
+        seal(settings)
         return cls(**{**settings_from_env(), **settings})
 
     def _add_groups(self) -> None:

@@ -60,7 +60,7 @@ def redact(text: str) -> str:
     JSON whose secrets are text or numbers is JSON afterwards.
     """
     text = _SECRET_VALUE.sub(_blanked, text)
-    text = _USER_INFO.sub("://***@", text)
+    text = _USER_INFO.sub(f"://{BLANK}@", text)
     text = _RUN.sub(_without_jwt, text)
     return _LONG_HEX.sub(BLANK, text)
 

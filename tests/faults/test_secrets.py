@@ -410,17 +410,21 @@ async def test_no_setting_that_cannot_be_used_shows_the_others(
 
 @pytest.mark.parametrize(
     "settings",
-    [{"proxy": f"http://bob:{PROXY_PASSWORD}@proxy", "warm": 1}, {"proxy": f"http://bob:{PROXY_PASSWORD}/@proxy"}],
-    ids=["another setting", "the proxy"],
+    [
+        {"proxy": f"http://bob:{PROXY_PASSWORD}@proxy", "warm": 1},
+        {"proxy": f"http://bob:{PROXY_PASSWORD}/@proxy"},
+        {"wallet": KEY, "token": TOKEN, "max_body_bytes": 0},
+    ],
+    ids=["another setting", "the proxy", "besides a wallet and a token"],
 )
-async def test_no_setting_that_cannot_be_used_shows_the_password_of_a_proxy(
+async def test_no_setting_that_cannot_be_used_shows_what_else_was_given(
     settings: dict[str, Any], exposure: Exposure
 ) -> None:
-    for client in (AsyncAlura, Alura):
+    for make in (AsyncAlura, Alura, AsyncAlura.from_env, Alura.from_env):
         with pytest.raises(ConfigurationError) as caught:
-            client(**settings)
+            make(**settings)
         exposure.add(caught.value)
-    assert exposure.shown([PROXY_PASSWORD]) == []
+    assert exposure.shown([PROXY_PASSWORD, KEY, TOKEN]) == []
 
 
 def test_an_error_travels_between_processes_without_what_it_hides() -> None:
