@@ -1205,7 +1205,8 @@ while True:
     # One that was written in the moment of the kill may not have been said to be.
     assert len(outcomes) - len(written) <= 3
     assert {entry.id for entry in unresolved} == {entry_id for entry_id, outcome in outcomes.items() if outcome is None}
-    assert len(unresolved) >= len(written) // 2
+    # Every other one of each of the three.
+    assert len(unresolved) >= (len(written) - 3) // 2
 
 
 def test_two_processes_write_five_hundred_intents_each_into_one_file(path: Path) -> None:
