@@ -93,7 +93,7 @@ def faults(session: nox.Session) -> None:
     _install_locked(session)
     # The figures are in the report.
     report = Path(session.create_tmp()) / "faults.xml"
-    settings = ["--timeout=600", f"--junit-xml={report}"]
+    settings = ["--timeout=600", f"--junit-xml={report}", "-o", "junit_family=xunit1"]
     session.run("python", "-m", "pytest", *settings, "tests/faults", env={"ALURA_FAULT_SCALE": "1"})
 
 

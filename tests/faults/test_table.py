@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import itertools
 import os
 import socket
 import struct
@@ -261,13 +262,21 @@ async def refused_by_one() -> AsyncIterator[Scene]:
             )
 
 
+_numbers = itertools.count()
+
+
+def an_unknown_host() -> str:
+    """Another one each time: who asks for a name shares the look-up that is under way, also that of another test."""
+    return f"https://alura-{next(_numbers)}.invalid"
+
+
 @asynccontextmanager
 async def unknown_name() -> AsyncIterator[Scene]:
     def fail(host: str, port: int, **hints: Any) -> list[Any]:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     with resolving(fail):
-        yield Scene("https://alura.invalid")
+        yield Scene(an_unknown_host())
 
 
 def name_that_hangs(timeout: Timeouts) -> Stage:
@@ -281,7 +290,7 @@ def name_that_hangs(timeout: Timeouts) -> Stage:
 
         with resolving(never):
             try:
-                yield Scene("https://alura.invalid", settings={"timeout": timeout})
+                yield Scene(an_unknown_host(), settings={"timeout": timeout})
             finally:
                 is_over.set()
 
