@@ -76,8 +76,7 @@ def as_timeouts(value: TimeoutLike, base: Timeouts | None = None) -> Timeouts:
     if isinstance(value, Timeouts):
         return value
     base = base or Timeouts()
-    # Made anew, not by `structs.replace`: in some versions of msgspec that checks nothing.
-    return Timeouts(**{**msgspec.structs.asdict(base), "call": value, "create": value})
+    return msgspec.structs.replace(base, call=value, create=value)
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
