@@ -336,6 +336,21 @@ def test_what_a_document_does_not_describe_is_a_note_for_each_endpoint(content: 
         assert ("body" in said) == bool(expected.body)
 
 
+def test_beside_a_reference_nothing_counts_in_3_0_and_all_does_in_3_1(content: Content) -> None:
+    address = fields_of(content, "Profile").pop("address")
+    beside = {"$ref": "#/components/schemas/Profile", "properties": {"address": address}}
+    schema_of(content, "/user/profile")["schema"] = beside
+    places = [place for _, place, _ in differences(content)]
+    assert places == (["reply.$.address"] if content["openapi"].startswith("3.0") else [])
+
+
+def test_what_the_path_names_need_not_be_in_the_reply(content: Content) -> None:
+    del fields_of(content, "Candle")["s"]
+    found = {endpoint for endpoint, *_ in differences(content)}
+    assert found == {"indicators.latest_candles()"}
+    assert "is taken from the path" in notes(content, "indicators.candles()")["reply.$[].s"]
+
+
 def test_references_in_circles_end(content: Content) -> None:
     schemas = content["components"]["schemas"]
     schemas["Loop"] = {"$ref": "#/components/schemas/Pool"}
@@ -507,6 +522,17 @@ def test_leftovers_are_named_by_their_path_and_counted_over_all_rows() -> None:
         "$[].x": "null",
     }
     assert unset == ("Inner.note",)
+
+
+def test_leftovers_around_a_value_are_named_by_their_own_path() -> None:
+    outer = Outer(id="a", _extra={"$.success": True, "$.rows[3].at": None, "own": [1]})
+    unknown, _ = leftovers([outer])
+    assert unknown == {"$.success": "boolean", "$.rows[].at": "null", "$[].own": "array"}
+
+
+def test_leftovers_that_could_not_be_read_as_their_field_say_so() -> None:
+    unknown, _ = leftovers(Outer(id="a", inner=[Inner(_extra={"price": "much"})]))
+    assert unknown == {"$.inner[].price": "string, which cannot be read as Inner.price"}
 
 
 WALLET = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"

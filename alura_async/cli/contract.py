@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from collections import Counter
 from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -38,6 +39,8 @@ from .presenter import Cell, Column, Feeling, Presenter, Table, presenter
 T = TypeVar("T")
 
 _CREDENTIALS = ("ALURA_PRIVATE_KEY", "ALURA_KEYSTORE", "ALURA_TOKEN")
+# From how many replies on what they share is listed once.
+_EVERYWHERE = 5
 _DIFFERENT_CODE = 1
 _FAILED_CODE = 2
 _SEVERITIES: dict[Severity, Feeling] = {Severity.DIFFERENCE: "bad", Severity.NOTE: "neutral"}
@@ -177,7 +180,12 @@ async def _check(source: str | None, base_url: str | None, *, live: bool) -> _Fo
         found = found._replace(
             version=document.version, operations=len(document.operations), findings=compare(document)
         )
-    return found._replace(readings=await _read(base_url)) if live else found
+    if not live:
+        return found
+    readings = await _read(base_url)
+    if not found.error and all(reading.reply is None for reading in readings):
+        found = found._replace(error="no read brought a reply; run it again with ALURA_LOG=info to see why")
+    return found._replace(readings=readings)
 
 
 async def _document(source: str | None, base_url: str | None) -> bytes:
@@ -201,14 +209,12 @@ def _default(base_url: str | None) -> str:
 
 
 async def _read(base_url: str | None) -> list[Reading]:
-    # A journal is for what moves money: nothing here does.
-    settings: dict[str, Any] = {"journal": None, **({"base_url": base_url} if base_url else {})}
-    async with AsyncAlura.from_env(**settings) as alura:
+    async with AsyncAlura.from_env(**({"base_url": base_url} if base_url else {})) as alura:
         return [reading async for reading in read_all(alura)]
 
 
 def _show(show: Presenter, found: _Found) -> None:
-    if found.error:
+    if not found.version:
         show.say(f"The document of {printable(found.source)} could not be compared.")
     else:
         operations = _count(found.operations, "operation")
@@ -289,11 +295,18 @@ def _call(reading: Reading) -> tuple[Cell, Cell]:
 
 def _rows(readings: Sequence[Reading]) -> list[list[Cell]]:
     """What bodies have and no field takes, and which fields nothing filled."""
-    rows: list[list[Cell]] = []
+    met = Counter(found for reading in readings for found in reading.unknown.items())
+    # Such as the flag in the wrapper of every reply: once is enough.
+    everywhere = [found for found, times in met.items() if times >= _EVERYWHERE]
+    rows = [
+        [Cell(f"{met[found]} calls"), Cell(""), Cell(found[0]), Cell(f"{found[1]}, in no field: kept in .extra")]
+        for found in everywhere
+    ]
     for reading in readings:
         rows += [
             [*_call(reading), Cell(path), Cell(f"{kind}, in no field: kept in .extra")]
             for path, kind in reading.unknown.items()
+            if (path, kind) not in everywhere
         ]
         rows += [[*_call(reading), Cell(field), Cell("None in all that was read", "faint")] for field in reading.unset]
     return rows

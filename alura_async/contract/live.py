@@ -64,7 +64,7 @@ class Reading(msgspec.Struct, frozen=True):
         template: its path, as this SDK writes it.
         state: how it ended.
         said: why it was not made or did not succeed.
-        unknown: what the body has and no field takes, by its path in the body, list indices left out: its JSON type.
+        unknown: what came and no field takes, by its path in what was read, list indices left out: its JSON type.
         unset: the fields that were None in everything that was read, as `TradingSession.close_reason`.
         reply: the reply, where one came.
     """
@@ -160,7 +160,7 @@ def leftovers(value: Any) -> tuple[dict[str, str], tuple[str, ...]]:
         value: what `Reply.decode()` gave.
 
     Returns:
-        What is in `.extra` at any level, by its path in the body, list indices left out, with its JSON type; and the
+        What is in `.extra` at any level, by its path in the value, list indices left out, with its JSON type; and the
         fields that are None wherever they could have been something.
     """
     unknown: dict[str, str] = {}

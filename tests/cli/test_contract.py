@@ -187,6 +187,28 @@ def test_live_goes_on_where_a_server_keeps_its_document_to_itself(
     assert "404" in shown.err
 
 
+def test_a_server_that_answers_no_read_is_exit_code_2(
+    sandbox: Sandbox, altered: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    document = altered(lambda content: content)
+    sandbox.faults.add("close on GET /*")
+    assert run(["contract", "check", "--live", document]) == 2
+    shown = capsys.readouterr()
+    assert "No difference" in shown.out
+    assert "0 of 24 reads were read" in shown.out
+    assert "no read brought a reply" in shown.err
+
+
+def test_what_every_reply_has_is_listed_once(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+    names = ("/health", "/health/kafka", "/api/indicators/health", "/api/leaderboard/health", "/user/profile")
+    for name in names:
+        sandbox.faults.add(Fault.status(200, body='{"requestId": "1", "id": "1", "status": "ok"}'), on=f"GET {name}")
+    assert run(["contract", "check", "--live"]) == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"^5 calls +\$\.requestId +string, in no field", shown, re.MULTILINE)
+    assert shown.count("requestId") == 1
+
+
 def test_record_keeps_every_reply_private_and_redacted(
     sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
