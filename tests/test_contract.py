@@ -351,6 +351,15 @@ def test_what_the_path_names_need_not_be_in_the_reply(content: Content) -> None:
     assert "is taken from the path" in notes(content, "indicators.candles()")["reply.$[].s"]
 
 
+def test_a_bare_object_describes_nothing(content: Content) -> None:
+    """`@nestjs/swagger` writes it of `Date | null` and of other types that it cannot see."""
+    fields_of(content, "Position")["closedAt"] = {"type": "object", "nullable": True}
+    body_of(content, "/trading-sessions")["properties"]["lossThreshold"] = {"type": "object"}
+    assert differences(content) == []
+    said = notes(content, "trading_sessions.current_trade()")["reply.$.positions[].closedAt"]
+    assert said == "the document does not describe it"
+
+
 def test_references_in_circles_end(content: Content) -> None:
     schemas = content["components"]["schemas"]
     schemas["Loop"] = {"$ref": "#/components/schemas/Pool"}

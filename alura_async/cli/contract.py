@@ -229,7 +229,7 @@ def _show(show: Presenter, found: _Found) -> None:
         show.table(_readings(found.readings))
         rows = _rows(found.readings)
         if rows:
-            columns = (Column("call"), Column("path", "text"), Column("field", "text"), Column("what is there", "text"))
+            columns = (Column("call", "text"), Column("field", "text"), Column("what is there", "text"))
             show.table(Table(columns, rows))
         if found.is_anonymous:
             show.say("Only what is public was read: set ALURA_PRIVATE_KEY, ALURA_KEYSTORE or ALURA_TOKEN for the rest.")
@@ -252,21 +252,13 @@ def _live_summary(readings: Sequence[Reading]) -> str:
 
 
 def _findings(findings: Sequence[Finding]) -> Table:
-    columns = (
-        Column("severity"),
-        Column("call", "text"),
-        Column("path", "text"),
-        Column("where", "text"),
-        Column("what differs", "text"),
-    )
+    columns = (Column("severity"), Column("where", "text"), Column("what differs", "text"))
     return Table(
         columns,
         [
             [
                 Cell(finding.severity.value, _SEVERITIES[finding.severity]),
-                Cell(finding.endpoint),
-                Cell(f"{finding.method} {finding.path}".strip()),
-                Cell(finding.place),
+                Cell(_words(finding.endpoint, finding.method, finding.path, finding.place)),
                 Cell(finding.message),
             ]
             for finding in sorted(findings, key=lambda finding: finding.severity is Severity.NOTE)
@@ -275,12 +267,12 @@ def _findings(findings: Sequence[Finding]) -> Table:
 
 
 def _readings(readings: Sequence[Reading]) -> Table:
-    columns = (Column("call"), Column("path", "text"), Column("result"), Column("what was said", "text"))
+    columns = (Column("call", "text"), Column("result"), Column("what was said", "text"))
     return Table(
         columns,
         [
             [
-                *_call(reading),
+                _call(reading),
                 Cell(_STATES[reading.state][0], "bad" if reading.breaks else _STATES[reading.state][1]),
                 Cell(reading.said),
             ]
@@ -289,8 +281,13 @@ def _readings(readings: Sequence[Reading]) -> Table:
     )
 
 
-def _call(reading: Reading) -> tuple[Cell, Cell]:
-    return Cell(reading.name), Cell(f"GET {reading.template}")
+def _call(reading: Reading) -> Cell:
+    return Cell(_words(reading.name, "GET", reading.template))
+
+
+def _words(*words: str) -> str:
+    # In one column: three beside each other leave no room in a terminal.
+    return " ".join(filter(None, words))
 
 
 def _rows(readings: Sequence[Reading]) -> list[list[Cell]]:
@@ -299,16 +296,16 @@ def _rows(readings: Sequence[Reading]) -> list[list[Cell]]:
     # Such as the flag in the wrapper of every reply: once is enough.
     everywhere = [found for found, times in met.items() if times >= _EVERYWHERE]
     rows = [
-        [Cell(f"{met[found]} calls"), Cell(""), Cell(found[0]), Cell(f"{found[1]}, in no field: kept in .extra")]
+        [Cell(f"{met[found]} calls"), Cell(found[0]), Cell(f"{found[1]}, in no field: kept in .extra")]
         for found in everywhere
     ]
     for reading in readings:
         rows += [
-            [*_call(reading), Cell(path), Cell(f"{kind}, in no field: kept in .extra")]
+            [_call(reading), Cell(path), Cell(f"{kind}, in no field: kept in .extra")]
             for path, kind in reading.unknown.items()
             if (path, kind) not in everywhere
         ]
-        rows += [[*_call(reading), Cell(field), Cell("None in all that was read", "faint")] for field in reading.unset]
+        rows += [[_call(reading), Cell(field), Cell("None in all that was read", "faint")] for field in reading.unset]
     return rows
 
 

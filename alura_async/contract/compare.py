@@ -193,7 +193,7 @@ def _wanted(endpoint: Expected, name: str, field: Sent | None, *, is_required: b
 def _sent(endpoint: Expected, place: str, field: Sent, schema: Any, document: Document) -> Iterator[Finding]:
     """What a field holds when it is sent, against its schema."""
     shape = document.shape(schema)
-    if not shape.kinds:
+    if not shape.is_described:
         return
     values = field.values
     fits = [bool(shape.kinds & _kinds_of(value, is_query=place.startswith("query."))) for value in values]

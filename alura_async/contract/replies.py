@@ -236,6 +236,10 @@ class _Comparison:
         """What is neither an object nor a list. The decoder itself is asked what it makes of it."""
         if expected is Any:
             return
+        if not shape.is_described:
+            # `type: object` and no more is what `@nestjs/swagger` writes of `Date | null` and the like.
+            yield False, path, "the document does not describe it"
+            return
         verdicts = {kind: _verdict(expected, kind, shape.format, _known(shape, kind)) for kind in sorted(shape.kinds)}
         lost = [kind for kind, verdict in verdicts.items() if verdict == "lost"]
         converted = [kind for kind, verdict in verdicts.items() if verdict == "converted"]
