@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ..core.model import Model
+from ..core.names import meant
 from ..core.outcome import Reply
 from ..core.request import Request
 from ..core.text import clip, printable
 from ..errors import AluraError, CallError, ShapeError, TransportError
 from .expected import Expected, expectations
-from .names import meant
 
 if TYPE_CHECKING:
     from ..client import AsyncAlura

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeAlias, Union, get_args, get_origin
 import msgspec
 
 from ..core.model import Model
+from ..core.names import meant
 from ..core.outcome import Reply
 from ..core.request import Route
 from ..core.text import clip, printable
@@ -18,7 +19,6 @@ from ..errors import CallError
 from ..groups.pages import Page
 from ..secret import Secret
 from .document import Document, Shape
-from .names import meant
 
 Difference: TypeAlias = tuple[bool, str, str]
 """Whether it breaks something, where it is as a JSONPath, and what it is."""
