@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import sys
 import types
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from itertools import accumulate
 from typing import Any, Generic, TypeVar, Union, cast, get_args, get_origin
@@ -57,7 +57,7 @@ class Shape(Generic[T]):
         self._is_page = get_origin(kind) is Page
         self._is_list = get_origin(kind) in (list, Items)
         wire = list[get_args(kind)] if self._is_list else kind  # type: ignore[misc]
-        self._decoder = decoder(wire | None if self._may_be_none else wire)
+        self._decode = decoder(wire | None if self._may_be_none else wire).decode
         # What may hold anything may hold brackets by the thousand.
         self._is_open = _holds_any(msgspec.inspect.type_info(wire))
         reader = reader_of(list[get_args(kind)] if self._is_page else wire)  # type: ignore[misc]
@@ -94,10 +94,11 @@ class Shape(Generic[T]):
         """
         if self._is_open:
             require_shallow(body)
-        value: Any = self._decoder.decode(body)
+        value: Any = self._decode(body)
         if self._is_list:
             value = Items(value)
-            self._arrange(value)
+            if self._order is not None:
+                self._arrange(value)
         elif self._may_be_hollow and len(body) < _HOLLOW and not body.strip(b"{} \t\r\n"):
             raise msgspec.DecodeError("there is nothing in it")
         elif self._is_page:
@@ -110,7 +111,7 @@ class Shape(Generic[T]):
         return result
 
     def parse(self, body: bytes, asked: Mapping[str, str | None]) -> Any:
-        """Decode a body into plain values; a table of a shape that was seen before, into objects.
+        """Decode a body into plain values; a long table, into objects where its shape can be learned.
 
         Raises:
             msgspec.DecodeError: not valid JSON.
@@ -120,7 +121,16 @@ class Shape(Generic[T]):
             if value is not None:
                 return value
             self._learned = None
-        return parse(body)
+        value = parse(body)
+        if self._rows is None or not isinstance(self._reader, ListReader):
+            return value
+        place = find(self._reader, value, _DEPTH, self._hints)
+        learned = learn(value, place.steps, self._rows, asked, _number) if place.score else None
+        table = None if learned is None else learned.parse(body, asked)
+        if table is None or not self._agree(place.take(value)[0], place.take(table)[0], asked):
+            return value
+        self._learned = learned
+        return table
 
     def read(
         self, value: Any, asked: Mapping[str, str | None], headers: Mapping[str, str], *, may_say_nothing: bool = False
@@ -153,12 +163,25 @@ class Shape(Generic[T]):
         except MismatchError as error:
             raise error.within(place.path[1:]) from None
         around.update((place.path + path[1:], item) for path, item in more.items())
-        if self._rows is not None and self._learned is None and isinstance(inner, list):
-            self._learned = learn(value, place.steps, self._rows, asked, _number)
         if not self._is_page:
             return self._finish(Items(items), around, asked)
         said, around = facts(around, len(items), headers)
         return self._finish(Page(data=items, **said), around, asked)
+
+    def _agree(self, plain: Any, table: Any, asked: Mapping[str, str | None]) -> bool:
+        """Whether some rows of a table were made into what the tolerant road makes them into."""
+        rows = cast("ObjectReader", self._rows)
+        made = table["rows"] if type(table) is dict else table
+        for index in (0, len(made) // 2, len(made) - 1):
+            if type(plain) is dict:
+                row: Any = {name: plain[name][index] for name in rows.columns(plain)}
+            else:
+                row = plain[index]
+            read = rows.read_row(row, None)
+            self._fill_in_each([read], asked)
+            if read != made[index]:
+                return False
+        return True
 
     def _finish(self, result: Any, around: dict[str, Any], asked: Mapping[str, str | None]) -> T:
         """Add what stood around it, and what the request tells of it."""
@@ -198,10 +221,12 @@ class Shape(Generic[T]):
 
     def _fill_in(self, value: Any, asked: Mapping[str, str | None]) -> None:
         """Fill in what the request tells, where the reply leaves it out."""
+        if value is not None:
+            self._fill_in_each(value if self._is_list else value.data if self._is_page else [value], asked)
+
+    def _fill_in_each(self, items: Iterable[Any], asked: Mapping[str, str | None]) -> None:
         told = [(field, text) for field, text in asked.items() if text is not None]
-        if not told or value is None:
-            return
-        for item in value if self._is_list else value.data if self._is_page else (value,):
+        for item in items if told else ():
             for field, text in told:
                 if getattr(item, field) is None:
                     msgspec.structs.force_setattr(item, field, text)
@@ -228,22 +253,30 @@ def _says_nothing(value: Any) -> bool:
 def _holds_any(kind: msgspec.inspect.Type) -> bool:
     """Whether a type has room for values of any kind."""
     match kind:
-        case msgspec.inspect.AnyType():
-            return True
         case msgspec.inspect.StructType(fields=fields):
             return any(_holds_any(field.type) for field in fields)
         case msgspec.inspect.ListType(item_type=inner) | msgspec.inspect.DictType(value_type=inner):
             return _holds_any(inner)
+        case msgspec.inspect.Metadata(type=inner):
+            return _holds_any(inner)
         case msgspec.inspect.UnionType(types=members):
             return any(map(_holds_any, members))
-        case msgspec.inspect.DecimalType() | msgspec.inspect.IntType() | msgspec.inspect.FloatType():
-            return False
-        case msgspec.inspect.StrType() | msgspec.inspect.BoolType() | msgspec.inspect.DateTimeType():
-            return False
-        case msgspec.inspect.EnumType() | msgspec.inspect.NoneType() | msgspec.inspect.CustomType():
-            return False
         case _:
-            return True
+            return not isinstance(kind, _SINGLE)
+
+
+_SINGLE = (
+    msgspec.inspect.NoneType,
+    msgspec.inspect.BoolType,
+    msgspec.inspect.IntType,
+    msgspec.inspect.FloatType,
+    msgspec.inspect.DecimalType,
+    msgspec.inspect.StrType,
+    msgspec.inspect.EnumType,
+    msgspec.inspect.DateTimeType,
+    # Secrets.
+    msgspec.inspect.CustomType,
+)
 
 
 def decoder(returns: Any) -> msgspec.json.Decoder[Any]:

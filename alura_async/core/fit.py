@@ -34,6 +34,10 @@ _FIELDS_APART = ("attributes", "_source")
 _KEYS = ("id", "symbol", "user_id", "tx_hash", "service")
 # A key that is no field, in `.extra`.
 _KEY = "$key"
+# One list under one name is rather a list of things that have this name.
+_LEAST_COLUMNS = 2
+# A row that has more values than these is none.
+_LONGEST_ARRAY = 16
 # So much of a long list is looked at to tell what it holds.
 _SAMPLE = 3
 # Rows are wrapped once: `{"position": {…}}`, `{"node": {…}}`.
@@ -133,6 +137,7 @@ class ObjectReader(Reader):
         scalars: what reads the fields that are single values, by their names.
         required: the fields without which it is none.
         always_told: the fields that an object of exactly the expected shape has, be they null.
+        adapts: whether what names tell changes what was read.
     """
 
     def __init__(self, annotation: Any) -> None:
@@ -159,6 +164,7 @@ class ObjectReader(Reader):
                 self.always_told.add(field.name)
                 if types.NoneType not in get_args(field.type):
                     self.required.append(field.name)
+        self.adapts = self.struct._adapt.__func__ is not Model._adapt.__func__  # type: ignore[attr-defined]
         self._keys = [name for name in _KEYS if name in self._reads]
         self._plan_of = functools.lru_cache(maxsize=256)(self._plan)
 
@@ -197,6 +203,16 @@ class ObjectReader(Reader):
         if type(value) is list:
             return self._read_list(value, key)
         return self._read_bare(value, key)
+
+    def columns(self, value: dict[str, Any]) -> list[str]:
+        """Which names have columns of a table, also those that nobody knows; none where it is no table."""
+        lists = {name: len(item) for name, item in value.items() if type(item) is list}
+        known = [name for name in lists if ranked(self.struct, name)]
+        fields = {field for name in known for _, field in ranked(self.struct, name)}
+        if len(known) < _LEAST_COLUMNS or not fields.issuperset(self.required):
+            return []
+        length = lists[known[0]]
+        return [name for name in lists if lists[name] == length] if all(lists[n] == length for n in known) else []
 
     def may_be_field(self, name: str) -> bool:
         """Whether a name may be one of a field."""
@@ -317,7 +333,9 @@ class ObjectReader(Reader):
         """Whether a list is one of them, as a bare array."""
         order = self.struct._array
         least = len(order) - 1
-        return bool(order) and len(value) >= least and not any(type(item) in (dict, list) for item in value)
+        if not order or not least <= len(value) <= _LONGEST_ARRAY:
+            return False
+        return not any(type(item) in (dict, list) for item in value)
 
     def _read_list(self, value: list[Any], key: str | None) -> Model:
         row = self.by_names(value)
@@ -393,7 +411,7 @@ class ListReader(Reader):
             return max(map(self._probe_item, sample)) if sample else 1
         if type(value) is not dict:
             return 0
-        return max(self._probe_columns(value), self._probe_map(value), self._probe_item(value))
+        return self._probe_columns(value) or max(self._probe_map(value), self._probe_item(value))
 
     def owns(self, name: str) -> bool:
         """Whether what is under this name belongs to a single one of them."""
@@ -417,12 +435,12 @@ class ListReader(Reader):
             raise MismatchError(f"expected a list, got {kind_of(value)}")
         if not value:
             return [], {}
-        scores = self._probe_columns(value), self._probe_map(value), self._probe_item(value)
-        if not any(scores):
-            raise MismatchError(f"expected a list{self._of_what()}; there is an object that has {_names_in(value)}")
-        if scores[0] == max(scores):
+        if self._probe_columns(value):
             return self._read_columns(value)
-        return self._read_map(value) if scores[1] == max(scores) else self._read_list([value])
+        as_map, as_one = self._probe_map(value), self._probe_item(value)
+        if not as_map and not as_one:
+            raise MismatchError(f"expected a list{self._of_what()}; there is an object that has {_names_in(value)}")
+        return self._read_map(value) if as_map >= as_one else self._read_list([value])
 
     def _of_what(self) -> str:
         return f" of {self.rows.struct.__name__}s" if self.rows is not None else ""
@@ -468,21 +486,12 @@ class ListReader(Reader):
 
     # As columns
 
-    def _columns(self, value: dict[str, Any]) -> list[str]:
-        if self.rows is None:
-            return []
-        lists = [name for name, item in value.items() if type(item) is list and ranked(self.rows.struct, name)]
-        return lists if len({len(value[name]) for name in lists}) == 1 else []
-
     def _probe_columns(self, value: dict[str, Any]) -> int:
-        columns = self._columns(value)
-        return TELLING * len(columns) + 1 if len(columns) > 1 else 0
+        return TELLING * len(self.rows.columns(value)) if self.rows is not None else 0
 
     def _read_columns(self, value: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
-        columns = self._columns(value)
-        length = len(value[columns[0]])
-        # A column that nobody knows belongs to the rows too.
-        columns = [name for name, item in value.items() if type(item) is list and len(item) == length]
+        assert self.rows is not None
+        columns = self.rows.columns(value)
         rows = [dict(zip(columns, cells, strict=True)) for cells in zip(*map(value.get, columns), strict=True)]
         items, _ = self._read_list(rows)
         return items, {below("$", name): item for name, item in value.items() if name not in columns}

@@ -1,9 +1,9 @@
 """Tables of a shape that was seen before, decoded at nearly the speed of one that is known.
 
-Long lists of small objects (candles by the thousand) are worth it. When the tolerant road has read one, what it did is
+Long lists of small objects (candles by the thousand) are worth it. What the tolerant road does with the rows of one is
 written down: a type of exactly these names around and in the rows, which msgspec decodes, and one expression that makes
-rows into objects. Whatever differs in the next body, be it in one row, fails to decode, and the tolerant road reads
-that body as if nothing had been learned. So what a body gives never depends on the ones before it.
+rows into objects. Whatever differs in another body, be it in one row, fails to decode, and the tolerant road reads that
+body as if nothing had been learned. So what a body gives never depends on the ones before it.
 """
 
 from __future__ import annotations
@@ -11,33 +11,40 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from operator import attrgetter
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
 from . import scalars
 from .fit import ObjectReader, Rows
-from .model import EARLIEST, LATEST, Model
+from .model import EARLIEST, LATEST
 
-# So many rows are worth it.
-_LEAST = 32
+LEAST = 32
+"""So many rows are worth it."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
 _EARLIEST_S, _LATEST_S = ((time - _EPOCH) // timedelta(seconds=1) for time in (EARLIEST, LATEST))
 # By how many of a unit a second has: what makes a number of them into milliseconds.
 _IN_MILLISECONDS = {1: "{} * 1000", 10**3: "{}", 10**6: "{} // 1000", 10**9: "{} // 1000000"}
-# Without the points, digits that a float may not hold stand in a row.
+# Fewer digits than these a float surely holds. Once the points are left out, so many zeros in a row are too many.
+_TOO_MANY_DIGITS = 16
 _ALL_ZEROS = bytes.maketrans(b"123456789", b"0" * 9)
-_TOO_MANY_DIGITS = b"0" * 16
+_NOT_LIKE_IT = (
+    *(msgspec.DecodeError, UnicodeDecodeError, RecursionError, ArithmeticError, TypeError),
+    scalars.MismatchError,
+)
 
 
 class Learned:
     """A shape that was seen; see `learn`."""
 
-    def __init__(self, decoder: msgspec.json.Decoder[Any], levels: Sequence[_Level], row: _Row) -> None:
+    def __init__(self, decoder: msgspec.json.Decoder[Any], levels: Sequence[_Level], table: _Table) -> None:
         self._decoder = decoder
         self._levels = levels
-        self._row = row
+        self._table = table
+        self._long_numbers: int | None = None
 
     def parse(self, body: bytes, asked: Mapping[str, str | None]) -> Any | None:
         """The body as plain values, but the rows as objects; None if its shape is another one.
@@ -46,20 +53,36 @@ class Learned:
             body: a reply's body.
             asked: what the request tells of each row, by the names of the fields.
         """
-        if self._row.has_floats and _TOO_MANY_DIGITS in body.translate(_ALL_ZEROS, b"."):
-            return None
+        table = self._table
         found: list[tuple[str, dict[str, Any]]] = []
         try:
             inner = self._decoder.decode(body)
             for step, attributes in self._levels:
                 found.append((step, {name: getattr(inner, attribute) for name, attribute in attributes.items()}))
                 inner = inner.rows
-            value: Any = Rows(self._row.build(inner, *map(asked.get, self._row.asked)))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ArithmeticError, scalars.MismatchError):
+            rows = Rows(table.build(inner, *map(asked.get, table.asked)))
+        except _NOT_LIKE_IT:
             return None
+        if table.has_floats and not self._keeps_digits(body, len(rows)):
+            return None
+        for name in table.times:
+            moments = [*map(attrgetter(name), rows)]
+            if moments and not _EARLIEST_S * 1000 <= min(moments) <= max(moments) < _LATEST_S * 1000:
+                return None
+        value: Any = rows
+        if table.beside is not None:
+            value = {name: getattr(inner, attribute) for name, attribute in table.beside.items()} | {"rows": rows}
         for step, around in reversed(found):
             value = {**around, step: value}
         return value
+
+    def _keeps_digits(self, body: bytes, rows: int) -> bool:
+        """Whether no number has more digits than a float: all long ones are times, as many a row as at first."""
+        zeros = body.translate(_ALL_ZEROS, b".")
+        found = zeros.count(b"0" * _TOO_MANY_DIGITS)
+        if self._long_numbers is None:
+            self._long_numbers = found // rows if rows else 0
+        return found == self._long_numbers * rows
 
 
 class _Level(NamedTuple):
@@ -74,20 +97,24 @@ class _Level(NamedTuple):
     attributes: Mapping[str, str]
 
 
-class _Row(NamedTuple):
+class _Table(NamedTuple):
     """What all rows of a table have in common.
 
     Attributes:
-        wire: a type that decodes one of exactly this shape.
-        build: makes decoded rows, and what the request tells of them, into objects.
+        wire: a type that decodes a table of exactly this shape.
+        build: makes a decoded table, and what the request tells of its rows, into objects.
         asked: which fields the request tells, in the order in which `build` takes them.
         has_floats: whether numbers are decoded that may lose digits.
+        times: the fields that are decoded without a look at whether they can be times.
+        beside: of columns, what stands beside them, and what that is called in `wire`.
     """
 
-    wire: type[msgspec.Struct]
+    wire: Any
     build: Callable[..., list[Any]]
     asked: tuple[str, ...]
     has_floats: bool
+    times: tuple[str, ...]
+    beside: Mapping[str, str] | None
 
 
 def learn(
@@ -97,12 +124,12 @@ def learn(
     asked: Mapping[str, str | None],
     number: Callable[[str], Any],
 ) -> Learned | None:
-    """Write down how a table was read; None if it is short, or its rows differ.
+    """Write down how a table is read; None if it is short, or its rows differ.
 
     Args:
         value: the body as plain values.
-        steps: the names that lead to its rows.
-        reader: what read the rows.
+        steps: the names that lead to its rows, or its columns.
+        reader: what reads the rows.
         asked: what the request tells of each row, by the names of the fields.
         number: makes numbers with a fraction, where no type says what they are.
     """
@@ -110,96 +137,143 @@ def learn(
     for step in steps:
         around.append(value)
         value = value[step]
-    row = _common(value, reader, asked) if len(value) >= _LEAST else None
-    if row is None:
+    table = _table(value, reader, asked)
+    if table is None:
         return None
     levels: list[_Level] = []
-    wire: Any = list[row.wire]  # type: ignore[name-defined]
+    wire = table.wire
     for step, names in zip(reversed(steps), reversed(around), strict=True):
         attributes = {name: f"f{place}" for place, name in enumerate(names) if name != step}
-        fields = [(attribute, Any, msgspec.field(name=name)) for name, attribute in attributes.items()]
+        fields: list[Any] = [(attribute, Any, msgspec.field(name=name)) for name, attribute in attributes.items()]
         fields.append(("rows", wire, msgspec.field(name=step)))
         wire = msgspec.defstruct("Around", fields, forbid_unknown_fields=True)
         levels.insert(0, _Level(step, attributes))
-    return Learned(msgspec.json.Decoder(wire, float_hook=number), levels, row)
+    return Learned(msgspec.json.Decoder(wire, float_hook=number), levels, table)
 
 
-def _common(rows: Sequence[Any], reader: ObjectReader, asked: Mapping[str, str | None]) -> _Row | None:
-    """What rows have in common; None if it is not all that matters."""
-    first = rows[0]
-    is_array = type(first) is list
-    if any(type(row) is not type(first) or len(row) != len(first) for row in rows):
+def _table(value: Any, reader: ObjectReader, asked: Mapping[str, str | None]) -> _Table | None:
+    """What the rows of a table have in common; None if it is not all that matters."""
+    if type(value) is dict:
+        names = reader.columns(value)
+        columns = {name: item for name, item in value.items() if name in names}
+        if not columns or len(next(iter(columns.values()))) < LEAST:
+            return None
+        return _Writing(reader, asked, columns).write_columns(value)
+    if len(value) < LEAST:
         return None
-    if is_array:
-        rows = [reader.by_names(row) for row in rows]
-    if type(rows[0]) is not dict or any(row is None or row.keys() != rows[0].keys() for row in rows):
+    is_array = type(value[0]) is list
+    rows: list[Any] = [reader.by_names(row) if type(row) is list else row for row in value]
+    if any(type(row) is not dict or row.keys() != rows[0].keys() for row in rows):
         return None
-    return _Writing(reader, asked).write(rows, is_array=is_array)
+    if any((type(row) is list) != is_array for row in value):
+        return None
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    return _Writing(reader, asked, columns).write_rows(is_array=is_array)
 
 
 class _Writing:
-    """Writes the type of a row, and the expression that makes it into an object.
+    """Writes the type of a table, and the expression that makes its rows into objects.
 
     The expression is text that is compiled, as that of a dataclass's `__init__` is: nothing else comes near the speed
     of one that names each field. Only the names of our own fields are in it; those of the server are constants.
     """
 
-    def __init__(self, reader: ObjectReader, asked: Mapping[str, str | None]) -> None:
+    def __init__(
+        self, reader: ObjectReader, asked: Mapping[str, str | None], columns: Mapping[str, Sequence[Any]]
+    ) -> None:
         self._reader = reader
-        self._asked = asked
-        self._arguments: list[str] = []
-        self._names: dict[str, Any] = {"struct": reader.struct, "milliseconds": _milliseconds}
+        self._columns = columns
+        self._told = [field for field in asked if field in reader.scalars]
+        self._names: dict[str, Any] = {"struct": reader.struct, "ms": _MILLISECOND}
         self._has_floats = False
+        self._times: list[str] = []
 
-    def write(self, rows: Sequence[dict[str, Any]], *, is_array: bool) -> _Row | None:
-        """Write both; None where rows of these names would not all be read alike."""
-        reader = self._reader
-        assigned = reader.assign(rows[0])
-        adapts = reader.struct._adapt.__func__ is not Model._adapt.__func__  # type: ignore[attr-defined]
-        if adapts or assigned.failures or not reader.is_plain(rows[0]):
+    def write_rows(self, *, is_array: bool) -> _Table | None:
+        """A table of rows."""
+        written = self._write("row.f{}")
+        if written is None:
             return None
-        fields: list[Any] = []
-        extra: list[str] = []
-        field_of = {name: field for field, name in assigned.names.items()}
-        for place, name in enumerate(rows[0]):
-            kinds = {type(row[name]) for row in rows}
-            field = field_of.get(name)
-            if field is None:
-                # One that may be a field, and was not, may be one in the next row.
-                if reader.may_be_field(name):
-                    return None
-                wire: Any = Any
-                self._names[f"n{place}"] = name
-                extra.append(f"n{place}: row.f{place}")
-            else:
-                if name in assigned.rest or field not in reader.scalars:
-                    return None
-                wire, expression = self._convert(field, f"row.f{place}", kinds, rows[0][name])
-                self._arguments.append(f"{field}={expression}")
-            fields.append((f"f{place}", wire, msgspec.field(name=name)))
-        told = [field for field in self._asked if field not in assigned.names and field in reader.scalars]
-        self._arguments += [f"{field}={field}" for field in told]
-        left_out = reader.always_told.difference(assigned.names, told)
-        self._arguments += [f"{field}=None" for field in sorted(left_out)]
-        if extra:
-            self._arguments.append(f"_extra={{{', '.join(extra)}}}")
-        wire_type = msgspec.defstruct(
+        types, made = written
+        fields = [(f"f{place}", kind, msgspec.field(name=name)) for place, (name, kind) in enumerate(types.items())]
+        row: Any = msgspec.defstruct(
             "Row", fields, array_like=is_array, forbid_unknown_fields=True, gc=False, frozen=True
         )
-        text = f"lambda rows, {', '.join(told)}: [struct({', '.join(self._arguments)}) for row in rows]"
-        build = eval(compile(text, "<learned>", "eval"), self._names)  # noqa: S307 - see the class
-        return _Row(wire_type, build, tuple(told), self._has_floats)
+        return self._compile(list[row], f"[{made} for row in table]", None)
 
-    def _convert(self, field: str, item: str, kinds: set[type], first: Any) -> tuple[Any, str]:
-        """The type that decodes a value, and the expression that makes it that of the field."""
+    def write_columns(self, value: Mapping[str, Any]) -> _Table | None:
+        """A table of columns, beside which other things may stand."""
+        written = self._write("x{}")
+        if written is None:
+            return None
+        types, made = written
+        fields: list[Any] = []
+        beside: dict[str, str] = {}
+        for place, name in enumerate(value):
+            kind: Any = Any
+            if name in types:
+                kind = types[name]
+                kind = list[kind]
+            else:
+                beside[name] = f"f{place}"
+            fields.append((f"f{place}", kind, msgspec.field(name=name)))
+        wire = msgspec.defstruct("Columns", fields, forbid_unknown_fields=True)
+        places = [list(value).index(name) for name in types]
+        targets = ", ".join(f"x{place}" for place in range(len(places)))
+        columns = ", ".join(f"table.f{place}" for place in places)
+        return self._compile(wire, f"[{made} for {targets}, in zip({columns}, strict=True)]", beside)
+
+    def _compile(self, wire: Any, expression: str, beside: Mapping[str, str] | None) -> _Table:
+        text = f"lambda table, {', '.join(self._told)}: {expression}"
+        build = eval(compile(text, "<learned>", "eval"), self._names)  # noqa: S307 - see the class
+        return _Table(wire, build, tuple(self._told), self._has_floats, tuple(self._times), beside)
+
+    def _write(self, item: str) -> tuple[dict[str, Any], str] | None:
+        """The types of the columns by their names, and the expression that makes an object of a row's values.
+
+        None where rows of these names would not all be read alike.
+
+        Args:
+            item: the expression of a value, with a place for its column's number.
+        """
+        reader = self._reader
+        first = {name: column[0] for name, column in self._columns.items()}
+        assigned = reader.assign(first)
+        if assigned.failures or reader.adapts or not reader.is_plain(first):
+            return None
+        field_of = {name: field for field, name in assigned.names.items()}
+        types: dict[str, Any] = {}
+        arguments: list[str] = []
+        extra: list[str] = []
+        for place, (name, column) in enumerate(self._columns.items()):
+            field = field_of.get(name)
+            if field is not None and field in reader.scalars and name not in assigned.rest:
+                types[name], expression = self._convert(field, item.format(place), column)
+                arguments.append(f"{field}={expression}")
+            elif field is not None or reader.may_be_field(name):
+                # One that may be a field, and is none in this row, may be one in the next.
+                return None
+            else:
+                types[name] = Any
+                self._names[f"n{place}"] = name
+                extra.append(f"n{place}: {item.format(place)}")
+        self._told = [field for field in self._told if field not in assigned.names]
+        arguments += [f"{field}={field}" for field in self._told]
+        left_out = reader.always_told.difference(assigned.names, self._told)
+        arguments += [f"{field}=None" for field in sorted(left_out)]
+        if extra:
+            arguments.append(f"_extra={{{', '.join(extra)}}}")
+        return types, f"struct({', '.join(arguments)})"
+
+    def _convert(self, field: str, item: str, column: Sequence[Any]) -> tuple[Any, str]:
+        """The type that decodes a column, and the expression that makes a value of it that of the field."""
         read = self._reader.scalars[field]
-        if read is scalars.read_text and kinds == {str}:
+        kinds = set(map(type, column))
+        first = column[0]
+        if read in (scalars.read_text, scalars.read_wire_number) and kinds == {str}:
             return str, item
-        if read is scalars.read_wire_number and kinds <= {str, int, Decimal}:
-            if kinds == {str}:
-                return str, item
+        if read is scalars.read_wire_number and kinds <= {int, Decimal} and not _are_long(column):
             self._has_floats = self._has_floats or Decimal in kinds
-            return (str | int | float if str in kinds else int | float), item
+            return int | float, item
         if read is scalars.read_whole and kinds == {int}:
             return int, item
         if read is scalars.read_milliseconds and kinds == {int}:
@@ -207,20 +281,30 @@ class _Writing:
                 if _EARLIEST_S * units <= first < _LATEST_S * units:
                     bounds = msgspec.Meta(ge=_EARLIEST_S * units, le=_LATEST_S * units - 1)
                     return Annotated[int, bounds], expression.format(item)
-        if read is scalars.read_milliseconds and kinds == {str} and not first.strip().replace(".", "").isdecimal():
-            return datetime, f"milliseconds({item})"
+        if read is scalars.read_milliseconds and kinds == {str}:
+            is_aware = _is_aware(first)
+            if is_aware is not None:
+                self._times.append(field)
+                self._names[f"epoch_{field}"] = _EPOCH if is_aware else _EPOCH.replace(tzinfo=None)
+                return Annotated[datetime, msgspec.Meta(tz=is_aware)], f"({item} - epoch_{field}) // ms"
         # Whatever it is: as the tolerant road does it, value by value.
-        reader = f"read_{field}"
-        self._names[reader] = _whole if read is scalars.read_whole and kinds == {str} else read
-        return Any, f"{reader}({item})" if type(None) not in kinds else f"None if {item} is None else {reader}({item})"
+        name = f"read_{field}"
+        self._names[name] = _whole if read is scalars.read_whole and kinds == {str} else read
+        expression = f"{name}({item})"
+        return Any, expression if type(None) not in kinds else f"None if {item} is None else {expression}"
 
 
-def _milliseconds(time: datetime) -> int:
-    """A decoded time as epoch milliseconds."""
-    aware = time if time.tzinfo else time.replace(tzinfo=UTC)
-    if not EARLIEST <= aware < LATEST:
-        raise scalars.MismatchError("not a time of this API")
-    return round(aware.timestamp() * 1_000_000) // 1_000
+def _are_long(numbers: Sequence[Any]) -> bool:
+    """Whether some of these numbers may have more digits than a float."""
+    return any(len(str(number)) > _TOO_MANY_DIGITS for number in numbers)
+
+
+def _is_aware(text: str) -> bool | None:
+    """Whether a time in the usual form names its zone; None where it has another form."""
+    try:
+        return msgspec.convert(text, datetime).tzinfo is not None
+    except msgspec.ValidationError:
+        return None
 
 
 def _whole(text: Any) -> int:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping
+import functools
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeAlias, TypeVar
 
@@ -128,33 +128,32 @@ class MoneyModel(Model, frozen=True, kw_only=True):
     """
 
     def __post_init__(self) -> None:
-        for name in self.__struct_fields__:
+        for name in _amounts(type(self)):
             value = getattr(self, name)
-            if type(value) is Decimal and not value.is_finite():
-                raise ValueError(f"{name} is not a finite number")
+            if type(value) is dict:
+                is_finite = all(item is None or item.is_finite() for item in value.values())
+            else:
+                is_finite = value is None or value.is_finite()
+            if not is_finite:
+                raise ValueError(f"{name} is not finite")
+
+
+@functools.cache
+def _amounts(struct: type[MoneyModel]) -> tuple[str, ...]:
+    """The fields that hold an amount."""
+    return tuple(field.name for field in msgspec.structs.fields(struct) if "Decimal" in str(field.type))
 
 
 class Items(list[T]):
-    """A list that an endpoint returned.
+    """A list that an endpoint returned, with what stood around it in the reply."""
 
-    Args:
-        items: what is in it.
-        extra: what stood around the list in the reply, by its JSONPath, such as `$.total`.
-    """
-
-    __slots__ = ("_extra",)
-
-    def __init__(self, items: Iterable[T] = (), extra: dict[str, Any] | None = None) -> None:
-        super().__init__(items)
-        self._extra = extra
+    # On the class, so that making one costs no more than a list.
+    _extra: dict[str, Any] | None = None
 
     @property
     def extra(self) -> Mapping[str, Any]:
-        """What stood around the list in the reply, by its JSONPath."""
+        """What stood around the list in the reply, by its JSONPath, such as `$.total`."""
         return _NOTHING if self._extra is None else MappingProxyType(self._extra)
-
-    def __reduce__(self) -> tuple[type[Items[T]], tuple[list[T], dict[str, Any] | None]]:
-        return type(self), (list(self), self._extra)
 
 
 class OpenEnum(enum.StrEnum):
