@@ -341,7 +341,7 @@ class ObjectReader(Reader):
         row = self.by_names(value)
         if row is not None:
             return self._read_fields(row, key, {})
-        if len(value) == 1 and type(value[0]) is dict:
+        if len(value) == 1 and find(_Row(self, key), value[0], _ROW_DEPTH).score:
             return self.read_row(value[0], key)
         return self._read_bare(value, key)
 
@@ -411,6 +411,8 @@ class ListReader(Reader):
             return max(map(self._probe_item, sample)) if sample else 1
         if type(value) is not dict:
             return 0
+        if not value:
+            return 1
         return self._probe_columns(value) or max(self._probe_map(value), self._probe_item(value))
 
     def owns(self, name: str) -> bool:

@@ -8,6 +8,7 @@ body as if nothing had been learned. So what a body gives never depends on the o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -31,6 +32,8 @@ _IN_MILLISECONDS = {1: "{} * 1000", 10**3: "{}", 10**6: "{} // 1000", 10**9: "{}
 # Fewer digits than these a float surely holds. Once the points are left out, so many zeros in a row are too many.
 _TOO_MANY_DIGITS = 16
 _ALL_ZEROS = bytes.maketrans(b"123456789", b"0" * 9)
+# What msgspec takes for no name of a field.
+_NO_NAME = re.compile(r'["\\\x00-\x1f]')
 _NOT_LIKE_IT = (
     *(msgspec.DecodeError, UnicodeDecodeError, RecursionError, ArithmeticError, TypeError),
     scalars.MismatchError,
@@ -137,6 +140,9 @@ def learn(
     for step in steps:
         around.append(value)
         value = value[step]
+    named = [*around, value if type(value) is dict else value[0] if value else None]
+    if any(_NO_NAME.search(name) for names in named if type(names) is dict for name in names):
+        return None
     table = _table(value, reader, asked)
     if table is None:
         return None

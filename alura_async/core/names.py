@@ -19,7 +19,7 @@ from .model import Model
 # By a field's name here, best first. Names are compared without case, `_`, `-` and spaces, except one-letter ones.
 _SYNONYMS: Mapping[str, tuple[str, ...]] = {
     # What a thing is, and what it belongs to
-    "id": ("uuid", "guid", "$oid"),
+    "id": ("uuid", "guid"),
     "session_id": ("tradingSessionId", "session", "tradingSession"),
     "trade_id": ("trade",),
     "position_id": ("position",),
@@ -85,7 +85,7 @@ _SYNONYMS: Mapping[str, tuple[str, ...]] = {
 }
 
 # What servers add to a name to say the unit, which is the one that the field has.
-_UNIT = re.compile(r"(?:in)?(?:usdc|usd|ms)$")
+_UNIT = re.compile(r"(?:usdc|usd|ms)$")
 # How surely a name stands for a field: 0 is its own; synonyms follow in their order.
 _SPELT_OTHERWISE = 1
 _SYNONYM = 2

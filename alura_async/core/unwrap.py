@@ -32,7 +32,7 @@ _SAID_OF_ANYTHING = frozenset((
 _WRAPPERS = (
     "data", "result", "response", "payload", "body", "items", "results", "rows", "records", "list", "entries",
     "docs", "documents", "content", "contents", "elements", "values", "objects", "collection", "hits", "edges",
-    "nodes", "page",
+    "nodes",
 )
 # fmt: on
 _IS_WRAPPER = frozenset(_WRAPPERS)
