@@ -194,6 +194,7 @@ class Form(NamedTuple):
         lists: how lists of objects may come besides as lists.
         lost: what its candles do not say.
         identifiers: whether ids are numbers.
+        boxed: in which object's only field text may be an amount.
     """
 
     moment: Callable[[Any], int | Decimal]
@@ -205,6 +206,7 @@ class Form(NamedTuple):
     lists: str = "list"
     lost: str = ""
     identifiers: bool = False
+    boxed: str = ""
 
 
 def seconds_of_text(text: str) -> int:
@@ -241,6 +243,7 @@ FORMS: dict[str, Form] = {
         extras=frozenset({"__v", "shard"}),
         amount=(int, Decimal),
         lost="Tsi",
+        boxed="$numberDecimal",
     ),
     "django": Form(lambda value: value * 1_000_000),
     "hyperliquid": Form(
@@ -344,6 +347,9 @@ def agree(form: Form, expected: Any, got: Any, field: str = "") -> None:
     elif isinstance(expected, int):
         assert int(got) == expected, where
         assert type(got) is form.whole, where
+    elif form.boxed and isinstance(got, dict):
+        assert {form.boxed: str(got[form.boxed])} == got, where
+        assert Decimal(got[form.boxed]) == Decimal(expected), where
     elif isinstance(expected, Decimal) or NUMBER.fullmatch(expected):
         assert type(got) in form.amount, where
         assert Decimal(got) == Decimal(expected), where
@@ -665,9 +671,14 @@ MECHANISMS: dict[str, tuple[str, str, Callable[[Recorded], object]]] = {
         ),
     ),
     "amounts as text": ("nest", "one session", lambda r: r.data["data"]["budget"] == "100"),
-    "amounts as JSON numbers": ("mongo", "one session", lambda r: r.data["result"]["budget"] == 100),
-    "more digits than a double": (
+    "amounts as JSON numbers": ("dotnet", "one session", lambda r: r.data["Data"]["Budget"] == 100),
+    "amounts in objects": (
         "mongo",
+        "one session",
+        lambda r: r.data["result"]["budget"] == {"$numberDecimal": "100"},
+    ),
+    "more digits than a double": (
+        "columns",
         "many digits",
         lambda r: b"0.123456789012345678901234567890123456789" in r.body,
     ),

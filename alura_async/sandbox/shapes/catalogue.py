@@ -96,14 +96,23 @@ class Mongo(Personality):
     """Express with Mongoose."""
 
     about = (
-        "Express and MongoDB: {ok, result}, _id, amounts as JSON numbers, null for what is absent, unknown fields at "
-        "every depth; pages with pagination beside them; newest candles first"
+        "Express and MongoDB: {ok, result}, _id, amounts as {$numberDecimal}, null for what is absent, unknown fields "
+        "at every depth; pages with pagination beside them; newest candles first, of JSON numbers"
     )
     renames: ClassVar[Mapping[str, str]] = {"id": "_id"}
-    writers: ClassVar[Mapping[str, Writer]] = {"LogEntry.level": lambda level: _LEVELS.get(level, level)}
+    writers: ClassVar[Mapping[str, Writer]] = {
+        "LogEntry.level": lambda level: _LEVELS.get(level, level),
+        "Signal.indicators": lambda values: {
+            name: None if value is None else writing.json_number(value) for name, value in values.items()
+        },
+    }
     absent_is_null = True
 
-    def amount(self, value: Decimal) -> msgspec.Raw:
+    def amount(self, value: Decimal) -> Plain:
+        """A Decimal128, as Mongoose writes it where nobody tells it otherwise."""
+        return {"$numberDecimal": writing.plain_text(value)}
+
+    def measured(self, value: Decimal) -> msgspec.Raw:
         """A JSON number."""
         return writing.json_number(value)
 
@@ -690,7 +699,7 @@ def _prices(personality: Personality, candle: Candle) -> Plain:
         "close": candle.close_text,
         "volume": candle.volume_text,
     }
-    return {name: None if text is None else personality.amount(Decimal(str(text))) for name, text in prices.items()}
+    return {name: None if text is None else personality.measured(Decimal(str(text))) for name, text in prices.items()}
 
 
 def _last_word(call: Call) -> str:

@@ -65,6 +65,10 @@ class Personality:
         """A number that may have a fraction."""
         return str(value)
 
+    def measured(self, value: Decimal) -> Any:
+        """A number that may have a fraction and is kept by no account: of candles and clocks."""
+        return self.amount(value)
+
     def whole(self, value: int) -> Any:
         """A number that counts or is an index."""
         return value
@@ -189,7 +193,7 @@ class Personality:
             case inspect.DecimalType():
                 return self.amount
             case inspect.FloatType():
-                return lambda value: self.amount(Decimal(repr(value)))
+                return lambda value: self.measured(Decimal(repr(value)))
             case inspect.IntType():
                 return self.whole
             case inspect.DateTimeType():
