@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -110,6 +111,19 @@ def demo(session: nox.Session) -> None:
     _install_locked(session)
     _install_wheel(session)
     session.run("alura", "demo", *(session.posargs or ["--plain"]))
+
+
+@nox.session
+def live(session: nox.Session) -> None:
+    """A real server against this SDK, by reads only: its document, and what it answers. Needs ALURA_BASE_URL."""
+    if not os.environ.get("ALURA_BASE_URL"):
+        session.error(
+            "ALURA_BASE_URL is not set: set it to the server's address, and ALURA_PRIVATE_KEY, ALURA_KEYSTORE or "
+            "ALURA_TOKEN to read more than what is public"
+        )
+    _install_locked(session)
+    _install_wheel(session)
+    session.run("alura", "contract", "check", "--live", *session.posargs)
 
 
 @nox.session

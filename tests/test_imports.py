@@ -20,6 +20,7 @@ HEAVY = {
     "jwt",
     "numpy",
     "pydantic",
+    "referencing",
     "requests",
     "rich",
     "sqlite3",
@@ -51,8 +52,12 @@ def test_nothing_heavy_is_loaded_before_a_call(program: str) -> None:
     assert not loaded & HEAVY
 
 
-def test_the_sandbox_and_the_command_are_loaded_by_those_who_want_them() -> None:
-    assert not loaded_after("import alura_async") & {"alura_async.sandbox", "alura_async.cli"}
+def test_the_sandbox_the_command_and_the_contract_are_loaded_by_those_who_want_them() -> None:
+    assert not loaded_after("import alura_async") & {
+        "alura_async.sandbox",
+        "alura_async.cli",
+        "alura_async.contract",
+    }
 
 
 def test_nothing_is_printed_and_no_thread_started_by_importing() -> None:

@@ -20,8 +20,9 @@ from ..core.text import clip, printable
 from ..errors import AluraError, Outcome
 from ..journal import JournalEntry
 from . import figures
+from .failure import Failed
 from .invocation import program
-from .presenter import Cell, Column, Feeling, Presenter, Table
+from .presenter import Cell, Column, Feeling, Presenter, Table, presenter
 
 T = TypeVar("T")
 
@@ -87,7 +88,7 @@ def command(context: click.Context, path: str, shows_all: bool, as_json: bool) -
     if as_json:
         click.echo(_as_json(shown))
     else:
-        _show(_presenter(), path, shown, unresolved)
+        _show(presenter(), path, shown, unresolved)
     return _UNRESOLVED_CODE if unresolved else 0
 
 
@@ -110,16 +111,6 @@ def settle(path: str, entry_id: str, outcome: str, note: str) -> int:
     return 0
 
 
-class _Failed(click.ClickException):
-    """An error whose exit code is not the one of unresolved calls."""
-
-    exit_code = 2
-
-    def show(self, file: Any = None) -> None:
-        """Write it as all errors of this SDK are written."""
-        click.echo(f"alura: {printable(self.message)}", err=True)
-
-
 def _with_journal(path: str, use: Callable[[FileIntents], Awaitable[T]]) -> T:
     """Use the file, and leave it as it is: what is old is for its owner to remove."""
 
@@ -133,21 +124,13 @@ def _with_journal(path: str, use: Callable[[FileIntents], Awaitable[T]]) -> T:
     try:
         return asyncio.run(run())
     except AluraError as error:
-        raise _Failed(str(error)) from error
+        raise Failed(str(error)) from error
 
 
 async def _read(journal: FileIntents, shows_all: bool) -> tuple[list[JournalEntry], list[JournalEntry]]:
     """What is unresolved, and what is to be shown."""
     unresolved = await journal.unresolved()
     return unresolved, await journal.entries(limit=_ALL) if shows_all else unresolved
-
-
-def _presenter() -> Presenter:
-    from .plain import PlainPresenter
-    from .terminal import TerminalPresenter, is_capable, open_console
-
-    console = open_console()
-    return TerminalPresenter(console, pace=0, pause=0) if is_capable(console) else PlainPresenter()
 
 
 def _show(show: Presenter, path: str, entries: Sequence[JournalEntry], unresolved: Sequence[JournalEntry]) -> None:

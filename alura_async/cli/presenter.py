@@ -120,6 +120,15 @@ class Presenter(Protocol):
         ...
 
 
+def presenter() -> Presenter:
+    """Whatever suits standard output, for what is shown at once: nothing moves, and nothing is waited for."""
+    from .plain import PlainPresenter
+    from .terminal import TerminalPresenter, is_capable, open_console
+
+    console = open_console()
+    return TerminalPresenter(console, pace=0, pause=0) if is_capable(console) else PlainPresenter()
+
+
 def signed(amount: Decimal | None) -> Cell:
     """A profit or a loss."""
     text = figures.gain(amount)
