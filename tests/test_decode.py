@@ -238,6 +238,14 @@ def test_the_items_of_a_page_may_have_another_name(name: str) -> None:
     assert page == Page(data=[LogEntry(id="1", trade_id="t1")], total=1)
 
 
+@pytest.mark.parametrize("name", ["nextCursor", "next_cursor", "nextPageCursor"])
+def test_a_page_by_a_cursor_says_what_to_ask_for_next(name: str) -> None:
+    page = decode(TRADE_LOGS, {"list": [{"id": "1"}], name: "c2"})
+    assert (page.next, page.has_more, page.extra) == ({"cursor": "c2"}, True, {})
+    last = decode(TRADE_LOGS, {"list": [{"id": "1"}], name: ""})
+    assert (last.next, last.has_more) == (None, False)
+
+
 def test_a_page_whose_items_cannot_be_told_is_not_an_empty_page() -> None:
     """Reading on would end at once, and the logs would seem to be empty."""
     bodies: list[dict[str, Any]] = [
@@ -267,6 +275,23 @@ def test_a_page_whose_items_cannot_be_told_is_not_an_empty_page() -> None:
 )
 def test_what_is_wrapped_is_found_and_what_is_around_it_is_kept_by_its_path(body: Any, extra: dict[str, Any]) -> None:
     assert decode(PROFILE, body) == Profile(id="u1", _extra=extra or None)
+
+
+@pytest.mark.parametrize("count", [1, 2, 4, 5, 6, 7, 40])
+@pytest.mark.parametrize("names", ["tohlc", "tohlcv", "tohlcvn"])
+def test_columns_of_any_length_are_no_bare_arrays(names: str, count: int) -> None:
+    rows = [{"t": 1767225600 + 60 * place, **dict.fromkeys(names[1:], 5)} for place in range(count)]
+    candles = decode(CANDLES, {"s": "ok", **{name: [row[name] for row in rows] for name in names}})
+    assert [candle.open_time_ms for candle in candles] == [row["t"] * 1000 for row in rows]
+    assert candles.extra == {"$.s": "ok"}
+
+
+def test_a_list_under_its_own_name_is_found_in_what_has_a_name_that_nobody_knows() -> None:
+    symbols = Indicators.symbols.request()
+    assert decode(symbols, {"data": {"type": "list", "id": "1", "attributes": {"symbols": ["BTC"]}}}) == ["BTC"]
+    assert decode(symbols, {"stuff": {"symbols": ["BTC"]}}) == ["BTC"]
+    assert decode(ACTIVE, {"stuff": {"sessions": []}}) == []
+    refused(ACTIVE, {"stuff": {"sessions": []}, "more": {"sessions": []}})
 
 
 @pytest.mark.parametrize(

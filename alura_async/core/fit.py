@@ -515,6 +515,10 @@ class ListReader(Reader):
             return 1 if is_map and not any(map(is_wrapper, value)) else 0
         if not entries or (len(entries) == 1 and (is_wrapper(entries[0][0]) or entries[0][0] in self.names)):
             return 0
+        # Where rows may be bare arrays, a column of so many values would be one.
+        told = {field for name in self._columns(value) for _, field in ranked(self.rows.struct, name)}
+        if len(told) > 1 and told.issuperset(self.rows.required):
+            return 0
         return min(self._probe_entry(item, key) for key, item in entries[:_SAMPLE])
 
     def _probe_entry(self, value: Any, key: str) -> int:

@@ -52,7 +52,7 @@ _SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "exit_price": ("exitPx", "avgExitPrice", "averageExitPrice", "closePrice", "closePx"),
     "liquidation_price": ("liquidationPx", "liqPrice", "liqPx"),
     "leverage": ("lev",),
-    "margin": ("marginUsed", "usedMargin", "initialMargin", "collateral"),
+    "margin": ("marginUsed", "positionIM", "usedMargin", "initialMargin", "collateral"),
     "price": ("px", "avgPx"),
     "fee": ("commission", "feePaid"),
     "positions": ("position", "assetPositions", "openPositions"),

@@ -32,6 +32,7 @@ _LAST = frozenset(["last", "islast", "islastpage"])
 _NEXT = {
     "next": "cursor",
     "nextcursor": "cursor",
+    "nextpagecursor": "cursor",
     "nexttoken": "token",
     "nextpagetoken": "pageToken",
     "nextpage": "page",

@@ -6,7 +6,7 @@ the body itself. In this order:
 1. What stands under the name of the thing (`sessions`, `currentTrade`), also if it is an empty list.
 2. What stands under a name that wrappers have (`data`, `result`), if it is at least as sure as the body itself.
 3. The body itself, if any of its names is telling.
-4. What stands under any other name, if it is telling, and nothing else is as sure.
+4. What stands under any other name, if it is telling, as the own name of a list is, and nothing else is as sure.
 
 Where two have the same claim, none is taken.
 """
@@ -115,7 +115,10 @@ def find(sought: Sought, value: Any, depth: int, hints: frozenset[str] = frozens
             titled.append(inner)
             lowest = rank
     if titled and (sought.is_list or max(titled).score >= here.score):
-        return titled[0] if len(titled) == 1 else NOWHERE
+        if len(titled) > 1:
+            return NOWHERE
+        # Its own name tells of a list, whatever is in it.
+        return titled[0]._replace(score=max(titled[0].score, TELLING)) if sought.is_list else titled[0]
     # Of equals the first: its name is the likelier.
     surest = max(wrapped, key=_score, default=NOWHERE)
     if surest.score and surest.score >= here.score:

@@ -69,10 +69,11 @@ class Fill(MoneyModel, frozen=True, kw_only=True):
     """
 
     _also: ClassVar[Synonyms] = {
-        "id": ("tid", "fillId"),
-        "price": ("fillPrice", "executionPrice", "avgPrice"),
-        "size": ("amount",),
-        "timestamp": ("createdAt", "filledAt", "executedAt"),
+        "id": ("tid", "fillId", "execId"),
+        "price": ("fillPrice", "executionPrice", "execPrice", "avgPrice"),
+        "size": ("execQty", "amount"),
+        "fee": ("execFee",),
+        "timestamp": ("execTime", "createdAt", "filledAt", "executedAt"),
     }
 
     id: str | None = None

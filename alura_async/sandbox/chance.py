@@ -16,8 +16,8 @@ def digest(*parts: str | int, size: int = 32) -> bytes:
 
 
 def identifier(prefix: str, *parts: str | int) -> str:
-    """An id such as `ses_5f0c9b…`, safe in a path."""
-    return f"{prefix}_{digest(prefix, *parts, size=10).hex()}"
+    """An id such as `ses_5f0c9b…`, safe in a path. Its digits are a number of 63 bits, as databases have them."""
+    return f"{prefix}_{int.from_bytes(digest(prefix, *parts, size=8)) >> 1:016x}"
 
 
 def fraction(*parts: str | int) -> float:

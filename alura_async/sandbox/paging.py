@@ -38,6 +38,19 @@ class Cursor(Text, frozen=True, kw_only=True):
 
 
 CURSOR = Cursor(name="cursor", required=False, about="what an earlier page gave as the next one, instead of `page`")
+AFTER = Cursor(name="after", required=False, about="the cursor of the item before the page, instead of `page`")
+NUMBER = Number(
+    name="page[number]", integer=True, minimum=1, required=False, about="the page's number, from 1", example=1
+)
+SIZE = Number(
+    name="page[size]",
+    integer=True,
+    minimum=1,
+    maximum=100,
+    required=False,
+    about="items on a page, instead of `limit`",
+    example=20,
+)
 
 
 def page_of(call: Call, items: Sequence[T]) -> Page[T]:
@@ -50,10 +63,13 @@ def page_of(call: Call, items: Sequence[T]) -> Page[T]:
 
 def window(call: Call) -> tuple[int, int]:
     """How many items are before the page that a call asks for, and how many it holds at most."""
-    limit: int = call.query.get("limit", 20)
-    if "cursor" in call.query:
-        return _place(call.query["cursor"]) or 0, limit
-    first: int = call.query.get("offset", (call.query.get("page", 1) - 1) * limit)
+    query = call.query
+    limit: int = query.get(SIZE.name, query.get(LIMIT.name, 20))
+    for named in (CURSOR, AFTER):
+        if named.name in query:
+            return _place(query[named.name]) or 0, limit
+    number: int = query.get(NUMBER.name, query.get(PAGE.name, 1))
+    first: int = query.get(OFFSET.name, (number - 1) * limit)
     return first, limit
 
 

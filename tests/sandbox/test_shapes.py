@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from base64 import urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, localcontext
@@ -114,11 +115,12 @@ class Story:
         await self.call("stranger refused", "GET", "/user/profile")
         return self
 
-    async def live_again(self, steps: list[tuple[str, Step | float]]) -> Story:
-        """The same calls once more."""
+    async def live_again(self, steps: list[tuple[str, Step | float]], shape: str) -> Story:
+        """The same calls once more, as the shape names what the paths name."""
         for name, step in steps:
             if isinstance(step, tuple):
-                await self.call(name, *step)
+                method, path, body = step
+                await self.call(name, method, asked(shape, path), body)
             else:
                 self.wait(step)
         return self
@@ -144,7 +146,27 @@ async def tell(shape: str) -> Story:
         if shape == "canonical" and shape not in TOLD:
             return await Story(caller).live(calls)
         sandbox.shapes = shape
-        return await Story(caller).live_again(TOLD["canonical"].steps)
+        return await Story(caller).live_again(TOLD["canonical"].steps, shape)
+
+
+def asked(shape: str, path: str) -> str:
+    """A canonical path as a shape has it: with its own ids, and its own way through a list."""
+    if shape == "graphql":
+        path = re.sub(r"(?<=/)(?:ses|trd|pos|usr)_([0-9a-f]{16})", lambda found: str(int(found[1], 16)), path)
+    page, limit = re.search(r"page=(\d+)", path), re.search(r"limit=(\d+)", path)
+    if page is None:
+        return path
+    size = 20 if limit is None else int(limit[1])
+    before = (int(page[1]) - 1) * size
+    place = urlsafe_b64encode(f"after:{before}".encode()).decode().rstrip("=")
+    query = {
+        "django": f"offset={before}",
+        "terse": f"cursor={place}",
+        "bybit": f"cursor={place}",
+        "graphql": f"after={place}",
+        "jsonapi": f"page[number]={page[1]}",
+    }
+    return path.replace(page[0], query.get(shape, page[0]))
 
 
 # An independent reading of each shape: what its conventions are, and nothing of how it is made.
@@ -171,6 +193,8 @@ class Form(NamedTuple):
         whole: the JSON type of whole numbers.
         lists: how lists of objects may come besides as lists.
         lost: what its candles do not say.
+        identifiers: whether ids are numbers.
+        boxed: in which object's only field text may be an amount.
     """
 
     moment: Callable[[Any], int | Decimal]
@@ -181,6 +205,26 @@ class Form(NamedTuple):
     whole: type = int
     lists: str = "list"
     lost: str = ""
+    identifiers: bool = False
+    boxed: str = ""
+
+
+def seconds_of_text(text: str) -> int:
+    """Of text such as `2024-05-01 12:30:15.250`."""
+    assert re.fullmatch(r"[0-9-]{10} [0-9:]{8}\.[0-9]{3}", text)
+    return microseconds(text + "+00:00")
+
+
+def ticks(text: str) -> int:
+    """Of text such as `2024-05-01T12:30:15.2500000+00:00`."""
+    assert re.fullmatch(r"[0-9-]{10}T[0-9:]{8}\.[0-9]{7}\+00:00", text)
+    return microseconds(text)
+
+
+def offset_of_text(text: str) -> int:
+    """Of text that names its offset."""
+    assert text.endswith("+00:00")
+    return microseconds(text)
 
 
 def snake(name: str) -> str:
@@ -189,6 +233,7 @@ def snake(name: str) -> str:
 
 SIDES = [("side", text) for text in ("long", "short", "buy", "sell")]
 STATES = [("status", text) for text in ("active", "closed", "completed")]
+ACTIONS = [("action", text) for text in ("buy", "sell", "hold")]
 FORMS: dict[str, Form] = {
     "nest": Form(microseconds, whole=str),
     "mongo": Form(
@@ -198,6 +243,7 @@ FORMS: dict[str, Form] = {
         extras=frozenset({"__v", "shard"}),
         amount=(int, Decimal),
         lost="Tsi",
+        boxed="$numberDecimal",
     ),
     "django": Form(lambda value: value * 1_000_000),
     "hyperliquid": Form(
@@ -246,6 +292,38 @@ FORMS: dict[str, Form] = {
         lists="one",
         lost="Tsi",
     ),
+    "dotnet": Form(
+        ticks,
+        texts={(field, text): text.capitalize() for field, text in [*SIDES, *STATES, *ACTIONS]},
+        amount=(int, Decimal),
+        lost="Tsin",
+    ),
+    "jsonapi": Form(seconds_of_text, whole=str),
+    "graphql": Form(
+        offset_of_text,
+        texts={(field, text): text.upper() for field, text in [*SIDES, *STATES, *ACTIONS]},
+        extras=frozenset({"__typename"}),
+        identifiers=True,
+    ),
+    "bybit": Form(
+        lambda value: int(value) * 1000,
+        names={
+            "createdAt": ("createdTime",),
+            "unrealizedPnl": ("unrealisedPnl",),
+            "realizedPnl": ("realisedPnl",),
+            "entryPrice": ("avgPrice",),
+            "margin": ("positionIM",),
+            "liquidationPrice": ("liqPrice",),
+            "id": ("id", "execId"),
+            "size": ("size", "execQty"),
+            "price": ("price", "execPrice"),
+            "fee": ("execFee",),
+            "timestamp": ("timestamp", "execTime"),
+        },
+        texts={(field, text): text.capitalize() for field, text in [*SIDES, *STATES, *ACTIONS]},
+        whole=str,
+        lost="Tin",
+    ),
 }
 
 
@@ -263,9 +341,15 @@ def agree(form: Form, expected: Any, got: Any, field: str = "") -> None:
             agree(form, inner, row)
     elif expected is None or isinstance(expected, bool):
         assert got is expected, where
+    elif form.identifiers and (found := re.fullmatch(r"[a-z]{3}_([0-9a-f]{16})-?(\d*)", str(expected))):
+        assert type(got) is int, where
+        assert got == int(found[1], 16) + int(found[2] or 0) < 2**63, where
     elif isinstance(expected, int):
         assert int(got) == expected, where
         assert type(got) is form.whole, where
+    elif form.boxed and isinstance(got, dict):
+        assert {form.boxed: str(got[form.boxed])} == got, where
+        assert Decimal(got[form.boxed]) == Decimal(expected), where
     elif isinstance(expected, Decimal) or NUMBER.fullmatch(expected):
         assert type(got) in form.amount, where
         assert Decimal(got) == Decimal(expected), where
@@ -283,9 +367,15 @@ def agree_object(form: Form, expected: dict[str, Any], got: Any) -> None:
     if got.get("type") == "oneWay":
         assert got.keys() == {"type", "position"}
         got = got["position"]
+    if got.keys() == {"type", "id", "attributes"}:
+        assert re.fullmatch("[a-z]+(-[a-z]+)*", got["type"])
+        assert got["id"]
+        got = got["attributes"] | ({"id": got["id"]} if "id" in expected else {})
     rest = dict(got)
     for field, value in expected.items():
-        names = form.names.get(field, (field, snake(field)))
+        names = form.names.get(
+            field, (field, snake(field), snake(field).replace("_", "-"), field[0].upper() + field[1:])
+        )
         (name,) = {name for name in names if name in rest and (name == field or name not in expected)}
         found = rest.pop(name)
         if name == "szi":
@@ -302,6 +392,9 @@ def rows_of(form: Form, expected: list[Any], got: Any) -> list[Any]:
     """A list, whatever it came as."""
     if isinstance(got, list):
         return got
+    if got.keys() == {"edges"}:
+        assert all(edge.keys() == {"node"} for edge in got["edges"])
+        return [edge["node"] for edge in got["edges"]]
     if "one" in form.lists and len(expected) == 1:
         return [got]
     key = "id" if not expected or "id" in expected[0] else "symbol"
@@ -334,6 +427,23 @@ def content(shape: str, method: str, expected: Any, reply: Recorded) -> Any:
             assert data["status"] == "ok"
             assert data["response"].keys() == {"type", "data"}
             return data["response"]["data"]
+        case "dotnet" if data is not None and "Data" in data:
+            assert data.keys() == {"Succeeded", "Message", "Errors", "Data"}
+            assert data["Succeeded"] is True
+            return data["Data"]
+        case "jsonapi":
+            assert data.keys() == {"jsonapi", "data"}
+            if isinstance(expected, list) and expected and isinstance(expected[0], str):
+                return data["data"]["attributes"]["symbols"]
+            return data["data"]
+        case "graphql":
+            assert data.keys() == {"data"}
+            (answer,) = data["data"].values()
+            return answer
+        case "bybit":
+            assert data.keys() == {"retCode", "retMsg", "result", "retExtInfo", "time"}
+            assert (data["retCode"], data["retMsg"]) == (0, "OK")
+            return data["result"]["list"] if isinstance(expected, list) else data["result"]
     return data
 
 
@@ -354,6 +464,17 @@ def page(shape: str, reply: Recorded) -> tuple[Any, dict[str, int]]:
             return data, {"total": int(reply.headers["X-Total-Count"])}
         case "terse":
             return data["items"], {}
+        case "dotnet":
+            place = data["Data"]
+            said = {"total": place["TotalCount"], "page": place["PageNumber"], "limit": place["PageSize"]}
+            return place["Items"], said
+        case "jsonapi":
+            return data["data"], {"total": data["meta"]["total"]}
+        case "graphql":
+            (connection,) = data["data"].values()
+            return [edge["node"] for edge in connection["edges"]], {"total": connection["totalCount"]}
+        case "bybit":
+            return data["result"]["list"], {}
     return data, said
 
 
@@ -381,6 +502,15 @@ def candles(shape: str, rows: Any, *, of_one: bool) -> list[dict[str, Any]]:
         case "hyperliquid":
             named = rows if of_one else [{"s": coin, **row} for coin, row in rows.items()]
             return [row | {name: form.moment(row[name]) for name in "tT"} for row in named]
+        case "dotnet" if of_one:
+            assert rows.pop("s") == ("ok" if rows["t"] else "no_data")
+            assert set(rows) == set("tohlcv")
+            columns = zip(*rows.values(), strict=True)
+            return [{**dict(zip(rows, row, strict=True)), "t": row[0] * 1_000_000} for row in columns]
+        case "bybit" if of_one:
+            found = [dict(zip("tohlcv", row, strict=True)) for row in rows[::-1]]
+        case "dotnet" | "jsonapi" | "graphql" | "bybit":
+            return [long_named(form, row) for row in rows_of(form, [{}] * len(rows), rows)]
         case "columns":
             arrays = [[None, *row] for row in rows[::-1]] if of_one else [[name, *row] for name, row in rows.items()]
             found = [dict(zip("stohlcv", row, strict=True)) for row in arrays]
@@ -392,13 +522,26 @@ def candles(shape: str, rows: Any, *, of_one: bool) -> list[dict[str, Any]]:
     ]
 
 
+def long_named(form: Form, row: dict[str, Any]) -> dict[str, Any]:
+    """One candle with long names, however they are written."""
+    row = row.get("attributes", row)
+    named = {name.replace("-", "").casefold(): value for name, value in row.items()}
+    named.pop("__typename", None)
+    short = dict(zip(("opentime", "closetime", "symbol", "interval", "trades"), "tTsin", strict=True))
+    short |= {name: name[0] for name in LONG}
+    candle = {short[name]: value for name, value in named.items()}
+    return candle | {name: form.moment(candle[name]) for name in "tT"}
+
+
 def agree_candles(shape: str, expected: list[Any], got: Any, *, of_one: bool) -> None:
     found = candles(shape, got, of_one=of_one)
     assert len(found) == len(expected)
     for wanted, candle in zip(expected, found, strict=True):
         lost = set(FORMS[shape].lost) - ({"s"} if not of_one else set())
-        if shape == "columns" and of_one:
+        if shape in ("columns", "bybit") and of_one:
             lost |= {"s"}
+        if shape in ("dotnet", "bybit") and not of_one:
+            lost = set()
         assert set(wanted) - set(candle) == lost
         for name, value in candle.items():
             if name in "tT":
@@ -528,9 +671,14 @@ MECHANISMS: dict[str, tuple[str, str, Callable[[Recorded], object]]] = {
         ),
     ),
     "amounts as text": ("nest", "one session", lambda r: r.data["data"]["budget"] == "100"),
-    "amounts as JSON numbers": ("mongo", "one session", lambda r: r.data["result"]["budget"] == 100),
-    "more digits than a double": (
+    "amounts as JSON numbers": ("dotnet", "one session", lambda r: r.data["Data"]["Budget"] == 100),
+    "amounts in objects": (
         "mongo",
+        "one session",
+        lambda r: r.data["result"]["budget"] == {"$numberDecimal": "100"},
+    ),
+    "more digits than a double": (
+        "columns",
         "many digits",
         lambda r: b"0.123456789012345678901234567890123456789" in r.body,
     ),
@@ -598,6 +746,57 @@ MECHANISMS: dict[str, tuple[str, str, Callable[[Recorded], object]]] = {
     "pages with links in headers": ("columns", "page", lambda r: 'rel="next"' in r.headers["Link"]),
     "pages with a cursor": ("terse", "page", lambda r: r.data["nextCursor"]),
     "pages without anything": ("hyperliquid", "page", lambda r: isinstance(r.data, list) and len(r.data) == 2),
+    "PascalCase": ("dotnet", "one session", lambda r: "AssetIndex" in r.data["Data"]),
+    "kebab-case": ("jsonapi", "one session", lambda r: "asset-index" in r.data["data"]["attributes"]),
+    "wrapped in Data": ("dotnet", "sessions", lambda r: r.data["Succeeded"] and isinstance(r.data["Data"], list)),
+    "wrapped in list": ("bybit", "sessions", lambda r: isinstance(r.data["result"]["list"], list)),
+    "wrapped in a name of its own": ("graphql", "whole trade", lambda r: r.data["data"]["currentTrade"]["id"]),
+    "wrapped null in a name of its own": ("graphql", "no trade", lambda r: r.data == {"data": {"currentTrade": None}}),
+    "fields in attributes": ("jsonapi", "sessions", lambda r: r.data["data"][0]["attributes"]["status"] == "active"),
+    "fields inside in attributes": (
+        "jsonapi",
+        "whole trade",
+        lambda r: r.data["data"]["attributes"]["positions"][0]["attributes"]["side"],
+    ),
+    "nodes on edges": ("graphql", "sessions", lambda r: r.data["data"]["active"]["edges"][0]["node"]["id"]),
+    "nodes on edges inside": (
+        "graphql",
+        "whole trade",
+        lambda r: len(r.data["data"]["currentTrade"]["positions"]["edges"]) == 3,
+    ),
+    "all ids as numbers": ("graphql", "one session", lambda r: 2**53 < r.data["data"]["tradingSessions"]["id"] < 2**63),
+    "times as ISO text with an offset": (
+        "graphql",
+        "sessions",
+        lambda r: b"2024-05-01T12:30:15.250000+00:00" in r.body,
+    ),
+    "times as ISO text with seven digits": ("dotnet", "sessions", lambda r: b"2024-05-01T12:30:15.2500000+" in r.body),
+    "times as ISO text without a zone": ("jsonapi", "sessions", lambda r: b'"2024-05-01 12:30:15.250"' in r.body),
+    "times as epoch text": ("bybit", "one session", lambda r: r.data["result"]["createdTime"] == "1714566615250"),
+    "enumeration with a capital": ("dotnet", "one session", lambda r: r.data["Data"]["Status"] == "Active"),
+    "candles as columns": (
+        "dotnet",
+        "many candles",
+        lambda r: set(r.data) == set("stohlcv") and len(r.data["t"]) == len(r.data["o"]) == 40,
+    ),
+    "no candles as columns": ("dotnet", "no candles", lambda r: (r.data["s"], r.data["t"]) == ("no_data", [])),
+    "bare arrays of text as candles": (
+        "bybit",
+        "many candles",
+        lambda r: r.data["result"]["list"][0][0].isdigit() and r.data["result"]["symbol"] == "kPEPE",
+    ),
+    "pages with a place": (
+        "dotnet",
+        "page",
+        lambda r: (r.data["Data"]["PageNumber"], r.data["Data"]["PageSize"]) == (2, 2),
+    ),
+    "pages with links beside data": ("jsonapi", "page", lambda r: "page%5Bnumber%5D=3" in r.data["links"]["next"]),
+    "pages with pageInfo": ("graphql", "page", lambda r: r.data["data"]["logs"]["pageInfo"]["hasNextPage"] is True),
+    "pages with a cursor that ends as empty text": (
+        "bybit",
+        "past the end",
+        lambda r: r.data["result"] == {"list": [], "nextPageCursor": ""},
+    ),
     "error with a list of messages": ("nest", "refused", lambda r: len(r.data["message"]) == 2),
     "error in a wrapper": ("mongo", "refused", lambda r: r.data["error"]["code"] == "BAD_REQUEST"),
     "error as a list of errors": ("columns", "refused", lambda r: len(r.data["errors"]) == 2),
@@ -613,7 +812,7 @@ async def test_each_thing_a_decoder_must_cope_with_occurs(mechanism: str) -> Non
 
 def test_every_shape_has_something_of_its_own() -> None:
     assert {shape for shape, _, _ in MECHANISMS.values()} == set(OTHERS) == set(FORMS)
-    assert len(PERSONALITIES) >= 7
+    assert len(PERSONALITIES) >= 11
     assert all(about and "\n" not in about for about in PERSONALITIES.values())
 
 
@@ -634,7 +833,12 @@ async def test_a_whole_session_can_be_lived_in_a_shape(shape: str) -> None:
             async with http.request(method, sandbox.url + path, data=data, headers=headers) as response:
                 text = await response.text()
                 assert response.status == (201 if method == "POST" else 200), text
-                return list(dict.fromkeys(re.findall(rf'"({kind}_[0-9a-f]+)"', text)))
+                found = re.findall(rf'"({kind}_[0-9a-f]+)"', text)
+                if shape == "graphql":
+                    name = {"ses": "TradingSession", "trd": "Trade", "pos": "Position"}[kind]
+                    found = re.findall(rf'{{"__typename":"{name}","id":(\d+)', text)
+                    found += re.findall(rf'"{name.replace("Trading", "").lower()}Id":(\d+)', text)
+                return list(dict.fromkeys(found))
 
         (session,) = await ids("ses", "POST", "/trading-sessions", quick())
         assert await ids("ses", "GET", "/trading-sessions/active") == [session]
@@ -686,6 +890,17 @@ async def following(shape: str, caller: Caller) -> list[Any]:
                 path = links.get("next")
             case "terse":
                 path = f"{RANKINGS}?limit=90&cursor={data['nextCursor']}" if data["nextCursor"] else None
+            case "dotnet":
+                number = data["Data"]["PageNumber"]
+                path = f"{RANKINGS}?limit=90&page={number + 1}" if data["Data"]["HasNextPage"] else None
+            case "jsonapi":
+                path = data["links"]["next"]
+            case "graphql":
+                info = data["data"]["rankings"]["pageInfo"]
+                path = f"{RANKINGS}?limit=90&after={info['endCursor']}" if info["hasNextPage"] else None
+            case "bybit":
+                after = data["result"]["nextPageCursor"]
+                path = f"{RANKINGS}?limit=90&cursor={after}" if after else None
             case _:
                 path = f"{RANKINGS}?limit=90&page={len(batches) + 1}" if items else None
     return [batch for batch in batches if batch]
@@ -715,8 +930,38 @@ async def test_additional_ways_through_a_list_are_checked_as_page_and_limit_are(
     assert (reply.status, reply.data["message"]) == (400, ["offset must not be less than 0"])
     third = (await caller.get(f"{RANKINGS}?offset=2&limit=1"))["results"]
     assert third[0]["rank"] == 3
+    sandbox.shapes = "jsonapi"
+    reply = await caller.call("GET", f"{RANKINGS}?page[number]=0&page[size]=101")
+    assert [error["message"] for error in reply.data["errors"]] == [
+        "page[number] must not be less than 1",
+        "page[size] must not be greater than 100",
+    ]
+    third = (await caller.get(f"{RANKINGS}?page[number]=3&page[size]=1"))["data"]
+    assert third[0]["attributes"]["rank"] == "3"
+    sandbox.shapes = "graphql"
+    reply = await caller.call("GET", f"{RANKINGS}?after=x")
+    assert (reply.status, reply.data["errors"][0]["message"]) == (400, "after is not valid")
     sandbox.shapes = "canonical"
     assert (await caller.get(f"{RANKINGS}?offset=2&limit=1&cursor=x"))["data"][0]["rank"] == 1
+
+
+@pytest.mark.parametrize("shape", PERSONALITIES)
+async def test_a_page_is_asked_for_by_its_number_only_where_a_shape_has_no_other_way(
+    shape: str, sandbox: Sandbox, caller: Caller
+) -> None:
+    sandbox.shapes = shape
+    first = await caller.call("GET", f"{RANKINGS}?limit=2")
+    second = await caller.call("GET", f"{RANKINGS}?limit=2&page=2")
+    assert (second.data == first.data) == (shape in ("django", "terse", "jsonapi", "graphql", "bybit"))
+
+
+async def test_an_id_that_is_a_number_is_one_in_paths_too(sandbox: Sandbox, caller: Caller) -> None:
+    sandbox.shapes = "graphql"
+    me = (await caller.get("/user/profile"))["data"]["profile"]["id"]
+    assert (await caller.get(f"/referrals/{me}"))["data"]["referrals"]["userId"] == me
+    for nobody in ("0", "x", "9" * 19, "9" * 30, "-1", "1.0", str(me) + "0"):
+        reply = await caller.call("GET", f"/api/leaderboard/user/{nobody}")
+        assert reply.status == 404, nobody
 
 
 @pytest.mark.parametrize("shape", PERSONALITIES)
@@ -767,7 +1012,7 @@ async def test_the_canonical_shape_is_the_types_own_encoding(sandbox: Sandbox, c
 
 
 async def test_a_shape_nobody_knows_is_refused_with_those_there_are(sandbox: Sandbox) -> None:
-    names = "canonical, nest, mongo, django, hyperliquid, columns, terse"
+    names = "canonical, nest, mongo, django, hyperliquid, columns, terse, dotnet, jsonapi, graphql, bybit"
     for wrong in ("Nest", "", "help", None, ["nest"]):
         with pytest.raises(ConfigurationError, match=names if isinstance(wrong, str) else "give str"):
             Sandbox(shapes=wrong)  # type: ignore[arg-type]
@@ -791,8 +1036,12 @@ async def test_the_document_promises_no_body_that_a_shape_does_not_keep(
             unchanged = ("operationId", "summary", "tags", "requestBody", "security")
             assert {name: operation.get(name) for name in unchanged} == {name: known.get(name) for name in unchanged}
             named = [parameter["name"] for parameter in operation["parameters"]]
-            assert named[: len(known["parameters"])] == [parameter["name"] for parameter in known["parameters"]]
-            assert set(named[len(known["parameters"]) :]) <= {"offset", "cursor"}
+            usual = [parameter["name"] for parameter in known["parameters"]]
+            if "page" in usual and "page" not in named:
+                usual.remove("page")
+                assert named[len(usual) :] in (["offset"], ["cursor"], ["after"], ["page[number]", "page[size]"])
+            else:
+                assert named == usual
             assert operation["responses"].keys() == known["responses"].keys()
             for status, response in operation["responses"].items():
                 documented = path in ("/auth/evm/challenge", "/auth/evm/verify") and status == "201"

@@ -18,7 +18,7 @@ from ...errors import ConfigurationError
 from .. import wire
 from ..refusals import ErrorBody
 from ..routing import ServerRoute
-from .catalogue import Columns, Django, Hyperliquid, Mongo, Nest, Terse
+from .catalogue import Bybit, Columns, Django, Dotnet, GraphQL, Hyperliquid, JsonApi, Mongo, Nest, Terse
 from .personality import Personality
 
 CANONICAL = "canonical"
@@ -31,6 +31,10 @@ _OTHERS: Mapping[str, Personality] = {
     "hyperliquid": Hyperliquid(),
     "columns": Columns(),
     "terse": Terse(),
+    "dotnet": Dotnet(),
+    "jsonapi": JsonApi(),
+    "graphql": GraphQL(),
+    "bybit": Bybit(),
 }
 
 PERSONALITIES: Mapping[str, str] = MappingProxyType(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from decimal import Decimal
 from http import HTTPStatus
 from itertools import chain
@@ -27,7 +28,7 @@ from ...groups.trading_sessions import (
 from ...groups.usdc_verification import Deposit
 from ...groups.user import Fill, FillSide
 from .. import chance
-from ..paging import CURSOR, OFFSET, cursor
+from ..paging import AFTER, CURSOR, NUMBER, OFFSET, SIZE, cursor
 from ..refusals import ErrorBody
 from ..routing import JSON, Call, Ready
 from . import writing
@@ -35,6 +36,13 @@ from .page_view import PageView
 from .personality import Headers, Personality, Plain, Writer
 
 TEXT = "text/plain; charset=utf-8"
+
+# What a resource without an id goes by.
+_NAMES = ("user-id", "position-id", "trade-id", "tx-hash", "code", "symbol", "interval", "open-time")
+
+# By which letters the sandbox's ids of what paths name begin.
+_PREFIXES = {"sessionId": "ses", "tradeId": "trd", "positionId": "pos", "userId": "usr"}
+_BIGINT = re.compile(r"[0-9]{1,19}", re.ASCII)
 
 # As the logger pino numbers them.
 _LEVELS = {"debug": 20, "info": 30, "warn": 40, "error": 50}
@@ -58,17 +66,7 @@ class Nest(Personality):
 
     def candles(self, candles: Sequence[Candle], symbol: str | None) -> list[Plain]:
         """Long names."""
-        return [
-            {
-                "symbol": candle.symbol,
-                "interval": candle.interval,
-                "openTime": self.time(candle.open_time),
-                "closeTime": None if candle.close_time is None else self.time(candle.close_time),
-                **_prices(candle, str),
-                "trades": None if candle.trades is None else self.whole(candle.trades),
-            }
-            for candle in candles
-        ]
+        return [_long(self, candle) for candle in candles]
 
     def wrap(self, call: Call, content: Any, item: type | None) -> Plain:
         """What an interceptor makes of every reply."""
@@ -84,10 +82,8 @@ class Nest(Personality):
             "currentPage": view.number,
         }
         links = {
-            "first": view.page_link(1),
-            "previous": "" if view.before is None else view.page_link(view.number - 1),
-            "next": "" if view.after is None else view.page_link(view.number + 1),
-            "last": view.page_link(max(1, view.pages)),
+            {"prev": "previous"}.get(name, name): "" if number is None else view.page_link(number)
+            for name, number in view.numbers.items()
         }
         return self.wrap(call, {"items": view.items, "meta": meta, "links": links}, None), {}
 
@@ -100,14 +96,23 @@ class Mongo(Personality):
     """Express with Mongoose."""
 
     about = (
-        "Express and MongoDB: {ok, result}, _id, amounts as JSON numbers, null for what is absent, unknown fields at "
-        "every depth; pages with pagination beside them; newest candles first"
+        "Express and MongoDB: {ok, result}, _id, amounts as {$numberDecimal}, null for what is absent, unknown fields "
+        "at every depth; pages with pagination beside them; newest candles first, of JSON numbers"
     )
     renames: ClassVar[Mapping[str, str]] = {"id": "_id"}
-    writers: ClassVar[Mapping[str, Writer]] = {"LogEntry.level": lambda level: _LEVELS.get(level, level)}
+    writers: ClassVar[Mapping[str, Writer]] = {
+        "LogEntry.level": lambda level: _LEVELS.get(level, level),
+        "Signal.indicators": lambda values: {
+            name: None if value is None else writing.json_number(value) for name, value in values.items()
+        },
+    }
     absent_is_null = True
 
-    def amount(self, value: Decimal) -> msgspec.Raw:
+    def amount(self, value: Decimal) -> Plain:
+        """A Decimal128, as Mongoose writes it where nobody tells it otherwise."""
+        return {"$numberDecimal": writing.plain_text(value)}
+
+    def measured(self, value: Decimal) -> msgspec.Raw:
         """A JSON number."""
         return writing.json_number(value)
 
@@ -125,7 +130,7 @@ class Mongo(Personality):
             {
                 **({"symbol": candle.symbol} if symbol is None else {}),
                 "timestamp": self.time(candle.open_time),
-                **_prices(candle, lambda text: self.amount(Decimal(text))),
+                **_prices(self, candle),
                 "trades": candle.trades,
                 "__v": 0,
             }
@@ -156,7 +161,7 @@ class Django(Personality):
     """Django, whose `JsonResponse` takes nothing but objects."""
 
     about = (
-        "Django: snake_case, lists under their own names, pages as count/next/previous/results, also by offset; "
+        "Django: snake_case, lists under their own names, pages as count/next/previous/results, by offset only; "
         "amounts as text that may have an exponent, times as epoch seconds with a fraction"
     )
     absent_is_null = True
@@ -177,14 +182,7 @@ class Django(Personality):
     def candles(self, candles: Sequence[Candle], symbol: str | None) -> list[Plain]:
         """Long names with underscores."""
         return [
-            {
-                "open_time": self.time(candle.open_time),
-                "close_time": None if candle.close_time is None else self.time(candle.close_time),
-                "symbol": candle.symbol,
-                "interval": candle.interval,
-                **_prices(candle, lambda text: self.amount(Decimal(text))),
-                "trade_count": candle.trades,
-            }
+            {{"trades": "trade_count"}.get(name, name): value for name, value in _long(self, candle).items()}
             for candle in candles
         ]
 
@@ -196,8 +194,8 @@ class Django(Personality):
         """As the REST framework's LimitOffsetPagination has it."""
         return {
             "count": view.total,
-            "next": None if view.after is None else view.link(limit=view.limit, offset=view.after),
-            "previous": None if view.before is None else view.link(limit=view.limit, offset=view.before),
+            "next": None if view.after is None else view.link({"limit": view.limit, "offset": view.after}),
+            "previous": None if view.before is None else view.link({"limit": view.limit, "offset": view.before}),
             "results": view.items,
         }, {}
 
@@ -313,23 +311,15 @@ class Columns(Personality):
 
     def candles(self, candles: Sequence[Candle], symbol: str | None) -> Any:
         """`[t, o, h, l, c, v]`, newest first; one of each symbol as a map."""
-        rows = [
-            [self.time(candle.open_time), *_prices(candle, lambda text: self.amount(Decimal(text))).values()]
-            for candle in candles
-        ]
+        rows = [[self.time(candle.open_time), *_prices(self, candle).values()] for candle in candles]
         if symbol is None:
             return {str(candle.symbol): row for candle, row in zip(candles, rows, strict=True)}
         return rows[::-1]
 
     def page(self, call: Call, view: PageView) -> tuple[Any, Headers]:
         """The items; the headers say the rest."""
-        links: dict[str, int | None] = {
-            "first": 1,
-            "prev": None if view.before is None else view.number - 1,
-            "next": None if view.after is None else view.number + 1,
-            "last": max(1, view.pages),
-        }
-        said = [f'<{view.page_link(number)}>; rel="{name}"' for name, number in links.items() if number is not None]
+        numbers = view.numbers
+        said = [f'<{view.page_link(number)}>; rel="{name}"' for name, number in numbers.items() if number is not None]
         return view.items, {"X-Total-Count": str(view.total), "Link": ", ".join(said)}
 
     def refusal(self, body: ErrorBody) -> Plain:
@@ -344,7 +334,7 @@ class Terse(Personality):
     about = (
         "terse: no body for a close and for null, plain text where a word is enough, an object instead of a list of "
         "one, enumerations in capitals and with values nobody knows, synonyms (state, qty, avgPrice), epoch "
-        "microseconds, pages with a cursor"
+        "microseconds, pages by a cursor only"
     )
     renames: ClassVar[Mapping[str, str]] = {
         "status": "state",
@@ -426,6 +416,256 @@ class Terse(Personality):
         return {"message": body.message}
 
 
+class Dotnet(Personality):
+    """ASP.NET Core with MediatR's results, and candles for a charting library."""
+
+    about = (
+        "ASP.NET: PascalCase, {Succeeded, Message, Errors, Data} around everything, in it pages as Items with "
+        "PageNumber and TotalCount; amounts as JSON numbers, times with seven digits of fraction and an offset, null "
+        "for what is absent; candles as columns, as TradingView's charts want them, in epoch seconds"
+    )
+    absent_is_null = True
+
+    def name(self, struct: str, field: str) -> str:
+        """With a capital."""
+        return writing.pascal_case(field)
+
+    def amount(self, value: Decimal) -> msgspec.Raw:
+        """A JSON number."""
+        return writing.json_number(value)
+
+    def time(self, value: datetime) -> str:
+        """ISO 8601 with ticks of 100 ns."""
+        return writing.iso_ticks(value)
+
+    def choice(self, value: enum.StrEnum) -> str:
+        """A member's name."""
+        return writing.pascal_case(value.value)
+
+    def candles(self, candles: Sequence[Candle], symbol: str | None) -> Any:
+        """Columns, as the Universal Data Feed has them; that is of one symbol, so those of all are rows."""
+        if symbol is None:
+            return [_long(self, candle) for candle in candles]
+        prices = [_prices(self, candle) for candle in candles]
+        return {
+            "s": "ok" if candles else "no_data",
+            "t": [writing.epoch_seconds(candle.open_time) for candle in candles],
+            **{name[0]: [row[name] for row in prices] for name in ("open", "high", "low", "close", "volume")},
+        }
+
+    def wrap(self, call: Call, content: Any, item: type | None) -> Plain:
+        """A result; the chart's library wants its columns as they are."""
+        if item is Candle and isinstance(content, dict):
+            return content
+        return {"Succeeded": True, "Message": None, "Errors": [], "Data": content}
+
+    def page(self, call: Call, view: PageView) -> tuple[Plain, Headers]:
+        """A paginated list."""
+        place = {
+            "Items": view.items,
+            "PageNumber": view.number,
+            "PageSize": view.limit,
+            "TotalCount": view.total,
+            "TotalPages": view.pages,
+            "HasPreviousPage": view.before is not None,
+            "HasNextPage": view.after is not None,
+        }
+        return self.wrap(call, place, None), {}
+
+    def refusal(self, body: ErrorBody) -> Plain:
+        """Problem details, whose names are always written small."""
+        phrase = HTTPStatus(body.status_code).phrase
+        return {"type": "about:blank", "title": phrase, "status": body.status_code, "message": body.message}
+
+
+class JsonApi(Personality):
+    """A backend that keeps to JSON:API."""
+
+    about = (
+        "JSON:API: {data: {type, id, attributes}, links, meta, jsonapi}, kebab-case, pages by page[number] only; "
+        "amounts and whole numbers as text, times without a zone and with a space instead of T, null for what is absent"
+    )
+    absent_is_null = True
+    walked_by = (NUMBER, SIZE)
+
+    def name(self, struct: str, field: str) -> str:
+        """With hyphens."""
+        return writing.kebab_case(field)
+
+    def whole(self, value: int) -> str:
+        """Text, like all numbers."""
+        return str(value)
+
+    def time(self, value: datetime) -> str:
+        """As a database prints it."""
+        return writing.iso_without_zone(value)
+
+    def finish(self, value: msgspec.Struct, plain: Plain) -> Plain:
+        """A resource, whose id is not among its attributes. What has none goes by another name of its own."""
+        return self._resource(type(value).__name__, plain)
+
+    def candles(self, candles: Sequence[Candle], symbol: str | None) -> list[Plain]:
+        """Resources with long names."""
+        return [self._resource("Candle", _long(self, candle)) for candle in candles]
+
+    def wrap(self, call: Call, content: Any, item: type | None) -> Plain:
+        """A document. Only resources may be data, so a list of words is an attribute of one."""
+        if item is str:
+            content = self._resource("SymbolList", {_LIST_NAMES[item]: content})
+        return {"jsonapi": {"version": "1.1"}, "data": content}
+
+    def page(self, call: Call, view: PageView) -> tuple[Plain, Headers]:
+        """A document that says where other pages are."""
+        links = {
+            name: None if number is None else view.link({NUMBER.name: number, SIZE.name: view.limit})
+            for name, number in view.numbers.items()
+        }
+        return {**self.wrap(call, view.items, None), "links": links, "meta": {"total": view.total}}, {}
+
+    def refusal(self, body: ErrorBody) -> Plain:
+        """A list of errors, be it one."""
+        messages = [body.message] if isinstance(body.message, str) else body.message
+        title = HTTPStatus(body.status_code).phrase
+        errors = [{"status": str(body.status_code), "title": title, "message": message} for message in messages]
+        return {"jsonapi": {"version": "1.1"}, "errors": errors}
+
+    def _resource(self, title: str, plain: Plain) -> Plain:
+        attributes = dict(plain)
+        kind = writing.kebab_case(writing.camel_case(title))
+        names = [text for name in _NAMES if isinstance(text := plain.get(name), str)]
+        name = attributes.pop("id", None) or "/".join(names) or "current"
+        return {"type": kind, "id": name, "attributes": attributes}
+
+
+class GraphQL(Personality):
+    """A GraphQL service behind paths, over a database that numbers its rows."""
+
+    about = (
+        "GraphQL: {data: {currentTrade: …}}, __typename, lists as edges and nodes, pages with pageInfo and by after "
+        "only; ids as JSON numbers of up to 63 bits, enumerations in capitals, ISO times with an offset"
+    )
+    walked_by = (AFTER,)
+
+    def time(self, value: datetime) -> str:
+        """ISO 8601 with an offset, and a fraction where there is one."""
+        return value.astimezone(UTC).isoformat()
+
+    def identifier(self, value: str) -> int:
+        """A number; the lines of a log follow their session's."""
+        digits, _, line = value.partition("_")[2].partition("-")
+        return int(digits, 16) + int(line or 0)
+
+    def named(self, parameter: str, text: str) -> str:
+        """An id from its number."""
+        prefix = _PREFIXES.get(parameter)
+        return text if prefix is None or not _BIGINT.fullmatch(text) else f"{prefix}_{int(text):016x}"
+
+    def choice(self, value: enum.StrEnum) -> str:
+        """In capitals."""
+        return value.upper()
+
+    def finish(self, value: msgspec.Struct, plain: Plain) -> Plain:
+        """With the name of its type."""
+        return {"__typename": type(value).__name__, **plain}
+
+    def rows(self, struct: type[msgspec.Struct], items: list[Any]) -> Plain:
+        """Nodes on edges."""
+        return {"edges": [{"node": item} for item in items]}
+
+    def candles(self, candles: Sequence[Candle], symbol: str | None) -> Plain:
+        """Long names, as nodes."""
+        return self.rows(Candle, [self.finish(candle, _long(self, candle)) for candle in candles])
+
+    def wrap(self, call: Call, content: Any, item: type | None) -> Plain:
+        """What was asked for, under its field's name."""
+        return {"data": {writing.camel_case(_last_word(call)): content}}
+
+    def page(self, call: Call, view: PageView) -> tuple[Plain, Headers]:
+        """A connection."""
+        edges = [
+            {"cursor": cursor(view.first + place), **edge} for place, edge in enumerate(view.items["edges"], start=1)
+        ]
+        connection = {
+            "edges": edges,
+            "pageInfo": {
+                "hasPreviousPage": view.before is not None,
+                "hasNextPage": view.after is not None,
+                "startCursor": edges[0]["cursor"] if edges else None,
+                "endCursor": edges[-1]["cursor"] if edges else None,
+            },
+            "totalCount": view.total,
+        }
+        return self.wrap(call, connection, None), {}
+
+    def refusal(self, body: ErrorBody) -> Plain:
+        """A list of errors, be it one, and no data."""
+        messages = [body.message] if isinstance(body.message, str) else body.message
+        code = HTTPStatus(body.status_code).name
+        return {"errors": [{"message": text, "extensions": {"code": code}} for text in messages], "data": None}
+
+
+class Bybit(Personality):
+    """A backend that took another exchange for its model."""
+
+    about = (
+        "Bybit's form: {retCode, retMsg, result, retExtInfo, time} around everything, in it lists as list; every value "
+        "is text, epoch milliseconds too; words with a capital, candles as bare arrays of text, newest first, whose "
+        "symbol is beside them, pages by nextPageCursor only"
+    )
+    renames: ClassVar[Mapping[str, str]] = {
+        "createdAt": "createdTime",
+        "unrealizedPnl": "unrealisedPnl",
+        "realizedPnl": "realisedPnl",
+        "Position.entryPrice": "avgPrice",
+        "Position.margin": "positionIM",
+        "Position.liquidationPrice": "liqPrice",
+        "Fill.id": "execId",
+        "Fill.size": "execQty",
+        "Fill.price": "execPrice",
+        "Fill.fee": "execFee",
+        "Fill.timestamp": "execTime",
+    }
+    walked_by = (CURSOR,)
+
+    def amount(self, value: Decimal) -> str:
+        """Text without zeros at the end."""
+        return writing.plain_text(value)
+
+    def whole(self, value: int) -> str:
+        """Text, like everything."""
+        return str(value)
+
+    def time(self, value: datetime) -> str:
+        """Epoch milliseconds, as text."""
+        return str(writing.epoch_milliseconds(value))
+
+    def choice(self, value: enum.StrEnum) -> str:
+        """With a capital."""
+        return writing.pascal_case(value.value)
+
+    def candles(self, candles: Sequence[Candle], symbol: str | None) -> Plain:
+        """`[t, o, h, l, c, v]`, newest first, and whose they are; of each symbol one as a list with long names."""
+        if symbol is None:
+            return {"list": [_long(self, candle) for candle in candles]}
+        rows = [[self.time(candle.open_time), *_prices(self, candle).values()] for candle in reversed(candles)]
+        return {"symbol": symbol, "category": "linear", "list": rows}
+
+    def wrap(self, call: Call, content: Any, item: type | None) -> Plain:
+        """The result, after a word on how it went."""
+        result = {"list": content} if isinstance(content, list) else content
+        now = writing.epoch_milliseconds(call.now)
+        return {"retCode": 0, "retMsg": "OK", "result": result, "retExtInfo": {}, "time": now}
+
+    def page(self, call: Call, view: PageView) -> tuple[Plain, Headers]:
+        """The list, and where the next page begins."""
+        after = "" if view.after is None else cursor(view.after)
+        return self.wrap(call, {"list": view.items, "nextPageCursor": after}, None), {}
+
+    def refusal(self, body: ErrorBody) -> Plain:
+        """A code that is not 0."""
+        return {"retCode": 10_000 + body.status_code, "message": body.message, "result": {}, "retExtInfo": {}}
+
+
 # What lists are called where they have names.
 _LIST_NAMES: Mapping[Any, str] = {
     TradingSession: "sessions",
@@ -437,15 +677,34 @@ _LIST_NAMES: Mapping[Any, str] = {
 }
 
 
-def _prices(candle: Candle, write: Callable[[str], Any]) -> Plain:
-    """A candle's prices and volume by their long names, in the order in which arrays have them."""
-    return {
-        "open": write(str(candle.open_text)),
-        "high": write(str(candle.high_text)),
-        "low": write(str(candle.low_text)),
-        "close": write(str(candle.close_text)),
-        "volume": None if candle.volume_text is None else write(str(candle.volume_text)),
+def _long(personality: Personality, candle: Candle) -> Plain:
+    """A candle by long names, as the personality writes names and values."""
+    written = {
+        "openTime": personality.time(candle.open_time),
+        "closeTime": None if candle.close_time is None else personality.time(candle.close_time),
+        "symbol": candle.symbol,
+        "interval": candle.interval,
+        **_prices(personality, candle),
+        "trades": None if candle.trades is None else personality.whole(candle.trades),
     }
+    return {personality.name("Candle", name): value for name, value in written.items()}
+
+
+def _prices(personality: Personality, candle: Candle) -> Plain:
+    """A candle's prices and volume by their long names, in the order in which arrays have them."""
+    prices = {
+        "open": candle.open_text,
+        "high": candle.high_text,
+        "low": candle.low_text,
+        "close": candle.close_text,
+        "volume": candle.volume_text,
+    }
+    return {name: None if text is None else personality.measured(Decimal(str(text))) for name, text in prices.items()}
+
+
+def _last_word(call: Call) -> str:
+    """The last word of a path that is always the same."""
+    return next(piece for piece in reversed(call.route.template.split("/")) if not piece.startswith(":"))
 
 
 def _keyed(items: list[Plain], name: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -60,10 +61,20 @@ class PageView:
         """How many items are before the previous page, or None where this is the first one."""
         return None if self.first == 0 else max(0, self.first - self.limit)
 
-    def link(self, **query: int) -> str:
+    @property
+    def numbers(self) -> dict[str, int | None]:
+        """The numbers of other pages by what they are to this one, as links name it; None where there is none."""
+        return {
+            "first": 1,
+            "prev": None if self.before is None else self.number - 1,
+            "next": None if self.after is None else self.number + 1,
+            "last": max(1, self.pages),
+        }
+
+    def link(self, query: Mapping[str, int]) -> str:
         """Where a page is."""
         return f"{self.path}?{urlencode(query)}"
 
     def page_link(self, number: int) -> str:
         """Where a page is, by its number."""
-        return self.link(page=number, limit=self.limit)
+        return self.link({"page": number, "limit": self.limit})

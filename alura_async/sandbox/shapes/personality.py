@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, ClassVar, TypeAlias, get_args, get_origin
@@ -30,6 +32,8 @@ Headers: TypeAlias = Mapping[str, str]
 Plain: TypeAlias = dict[str, Any]
 """A Struct as it is written: values by their names on the wire."""
 
+_IDENTIFIER = re.compile(r"id|\w+_id|referred_by")
+
 # The document shows the fields of a sign-in and that more follow.
 _MORE_OF_A_SIGN_IN = {"refreshToken": None, "scope": ["trade"], "user": {"isNew": False}}
 
@@ -53,13 +57,17 @@ class Personality:
     """Whether a field without a value is null; otherwise it is left out."""
 
     walked_by: ClassVar[tuple[Field, ...]] = ()
-    """What paginated lists can be walked by besides `page` and `limit`."""
+    """What paginated lists are walked by instead of `page`, which is then ignored: a page tells of the next one."""
 
     # Leaves
 
     def amount(self, value: Decimal) -> Any:
         """A number that may have a fraction."""
         return str(value)
+
+    def measured(self, value: Decimal) -> Any:
+        """A number that may have a fraction and is kept by no account: of candles and clocks."""
+        return self.amount(value)
 
     def whole(self, value: int) -> Any:
         """A number that counts or is an index."""
@@ -68,6 +76,10 @@ class Personality:
     def time(self, value: datetime) -> Any:
         """A moment."""
         raise NotImplementedError
+
+    def identifier(self, value: str) -> Any:
+        """An id that this server made."""
+        return value
 
     def choice(self, value: enum.StrEnum) -> Any:
         """A member of an enumeration."""
@@ -115,13 +127,19 @@ class Personality:
 
     # What the server asks for
 
+    def named(self, parameter: str, text: str) -> str:
+        """What a path names, by its parameter's name: an id as the sandbox made it."""
+        return text
+
     def serve(self, route: ServerRoute) -> ServerRoute:
         """The same route, answered in this way. Nothing is promised of the body that it returns."""
         if route.returns is Challenge:
             return route
         if route.returns is SignIn:
             return msgspec.structs.replace(route, handler=_sign_in(route.handler))
-        query = route.query + self.walked_by if PAGE in route.query else route.query
+        query = route.query
+        if self.walked_by and PAGE in query:
+            query = (*(field for field in query if field is not PAGE), *self.walked_by)
         return msgspec.structs.replace(route, handler=self._handler(route), query=query, returns=Any)
 
     def refuse(self, body: ErrorBody) -> bytes:
@@ -130,7 +148,11 @@ class Personality:
 
     def _handler(self, route: ServerRoute) -> Callable[[Call], Ready]:
         item = get_args(route.returns)[0] if get_origin(route.returns) is list else None
-        handle: Callable[[Call], Any] = route.handler
+
+        def handle(call: Call) -> Any:
+            path = {name: self.named(name, text) for name, text in call.path.items()}
+            return route.handler(replace(call, path=path))
+
         if item is Candle:
             return lambda call: _json(self.wrap(call, self.candles(handle(call), call.path.get("symbol")), item))
         write = self._writer(inspect.type_info(route.returns))
@@ -171,7 +193,7 @@ class Personality:
             case inspect.DecimalType():
                 return self.amount
             case inspect.FloatType():
-                return lambda value: self.amount(Decimal(repr(value)))
+                return lambda value: self.measured(Decimal(repr(value)))
             case inspect.IntType():
                 return self.whole
             case inspect.DateTimeType():
@@ -195,7 +217,8 @@ class Personality:
             (
                 field.name,
                 self.name(title, field.encode_name),
-                self.writers.get(f"{title}.{field.encode_name}") or self._writer(field.type),
+                self.writers.get(f"{title}.{field.encode_name}")
+                or (self.identifier if _IDENTIFIER.fullmatch(field.name) else self._writer(field.type)),
             )
             for field in kind.fields
             if field.name != "_extra"

@@ -38,6 +38,16 @@ def iso(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def iso_ticks(moment: datetime) -> str:
+    """What .NET's round-trip format gives: `2024-05-01T12:30:15.2500000+00:00`."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "0+00:00")
+
+
+def iso_without_zone(moment: datetime) -> str:
+    """What SQL databases print, in UTC and not saying so: `2024-05-01 12:30:15.250`."""
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ", timespec="milliseconds")
+
+
 def epoch_seconds(moment: datetime) -> msgspec.Raw:
     """A JSON number of seconds, with a fraction where there is one: `1714566615.25`."""
     return json_number(Decimal(epoch_microseconds(moment)).scaleb(-6))
@@ -61,3 +71,19 @@ def epoch_nanoseconds(moment: datetime) -> int:
 def snake_case(name: str) -> str:
     """A camelCase name with underscores."""
     return _WORD_START.sub("_", name).lower()
+
+
+def kebab_case(name: str) -> str:
+    """A camelCase name with hyphens."""
+    return _WORD_START.sub("-", name).lower()
+
+
+def camel_case(name: str) -> str:
+    """A PascalCase or kebab-case name in camelCase."""
+    first, *others = name.split("-")
+    return first[:1].lower() + first[1:] + "".join(map(pascal_case, others))
+
+
+def pascal_case(name: str) -> str:
+    """A camelCase name that begins with a capital."""
+    return name[:1].upper() + name[1:]
