@@ -417,7 +417,7 @@ def test_a_candle_may_have_any_of_the_common_forms(call: Request[Any], row: Any)
         assert isinstance(candle, Candle)
         assert candle.open_time_ms == FIRST_MS
         assert candle.close_time_ms in (None, FIRST_MS + 59_999)
-        assert (candle.open, candle.high, candle.low, candle.close) == (1, 3, Decimal("0.5"), 2)
+        assert [candle.open, candle.high, candle.low, candle.close] == [1, 3, Decimal("0.5"), 2]
         assert candle.volume in (None, 9)
         assert candle.trades in (None, 4)
         if call is CANDLES:
