@@ -16,6 +16,7 @@ from .client import AsyncAlura
 from .core.arguments import Amount, Instant
 from .core.challenge import ChallengeCheck, check_challenge
 from .core.lanes import RateLimiter
+from .core.model import Items
 from .core.outcome import Reply
 from .core.request import Access, Action, Effect, Extra, Lane, Params, Request, Route
 from .core.retry import Retry
@@ -130,6 +131,7 @@ __all__ = [
     "Indicators",
     "Instant",
     "InvalidArgumentError",
+    "Items",
     "Journal",
     "JournalEntry",
     "JournalError",

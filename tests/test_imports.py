@@ -42,7 +42,7 @@ def loaded_after(program: str) -> set[str]:
         "import alura_async; alura_async.AsyncAlura()",
         "import alura_async; alura_async.Alura(token='t0ken').close()",
         "from alura_async import User; User.withdraw.request(amount='12.50')",
-        "from alura_async import User; User.profile.route.decoder.decode(b'{}')",
+        "from alura_async import User; User.profile.route.shape",
     ],
 )
 def test_nothing_heavy_is_loaded_before_a_call(program: str) -> None:

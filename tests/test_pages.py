@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -30,7 +30,7 @@ class Server:
         self.last_for_ever = last_for_ever
         self.asked: list[int] = []
 
-    async def read(self, number: int) -> Page[str]:
+    async def read(self, number: int, following: Mapping[str, str] | None) -> Page[str]:
         self.asked.append(number)
         assert len(self.asked) < MANY, "this never ends"
         await asyncio.sleep(0)
@@ -119,7 +119,7 @@ async def test_no_page_is_read_before_its_predecessor_was_taken() -> None:
 
 
 async def test_a_failing_read_ends_the_iteration_with_its_error() -> None:
-    async def read(number: int) -> Page[str]:
+    async def read(number: int, following: Mapping[str, str] | None) -> Page[str]:
         if number == 2:
             raise OSError("page 2")
         return Page(data=["a"])

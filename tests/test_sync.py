@@ -200,9 +200,9 @@ def test_a_session_that_is_missing_for_a_moment_is_not_closed(raw: RawServer, al
 
 def test_a_stream_may_outlive_its_client(raw: RawServer) -> None:
     alura = Alura(base_url=raw.url)
-    raw.answers = [reply('[{"t":1,"o":"1","h":"1","l":"1","c":"1"}]')]
+    raw.answers = [reply('[{"t":1700000000000,"s":"BTC","i":"1m","o":"1","h":"1","l":"1","c":"1"}]')]
     candles = alura.indicators.watch_candles("BTC", "1m")
-    assert next(candles).value.open_time_ms == 1
+    assert next(candles).value.open_time_ms == 1700000000000
     alura.close()
     with pytest.raises(ClosedError):
         next(candles)

@@ -1,33 +1,255 @@
 """From bytes to a response type.
 
-A body of exactly the expected shape is decoded at msgspec's own speed. Another one is read without a type and fitted:
-what the type does not name is kept in `.extra`, at every level, and nothing is invented. What cannot be fitted is a
-`MismatchError`, which says where and why.
+How a body becomes a result, in this order (`Shape`):
+
+1. `exact`: a body of exactly the expected shape is decoded at msgspec's own speed. Unknown names, a wrapper, a number
+   as text: all of these make it fail, and lead to
+2. `parse`: the body as plain values, in which numbers keep their digits; a table of a shape that was seen before
+   (`learned.py`) is decoded faster.
+3. `read`: what is wanted is found in what is wrapped around it (`unwrap.py`), and read by the annotations of its type
+   (`fit.py`): names in any spelling and their synonyms (`names.py`), values in any form (`scalars.py`), what is said of
+   a page (`paging.py`). What is no field is kept in `.extra`, at every level. What the path of the call named is filled
+   in where the reply leaves it out. Nothing else is invented.
+4. What cannot be read is a `MismatchError`, which says where and why, and becomes a `ShapeError`.
 """
 
 from __future__ import annotations
 
 import sys
 import types
+from collections.abc import Mapping
 from decimal import Decimal
 from itertools import accumulate
-from typing import Any, Union, get_args, get_origin
+from typing import Any, Generic, TypeVar, Union, cast, get_args, get_origin
+from urllib.parse import parse_qs, unquote
 
 import msgspec
 
-from ..secret import Secret
-from .model import Model
-from .text import shown
+from ..groups.pages import Page
+from .fit import ListReader, ObjectReader, converting, decode_hook, reader_of
+from .learned import Learned, learn
+from .model import Items
+from .names import folded, ranked
+from .paging import facts
+from .scalars import MismatchError, read_text
+from .unwrap import find, holds_nothing, is_telling
+
+T = TypeVar("T")
+
+# A body may be wrapped so often.
+_DEPTH = 3
+# Whatever is shorter may be an object with nothing in it.
+_HOLLOW = 32
+# What tells which thing is asked for, where it stands in the query.
+_ASKED_IN_QUERY = ("symbol", "interval")
 
 
-class MismatchError(Exception):
-    """A body does not fit a type. The text says where, what was expected and what came."""
+class Shape(Generic[T]):
+    """What the replies of an endpoint are decoded into.
+
+    Args:
+        returns: the type.
+        template: the endpoint's path; what its `:names` say, a reply may leave out.
+    """
+
+    def __init__(self, returns: Any, template: str) -> None:
+        kind, self._may_be_none = _without_none(returns)
+        self._is_page = get_origin(kind) is Page
+        self._is_list = get_origin(kind) in (list, Items)
+        wire = list[get_args(kind)] if self._is_list else kind  # type: ignore[misc]
+        self._decoder = decoder(wire | None if self._may_be_none else wire)
+        # What may hold anything may hold brackets by the thousand.
+        self._is_open = _holds_any(msgspec.inspect.type_info(wire))
+        reader = reader_of(list[get_args(kind)] if self._is_page else wire)  # type: ignore[misc]
+        # Of somebody's own types only lists are looked into; others are as msgspec has them.
+        self._reader = reader if isinstance(reader, ListReader | ObjectReader) else converting(kind)
+        rows = reader.item if isinstance(reader, ListReader) else reader
+        self._rows = rows if isinstance(rows, ObjectReader) else None
+        self._may_be_hollow = isinstance(reader, ObjectReader) and not reader.required
+        self._order = None if self._rows is None else self._rows.struct._order
+        pieces = template.split("/")
+        self._in_path = {
+            field: place for place, piece in enumerate(pieces) if piece[:1] == ":" for field in self._field(piece[1:])
+        }
+        self._in_query = {
+            field: name for name in _ASKED_IN_QUERY for field in self._field(name) if field not in self._in_path
+        }
+        # Of a type that must tell all of it itself, exact decoding leaves nothing to fill in.
+        self._fills_in = self._rows is not None and not self._rows.always_told.issuperset(self._in_path)
+        self._hints = frozenset([folded(piece) for piece in pieces if piece and piece[0] != ":"][-2:])
+        self._learned: Learned | None = None
+
+    # The three steps
+
+    def exact(self, body: bytes, path: str, headers: Mapping[str, str]) -> T:
+        """Decode a body of exactly the expected shape.
+
+        Args:
+            body: a reply's body.
+            path: the path that was called.
+            headers: the reply's headers.
+
+        Raises:
+            NOT_DECODED: its shape is another one.
+        """
+        if self._is_open:
+            require_shallow(body)
+        value: Any = self._decoder.decode(body)
+        if self._is_list:
+            value = Items(value)
+            self._arrange(value)
+        elif self._may_be_hollow and len(body) < _HOLLOW and not body.strip(b"{} \t\r\n"):
+            raise msgspec.DecodeError("there is nothing in it")
+        elif self._is_page:
+            for field, fact in facts({}, len(value.data), headers)[0].items():
+                if getattr(value, field) is None:
+                    msgspec.structs.force_setattr(value, field, fact)
+        if self._fills_in:
+            self._fill_in(value, self.asked(path, ""))
+        result: T = value
+        return result
+
+    def parse(self, body: bytes, asked: Mapping[str, str | None]) -> Any:
+        """Decode a body into plain values; a table of a shape that was seen before, into objects.
+
+        Raises:
+            msgspec.DecodeError: not valid JSON.
+        """
+        if self._learned is not None:
+            value = self._learned.parse(body, asked)
+            if value is not None:
+                return value
+            self._learned = None
+        return parse(body)
+
+    def read(
+        self, value: Any, asked: Mapping[str, str | None], headers: Mapping[str, str], *, may_say_nothing: bool = False
+    ) -> T:
+        """Make plain values into the type, whatever is around them and however they are written.
+
+        Args:
+            value: a body; text that is no JSON is one as well.
+            asked: what the request tells; see `asked`.
+            headers: the reply's headers.
+            may_say_nothing: whether a body with nothing in it is an object of which nothing is told.
+
+        Raises:
+            MismatchError: they do not fit.
+        """
+        reader = self._reader
+        if not isinstance(reader, ListReader | ObjectReader):
+            return cast("T", None if value is None and self._may_be_none else reader(value))
+        place = find(reader, value, _DEPTH, self._hints)
+        inner, around = place.take(value)
+        if not place.score:
+            if self._may_be_none and _is_none(value, reader.names | self._hints):
+                return cast("T", None)
+            if self._may_be_hollow and may_say_nothing and _says_nothing(value):
+                return self._finish(cast("ObjectReader", reader).struct(), value or {}, asked)
+        try:
+            if isinstance(reader, ObjectReader):
+                return self._finish(reader.read(inner), around, asked)
+            items, more = reader.read_items(inner)
+        except MismatchError as error:
+            raise error.within(place.path[1:]) from None
+        around.update((place.path + path[1:], item) for path, item in more.items())
+        if self._rows is not None and self._learned is None and isinstance(inner, list):
+            self._learned = learn(value, place.steps, self._rows, asked, _number)
+        if not self._is_page:
+            return self._finish(Items(items), around, asked)
+        said, around = facts(around, len(items), headers)
+        return self._finish(Page(data=items, **said), around, asked)
+
+    def _finish(self, result: Any, around: dict[str, Any], asked: Mapping[str, str | None]) -> T:
+        """Add what stood around it, and what the request tells of it."""
+        if self._is_list:
+            result._extra = around or None
+            self._arrange(result)
+        elif around:
+            # Nobody else has it yet.
+            msgspec.structs.force_setattr(result, "_extra", {**result.extra, **around})
+        self._fill_in(result, asked)
+        return cast("T", result)
+
+    def _arrange(self, items: list[Any]) -> None:
+        """Put a list that comes in descending order into the ascending one that its type has."""
+        field = self._order
+        if field is not None and len(items) > 1 and getattr(items[0], field) > getattr(items[-1], field):
+            items.reverse()
+
+    # What the request tells
+
+    def asked(self, path: str, query: str) -> dict[str, str | None]:
+        """What a request tells of what it asks for, by the names of the fields."""
+        pieces = path.split("/")
+        found = {field: unquote(pieces[place]) for field, place in self._in_path.items() if place < len(pieces)}
+        if not self._in_query:
+            return cast("dict[str, str | None]", found)
+        given = parse_qs(query)
+        return found | {field: given.get(name, [None])[-1] for field, name in self._in_query.items()}
+
+    def _field(self, name: str) -> tuple[str, ...]:
+        """The field of a thing that a parameter of the path names, if it has one."""
+        if self._rows is None:
+            return ()
+        fields = [field for _, field in ranked(self._rows.struct, name) if self._rows.scalars.get(field) is read_text]
+        # Its own id is never filled in: what was asked for need not be what came.
+        return tuple(field for field in fields[:1] if field != "id")
+
+    def _fill_in(self, value: Any, asked: Mapping[str, str | None]) -> None:
+        """Fill in what the request tells, where the reply leaves it out."""
+        told = [(field, text) for field, text in asked.items() if text is not None]
+        if not told or value is None:
+            return
+        for item in value if self._is_list else value.data if self._is_page else (value,):
+            for field, text in told:
+                if getattr(item, field) is None:
+                    msgspec.structs.force_setattr(item, field, text)
+
+
+def _without_none(returns: Any) -> tuple[Any, bool]:
+    """A type without its None, and whether it had one."""
+    members = get_args(returns) if get_origin(returns) in (Union, types.UnionType) else ()
+    if types.NoneType not in members:
+        return returns, False
+    return Union[tuple(member for member in members if member is not types.NoneType)], True  # noqa: UP007
+
+
+def _is_none(value: Any, names: frozenset[str]) -> bool:
+    """Whether a body says that there is no such thing."""
+    return value in (None, {}, []) or holds_nothing(value, names, _DEPTH)
+
+
+def _says_nothing(value: Any) -> bool:
+    """Whether a body says no more than that a call succeeded, if that."""
+    return not value or (type(value) is dict and not any(map(is_telling, value)))
+
+
+def _holds_any(kind: msgspec.inspect.Type) -> bool:
+    """Whether a type has room for values of any kind."""
+    match kind:
+        case msgspec.inspect.AnyType():
+            return True
+        case msgspec.inspect.StructType(fields=fields):
+            return any(_holds_any(field.type) for field in fields)
+        case msgspec.inspect.ListType(item_type=inner) | msgspec.inspect.DictType(value_type=inner):
+            return _holds_any(inner)
+        case msgspec.inspect.UnionType(types=members):
+            return any(map(_holds_any, members))
+        case msgspec.inspect.DecimalType() | msgspec.inspect.IntType() | msgspec.inspect.FloatType():
+            return False
+        case msgspec.inspect.StrType() | msgspec.inspect.BoolType() | msgspec.inspect.DateTimeType():
+            return False
+        case msgspec.inspect.EnumType() | msgspec.inspect.NoneType() | msgspec.inspect.CustomType():
+            return False
+        case _:
+            return True
 
 
 def decoder(returns: Any) -> msgspec.json.Decoder[Any]:
     """Make a decoder of exactly this type; make it once and keep it."""
     # Where a type says nothing about a number it must still keep its digits.
-    return msgspec.json.Decoder(returns, dec_hook=_decode_hook, float_hook=_number)
+    return msgspec.json.Decoder(returns, dec_hook=decode_hook, float_hook=_number)
 
 
 # What msgspec raises besides its own error: invalid UTF-8, thousands of brackets, numbers no Decimal can hold.
@@ -80,83 +302,3 @@ def _number(text: str) -> Decimal | str:
 
 
 _untyped = msgspec.json.Decoder(float_hook=_number)
-
-
-def fit(value: Any, returns: Any, path: str = "$") -> Any:
-    """Make a plain value into a type, keeping unknown fields in `.extra`.
-
-    Raises:
-        MismatchError: it does not fit.
-    """
-    origin = get_origin(returns)
-    if origin in (Union, types.UnionType):
-        return _fit_union(value, get_args(returns), path)
-    if origin is list and isinstance(value, list):
-        (item,) = get_args(returns)
-        return [fit(element, item, f"{path}[{index}]") for index, element in enumerate(value)]
-    struct = origin or returns
-    if isinstance(struct, type) and issubclass(struct, Model):
-        return _fit_model(value, returns, struct, path)
-    try:
-        return msgspec.convert(value, returns, dec_hook=_decode_hook)
-    except (msgspec.ValidationError, ArithmeticError) as error:
-        if isinstance(value, Decimal):
-            # A type that wants a float or an open number does not know Decimal.
-            return fit(float(value), returns, path)
-        raise MismatchError(f"at {path}: {error}") from None
-
-
-def _fit_union(value: Any, members: tuple[Any, ...], path: str) -> Any:
-    if value is None and type(None) in members:
-        return None
-    others = [member for member in members if member is not type(None)]
-    if len(others) == 1:
-        return fit(value, others[0], path)
-    try:
-        return msgspec.convert(float(value) if isinstance(value, Decimal) else value, Union[tuple(others)])  # noqa: UP007
-    except msgspec.ValidationError as error:
-        raise MismatchError(f"at {path}: {error}") from None
-
-
-def _fit_model(value: Any, returns: Any, struct: type[Model], path: str) -> Model:
-    if not isinstance(value, dict):
-        raise MismatchError(f"at {path}: expected a {struct.__name__}, got {_kind(value)}")
-    fields = {field.encode_name: field for field in msgspec.structs.fields(returns)}
-    known: dict[str, Any] = {}
-    extra: dict[str, Any] = {}
-    for name, item in value.items():
-        field = fields.get(name)
-        if field is None or field.name == "_extra":
-            extra[name] = item
-        elif item is None and not field.required:
-            continue  # null is as good as absent
-        else:
-            fitted = fit(item, field.type, f"{path}.{name}")
-            if isinstance(fitted, Decimal) and not fitted.is_finite():
-                extra[name] = item
-            else:
-                known[field.name] = fitted
-    missing = [field.encode_name for field in fields.values() if field.required and field.name not in known]
-    if missing:
-        raise MismatchError(f"at {path}: a {struct.__name__} without {', '.join(missing)}; it has {_names(value)}")
-    if extra and not known:
-        raise MismatchError(
-            f"at {path}: expected a {struct.__name__}, and nothing of it is there; it has {_names(value)}"
-        )
-    return struct(**known, _extra=extra or None)
-
-
-def _decode_hook(wanted: type, value: Any) -> Any:
-    if wanted is Secret and isinstance(value, str):
-        return Secret(value)
-    raise msgspec.ValidationError(f"Expected `{wanted.__name__}`, got {_kind(value)}")
-
-
-def _names(value: dict[str, Any]) -> str:
-    names = [shown(name, 40) for name in list(value)[:12]]
-    return ", ".join(names) + (", …" if len(value) > 12 else "") if names else "nothing"
-
-
-def _kind(value: Any) -> str:
-    kinds = {dict: "an object", list: "a list", str: "text", bool: "a boolean", type(None): "null"}
-    return kinds.get(type(value), "a number")

@@ -3,18 +3,42 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from types import MappingProxyType
-from typing import Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeAlias, TypeVar
 
 import msgspec
 
 from .text import printable
 
+T = TypeVar("T")
+
 Time: TypeAlias = Annotated[datetime, msgspec.Meta(tz=True)]
 """An aware datetime."""
+
+EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+"""What is before this is no time of this API: 0, and the year 1, say that there is none."""
+
+LATEST = datetime(2200, 1, 1, tzinfo=UTC)
+"""What is not before this is none either. Between the two, seconds, milliseconds and so on cannot be confused."""
+
+Milliseconds: TypeAlias = Annotated[int, msgspec.Meta(ge=946_684_800_000, le=7_258_118_399_999)]
+"""A time as epoch milliseconds, between `EARLIEST` and `LATEST`."""
+
+if TYPE_CHECKING:
+    WireNumber: TypeAlias = str | int | float
+    """A number as the wire had it; as text where a float would lose digits."""
+    _Rest: TypeAlias = dict[str, Any] | None
+else:
+    # What is decoded at full speed. Numbers take the tolerant road, which looks after their digits.
+    WireNumber = Annotated[str, msgspec.Meta(description="a decimal number")]
+    # No reply can set it.
+    _Rest = None
+
+Synonyms: TypeAlias = Mapping[str, tuple[str, ...]]
+"""What else servers may call fields, best first, by their names here."""
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -36,13 +60,41 @@ class Model(
     and what the server sends besides is in `extra`.
     """
 
+    _also: ClassVar[Synonyms] = {}
+    """What servers may call a field of this type, besides what is usual for all types, best first."""
+
+    _titles: ClassVar[tuple[str, ...]] = ()
+    """What servers may call a thing of this type, besides the words of its name."""
+
+    _bare: ClassVar[tuple[str, ...]] = ()
+    """The fields that a reply may stand for which is no object: the first that takes it."""
+
+    _array: ClassVar[tuple[str, ...]] = ()
+    """The order of the fields where things of this type come as bare arrays."""
+
+    _order: ClassVar[str | None] = None
+    """The field by which lists of this type are in ascending order, whichever way the server gives them."""
+
     # The name on the wire is one that no server sends.
-    _extra: dict[str, Any] | None = msgspec.field(default=None, name="$extra$")
+    _extra: _Rest = msgspec.field(default=None, name="$extra$")
 
     @property
     def extra(self) -> Mapping[str, Any]:
-        """The fields that the server sent and this type does not name, by their name on the wire."""
+        """What the server sent and this type does not name, by its name on the wire.
+
+        Also values that do not fit the field of their name, and what stood around the object, by its JSONPath, such
+        as `$.success`.
+        """
         return _NOTHING if self._extra is None else MappingProxyType(self._extra)
+
+    @classmethod
+    def _adapt(cls, fields: dict[str, Any], names: Mapping[str, str]) -> None:
+        """Change what was read from an object that was not of exactly this shape, where its names tell more.
+
+        Args:
+            fields: the values by the names of the fields.
+            names: by the names of the fields, what they were called.
+        """
 
     def __repr__(self) -> str:
         shown = [f"{name}={value!r}" for name, value in self._shown()]
@@ -82,6 +134,29 @@ class MoneyModel(Model, frozen=True, kw_only=True):
                 raise ValueError(f"{name} is not a finite number")
 
 
+class Items(list[T]):
+    """A list that an endpoint returned.
+
+    Args:
+        items: what is in it.
+        extra: what stood around the list in the reply, by its JSONPath, such as `$.total`.
+    """
+
+    __slots__ = ("_extra",)
+
+    def __init__(self, items: Iterable[T] = (), extra: dict[str, Any] | None = None) -> None:
+        super().__init__(items)
+        self._extra = extra
+
+    @property
+    def extra(self) -> Mapping[str, Any]:
+        """What stood around the list in the reply, by its JSONPath."""
+        return _NOTHING if self._extra is None else MappingProxyType(self._extra)
+
+    def __reduce__(self) -> tuple[type[Items[T]], tuple[list[T], dict[str, Any] | None]]:
+        return type(self), (list(self), self._extra)
+
+
 class OpenEnum(enum.StrEnum):
     """An enumeration that grows: a value nobody told us of becomes a member of its own, equal to its text.
 
@@ -89,12 +164,20 @@ class OpenEnum(enum.StrEnum):
     """
 
     @classmethod
+    def _synonyms(cls) -> Mapping[str, OpenEnum]:
+        """What servers may call the members, in lower case, besides their values."""
+        return {}
+
+    @classmethod
     def _missing_(cls, value: object) -> OpenEnum | None:
         if not isinstance(value, str):
             return None
+        folded = value.casefold()
         for member in cls:
-            if member.value.casefold() == value.casefold():
+            if member.value.casefold() == folded:
                 return member
+        if folded in (synonyms := cls._synonyms()):
+            return synonyms[folded]
         member = str.__new__(cls, value)
         member._name_ = value
         member._value_ = value

@@ -40,10 +40,12 @@ from ..errors import (
     UnprocessableError,
 )
 from ..secret import SecretBytes
-from .decode import NOT_DECODED, MismatchError, fit, parse, require_shallow
+from .decode import NOT_DECODED, parse
 from .messages import clean, messages_of, retry_after
 from .request import Action, Effect, Request
+from .scalars import MismatchError
 from .text import shown, shown_body
+from .unwrap import is_wrapper
 
 T = TypeVar("T")
 
@@ -118,8 +120,7 @@ def conclude(reply: Reply[T]) -> T:
     route = reply.request.route
     value: T | _Failed
     try:
-        require_shallow(reply.body)
-        value = route.decoder.decode(reply.body)
+        value = route.shape.exact(reply.body, reply.request.path, reply.headers)
     except NOT_DECODED:
         value = _read_unexpected(reply)
     else:
@@ -209,47 +210,51 @@ def _failure(reply: Reply[Any]) -> CallError:
 def _read_unexpected(reply: Reply[T]) -> T | _Failed:
     """A success whose body is not exactly of the expected shape."""
     request = reply.request
-    returns = request.route.returns
-    if not reply.body.strip():
-        if not _is_whole(reply):
-            return _Failed(_untrustworthy(reply, _CUT_SHORT))
-        # NestJS sends an empty body where a handler returns null.
-        if _accepts_none(returns):
-            return None  # type: ignore[return-value]
-        return _Failed(_error(ShapeError, reply, "succeeded with an empty body", Outcome.DONE))
-    try:
-        value = parse(reply.body)
-    except msgspec.DecodeError:
-        return _Failed(_unreadable(reply))
+    shape = request.route.shape
+    asked = shape.asked(request.path, request.query)
+    value: Any = None
+    if reply.body.strip():
+        try:
+            value = shape.parse(reply.body, asked)
+        except msgspec.DecodeError:
+            failure = _unreadable(reply)
+            if failure is not None:
+                return _Failed(failure)
+            value = reply.body.decode("utf-8", "replace").strip()
+    elif not _is_whole(reply):
+        return _Failed(_untrustworthy(reply, _CUT_SHORT))
     refusal = _refusal_in(reply, value)
     if refusal is not None:
         return _Failed(refusal)
     try:
-        fitted: T = fit(value, returns)
-        return fitted
-    except MismatchError as mismatch:
+        # NestJS sends an empty body where a handler returns null, and what does something may have nothing to say.
+        return shape.read(value, asked, reply.headers, may_say_nothing=request.route.effect is not Effect.READ)
+    except Exception as error:  # noqa: BLE001 - the call succeeded: no mistake in reading its reply may say otherwise
+        if "html" in reply.headers.get("Content-Type", "").lower():
+            return _Failed(_untrustworthy(reply, _WEB_PAGE))
+        mismatch = error if isinstance(error, MismatchError) else f"{type(error).__name__} while reading it"
         documented = _documented(reply, messages_of(reply.body))
+        why = f"its body has an unknown shape: {mismatch}" if reply.body.strip() else "its body is empty"
         return _Failed(
             documented
             or _error(
                 ShapeError,
                 reply,
-                f"succeeded, but its body has an unknown shape: {mismatch}",
+                f"succeeded, but {why}. What the server sends besides what is expected: alura contract check --live",
                 Outcome.DONE,
                 raw=SecretBytes(reply.body),
             )
         )
 
 
-def _unreadable(reply: Reply[Any]) -> CallError:
-    """A success whose body is not JSON: cut short, or never meant to be."""
+def _unreadable(reply: Reply[Any]) -> CallError | None:
+    """Why a success whose body is not JSON counts for nothing: cut short, or never meant to be; None if it is text."""
     announced = reply.headers.get("Content-Type", "").lower()
-    if "html" in announced or reply.body.lstrip()[:1] == b"<":
-        return _untrustworthy(reply, "the reply is a web page, so something else than the API answered: check base_url")
+    # Express announces any text as HTML; but so does what stands in between, and does not do what was asked for.
+    if reply.body.lstrip()[:1] == b"<" or ("html" in announced and reply.request.route.effect is Effect.ONCE):
+        return _untrustworthy(reply, _WEB_PAGE)
     if announced and "json" not in announced and _is_whole(reply):
-        return _error(
-            ShapeError, reply, "succeeded, but its body is not JSON", Outcome.DONE, raw=SecretBytes(reply.body)
-        )
+        return None
     return _untrustworthy(reply, _CUT_SHORT)
 
 
@@ -263,6 +268,7 @@ def _is_whole(reply: Reply[Any]) -> bool:
     return "Content-Length" in headers or "chunked" in headers.get("Transfer-Encoding", "").lower()
 
 
+_WEB_PAGE = "the reply is a web page, so something else than the API answered: check base_url"
 _CUT_SHORT = "the body is not valid JSON: it was cut short or garbled"
 
 
@@ -276,7 +282,7 @@ def _refusal_in(reply: Reply[Any], value: Any) -> CallError | None:
     """The error of a 2xx whose body says that the call failed, by a flag or by a documented message."""
     if not isinstance(value, dict):
         return None
-    if _says_no(value, reply.request.route.effect):
+    if _says_no(value, reply.request.route.effect, _REFUSAL_DEPTH):
         messages = messages_of(reply.body)
         return _documented(reply, messages) or _refused(reply, messages)
     if reply.request.route.effect is not Effect.READ:
@@ -287,15 +293,23 @@ def _refusal_in(reply: Reply[Any], value: Any) -> CallError | None:
     return None
 
 
-def _says_no(value: dict[str, Any], effect: Effect) -> bool:
+def _says_no(value: dict[str, Any], effect: Effect, depth: int) -> bool:
     """Whether an object says that the call failed. What a read brings may be about the failure of something else."""
     # Not a 0, which may be a count.
-    if any(value.get(name) is False or value.get(name) in ("false", "False") for name in ("success", "ok")):
+    if any(value.get(name) is False or value.get(name) in ("false", "False") for name in _SUCCESS):
         return True
-    if effect is Effect.READ:
-        return False
-    status = value.get("statusCode")
-    return bool(value.get("error")) or value.get("status") == "error" or (isinstance(status, int) and status >= 400)
+    if effect is not Effect.READ:
+        status = value.get("statusCode")
+        if value.get("error") or value.get("status") in _NO or (isinstance(status, int) and status >= 400):
+            return True
+    inner = [item for name, item in value.items() if isinstance(item, dict) and is_wrapper(name)] if depth else []
+    return any(_says_no(item, effect, depth - 1) for item in inner)
+
+
+_SUCCESS = ("success", "ok", "Success", "Ok", "succeeded", "Succeeded")
+_NO = ("error", "err", "fail")
+# A refusal may be wrapped as a result is.
+_REFUSAL_DEPTH = 2
 
 
 def _refused(reply: Reply[Any], messages: tuple[str, ...]) -> CallError:
@@ -349,10 +363,6 @@ def _error(kind: type[E], reply: Reply[Any], text: str, outcome: Outcome, **fact
         body=shown_body(reply.body),
         **facts,
     )
-
-
-def _accepts_none(returns: Any) -> bool:
-    return type(None) in getattr(returns, "__args__", ())
 
 
 def _phrase(status: int) -> str:

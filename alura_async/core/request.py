@@ -13,7 +13,7 @@ import msgspec
 
 from ..errors import InvalidArgumentError
 from .arguments import json_value, path_segment, query_text
-from .decode import decoder
+from .decode import Shape
 
 T = TypeVar("T")
 
@@ -132,9 +132,9 @@ class Route(Generic[T]):
     """
 
     __slots__ = (
-        "_decoder",
         "_pieces",
         "_returns",
+        "_shape",
         "access",
         "action",
         "effect",
@@ -185,7 +185,7 @@ class Route(Generic[T]):
         self.is_recorded = effect is Effect.ONCE and action is not Action.SIGN_IN
         self.may_refuse = False
         self._returns: Any = returns
-        self._decoder: msgspec.json.Decoder[Any] | None = None
+        self._shape: Shape[T] | None = None
         # "/a/:b/c" becomes ["/a/", ":b", "/c"]: text that is sent as it stands, and places to fill in.
         self._pieces = [piece for piece in re.split(r"(:\w+)", template) if piece]
 
@@ -198,15 +198,15 @@ class Route(Generic[T]):
         return self._returns
 
     @property
-    def decoder(self) -> msgspec.json.Decoder[Any]:
-        """Decodes a body of exactly the type that a success returns. Made on first use, once."""
-        if self._decoder is None:
+    def shape(self) -> Shape[T]:
+        """What makes the body of a success into the type. Made on first use, once."""
+        if self._shape is None:
             # A type with room for a refusal decodes one without a complaint, so its successes are looked at again.
-            self.may_refuse = not _is_of_structs(self.returns) or bool(
-                {"ok", "message"} & set(getattr(self.returns, "__struct_fields__", ()))
-            )
-            self._decoder = decoder(self.returns)
-        return self._decoder
+            room = {"ok"} if self.effect is Effect.READ else {"ok", "message", "status"}
+            fields = getattr(self.returns, "__struct_fields__", ())
+            self.may_refuse = not _is_of_structs(self.returns) or not room.isdisjoint(fields)
+            self._shape = Shape(self.returns, self.template)
+        return self._shape
 
     def fill(self, parts: Parts[T]) -> Request[T]:
         """Put one call's parts into their places."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from ..core import arguments
-from ..core.model import Model
+from ..core.model import Model, Synonyms
 from ..core.request import Access, Action, Effect, Lane, Parts
 from ..core.surface import Async, Group, Mode, endpoint, operation
 from ..secret import Secret
@@ -44,7 +44,7 @@ class SignIn(Model, frozen=True, kw_only=True):
     ok: bool | None = None
     access_token: Secret
     token_type: str | None = None
-    expires_in: int | float | None = None
+    expires_in: float | None = None
 
 
 class TradingKey(Model, frozen=True, kw_only=True):
@@ -56,6 +56,11 @@ class TradingKey(Model, frozen=True, kw_only=True):
         address: the agent's address.
         private_key: the agent's private key.
     """
+
+    _also: ClassVar[Synonyms] = {
+        "address": ("agentAddress", "agent"),
+        "private_key": ("key", "secret", "agentPrivateKey"),
+    }
 
     address: str | None = None
     private_key: Secret | None = None

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..core.model import Model, Time
+from ..core.model import Model, Synonyms, Time
 from ..core.request import Parts
 from ..core.surface import Group, Mode, endpoint
 
@@ -23,6 +23,14 @@ class ServiceHealth(Model, frozen=True, kw_only=True):
         timestamp: its clock.
         details: further facts, as the server sent them.
     """
+
+    _also: ClassVar[Synonyms] = {
+        "status": ("health", "state"),
+        "service": ("name", "serviceName"),
+        "uptime": ("uptimeSeconds", "uptimeSec"),
+        "details": ("checks", "components", "services", "dependencies"),
+    }
+    _bare = ("status",)
 
     status: str | None = None
     service: str | None = None

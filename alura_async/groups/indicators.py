@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 
 from ..core import arguments
-from ..core.model import Model, MoneyModel, OpenEnum, Time, from_milliseconds
+from ..core.model import Items, Milliseconds, Model, MoneyModel, OpenEnum, Synonyms, Time, WireNumber, from_milliseconds
 from ..core.request import Lane, Parts
 from ..core.surface import Async, Group, Mode, endpoint, stream
 from .health import ServiceHealth
@@ -26,11 +27,11 @@ class Candle(Model, frozen=True, kw_only=True, gc=False):
     """Prices and volume of one interval, in Hyperliquid's form [conv].
 
     Candles come by the thousand, so the numbers are kept as the wire had them (`open_text` and so on: text or numbers)
-    and converted when asked for.
+    and converted when asked for. Long names and bare arrays, the other forms that are common, are read as well.
 
     Attributes:
         open_time_ms: when the interval begins, epoch milliseconds (`t`).
-        close_time_ms: when the interval ends, epoch milliseconds (`T`).
+        close_time_ms: when the interval ends, epoch milliseconds (`T`); Hyperliquid's is the last one in it.
         symbol: the asset's symbol (`s`).
         interval: the interval, such as `1m` or `4h` (`i`).
         open_text: first price (`o`).
@@ -41,15 +42,32 @@ class Candle(Model, frozen=True, kw_only=True, gc=False):
         trades: number of trades (`n`).
     """
 
-    open_time_ms: int = msgspec.field(name="t")
-    close_time_ms: int | None = msgspec.field(name="T", default=None)
-    symbol: str | None = msgspec.field(name="s", default=None)
-    interval: str | None = msgspec.field(name="i", default=None)
-    open_text: str | int | float = msgspec.field(name="o")
-    close_text: str | int | float = msgspec.field(name="c")
-    high_text: str | int | float = msgspec.field(name="h")
-    low_text: str | int | float = msgspec.field(name="l")
-    volume_text: str | int | float | None = msgspec.field(name="v", default=None)
+    _also: ClassVar[Synonyms] = {
+        "open_time_ms": ("timestamp", "time", "openTime", "startTime", "start", "date", "datetime", "ts", "timeOpen"),
+        "close_time_ms": ("closeTime", "endTime", "end", "timeClose"),
+        "symbol": ("symbol",),
+        "interval": ("interval",),
+        "open_text": ("open", "openPrice"),
+        "high_text": ("high", "highPrice"),
+        "low_text": ("low", "lowPrice"),
+        "close_text": ("close", "closePrice"),
+        "volume_text": ("volume", "vol", "baseVolume"),
+        "trades": ("count",),
+    }
+    _array = ("open_time_ms", "open_text", "high_text", "low_text", "close_text", "volume_text")
+
+    _order = "open_time_ms"
+
+    open_time_ms: Milliseconds = msgspec.field(name="t")
+    close_time_ms: Milliseconds | None = msgspec.field(name="T", default=None)
+    # Where a reply leaves these two out, they are filled in from what was asked; see `core/decode.py`.
+    symbol: str | None = msgspec.field(name="s")
+    interval: str | None = msgspec.field(name="i")
+    open_text: WireNumber = msgspec.field(name="o")
+    close_text: WireNumber = msgspec.field(name="c")
+    high_text: WireNumber = msgspec.field(name="h")
+    low_text: WireNumber = msgspec.field(name="l")
+    volume_text: WireNumber | None = msgspec.field(name="v", default=None)
     trades: int | None = msgspec.field(name="n", default=None)
 
     @property
@@ -61,6 +79,14 @@ class Candle(Model, frozen=True, kw_only=True, gc=False):
     def close_time(self) -> datetime | None:
         """When the interval ends."""
         return None if self.close_time_ms is None else from_milliseconds(self.close_time_ms)
+
+    @property
+    def is_closed(self) -> bool | None:
+        """Whether the interval is over by this machine's clock; None where the server does not say when it ends.
+
+        Servers correct candles for a while after that.
+        """
+        return None if self.close_time_ms is None else self.close_time_ms < time.time() * 1000
 
     @property
     def open(self) -> Decimal:
@@ -109,6 +135,14 @@ class Signal(MoneyModel, frozen=True, kw_only=True):
         timestamp: when it was computed.
     """
 
+    _also: ClassVar[Synonyms] = {
+        "action": ("signal", "recommendation", "side"),
+        "strength": ("confidence",),
+        "price": ("close", "closePrice", "lastPrice"),
+        "indicators": ("values",),
+        "timestamp": ("createdAt", "computedAt", "generatedAt"),
+    }
+
     symbol: str | None = None
     interval: str | None = None
     action: SignalAction | None = None
@@ -133,7 +167,7 @@ class Indicators(Group[Mode]):
         return Parts(params=params)
 
     @endpoint("GET", "/api/indicators/candles/latest", lane=Lane.MARKET)
-    def latest_candles(self, *, interval: str | None = None, params: Params | None = None) -> Parts[list[Candle]]:
+    def latest_candles(self, *, interval: str | None = None, params: Params | None = None) -> Parts[Items[Candle]]:
         """Read the latest candles: of each symbol one [guess].
 
         The path is documented, the query and the response are not.
@@ -154,7 +188,7 @@ class Indicators(Group[Mode]):
         end: Instant | None = None,
         limit: int | None = None,
         params: Params | None = None,
-    ) -> Parts[list[Candle]]:
+    ) -> Parts[Items[Candle]]:
         """Read historical candles of a symbol.
 
         The path is documented; the query [conv] and the response are not.
@@ -184,7 +218,7 @@ class Indicators(Group[Mode]):
     @endpoint("GET", "/api/indicators/candles/:symbol/:interval", lane=Lane.MARKET)
     def candles(
         self, symbol: str, interval: str, *, limit: int | None = None, params: Params | None = None
-    ) -> Parts[list[Candle]]:
+    ) -> Parts[Items[Candle]]:
         """Read the most recent candles of a symbol, the running one included [guess].
 
         The path is documented; the query [guess] and the response are not.
@@ -201,7 +235,7 @@ class Indicators(Group[Mode]):
         return Parts(symbol, interval, query=None if limit is None else {"limit": limit}, params=params)
 
     @endpoint("GET", "/api/indicators/candles/aggregated/symbols", lane=Lane.MARKET)
-    def symbols(self, *, params: Params | None = None) -> Parts[list[str]]:
+    def symbols(self, *, params: Params | None = None) -> Parts[Items[str]]:
         """Read the symbols for which there are candles.
 
         The path is documented, the response is not.
@@ -212,7 +246,7 @@ class Indicators(Group[Mode]):
         return Parts(params=params)
 
     @endpoint("GET", "/api/indicators/signals/:symbol/:interval", lane=Lane.MARKET)
-    def signals(self, symbol: str, interval: str, *, params: Params | None = None) -> Parts[list[Signal]]:
+    def signals(self, symbol: str, interval: str, *, params: Params | None = None) -> Parts[Items[Signal]]:
         """Read a symbol's signals.
 
         The path is documented, the response is not.
@@ -228,7 +262,7 @@ class Indicators(Group[Mode]):
         return Parts(symbol, interval, params=params)
 
     @endpoint("GET", "/api/indicators/signals/all/:interval", lane=Lane.MARKET)
-    def all_signals(self, interval: str, *, params: Params | None = None) -> Parts[list[Signal]]:
+    def all_signals(self, interval: str, *, params: Params | None = None) -> Parts[Items[Signal]]:
         """Read every symbol's signals.
 
         The path is documented, the response is not.
@@ -268,7 +302,7 @@ class Indicators(Group[Mode]):
         """
         known: dict[int, Candle] = {}
 
-        async def read() -> list[Candle]:
+        async def read() -> Items[Candle]:
             return await self.candles(symbol, interval, limit=limit, params=params)
 
         every = self._client.poll_interval if every is None else every

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from ..core.model import MoneyModel, Time
+from ..core.model import MoneyModel, Synonyms, Time
 from ..core.request import Lane, Parts
 from ..core.surface import Async, Group, Mode, endpoint, stream
 from .health import ServiceHealth
@@ -49,6 +49,9 @@ class Ranking(MoneyModel, frozen=True, kw_only=True):
         win_rate: share of trades that won, in percent.
     """
 
+    _titles = ("rank", "entry", "leader", "leaderboard")
+    _also: ClassVar[Synonyms] = {"rank": ("place", "position", "ranking"), "user_id": ("id",)}
+
     rank: int | None = None
     user_id: str | None = None
     address: str | None = None
@@ -87,6 +90,12 @@ class LeaderboardAnalytics(MoneyModel, frozen=True, kw_only=True):
         assets: the assets by activity.
         updated_at: when this was computed.
     """
+
+    _also: ClassVar[Synonyms] = {
+        "average_pnl": ("avgPnl", "meanPnl"),
+        "assets": ("assetActivity", "byAsset", "topAssets", "symbols"),
+        "profitable_users": ("winners", "profitableTraders"),
+    }
 
     average_pnl: Decimal | None = None
     median_pnl: Decimal | None = None
@@ -137,7 +146,9 @@ class Leaderboard(Group[Mode]):
             params: query parameters of your own; they have the last word.
         """
 
-        async def read(number: int) -> Page[Ranking]:
+        async def read(number: int, following: Mapping[str, str] | None) -> Page[Ranking]:
+            if following is not None:
+                return await self.rankings(limit=limit, params={**(params or {}), **following})
             return await self.rankings(page=number, limit=limit, params=params)
 
         async with aclosing(pages(read, lambda place: place.user_id or place.address)) as batches:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from hashlib import sha256
 from typing import Generic, TypeVar
 
@@ -16,40 +16,48 @@ T = TypeVar("T")
 class Page(Model, Generic[T], frozen=True, kw_only=True):
     """One page of a list.
 
-    That the list of a trade's logs is paginated is documented; how is not. All fields are assumed [conv].
+    That the list of a trade's logs is paginated is documented; how is not. All fields are assumed [conv]; each is
+    None where the server does not say it, in the body or in the headers `X-Total-Count` and `Link`.
 
     Attributes:
         data: the page's items.
         total: how many items there are on all pages.
-        page: this page's number, from 1.
+        page: this page's number, as the server counts.
         limit: how many items a page holds at most.
+        has_more: whether pages follow.
+        next: the query of the next page, if the server names it: by a link or a cursor. For the method's `params`.
     """
 
     data: list[T]
     total: int | None = None
     page: int | None = None
     limit: int | None = None
+    has_more: bool | None = None
+    next: dict[str, str] | None = None
 
 
 async def pages(
-    read: Callable[[int], Awaitable[Page[T]]], identity: Callable[[T], str | None]
+    read: Callable[[int, Mapping[str, str] | None], Awaitable[Page[T]]], identity: Callable[[T], str | None]
 ) -> AsyncGenerator[Sequence[T], None]:
     """Read page after page until there is nothing new.
 
-    How the server says that a page is the last is not documented. So this stops when the items reach the `total`
-    that a page names, at an empty page, or at a page that brings nothing new: a server that ignores `page`
-    answers with the first page for ever. An item that moved to the next page while this was reading comes once.
+    How the server says what comes next is not documented. Where a page names the query of the next one, that is
+    followed; otherwise the pages are asked for by their numbers. This stops where a page says that none follows, when
+    the items reach the `total` that a page names, at an empty page, or at a page that brings nothing new: a server
+    that ignores `page` answers with the first page for ever. An item that moved to the next page while this was
+    reading comes once.
 
     Args:
-        read: reads a page by its number, from 1.
+        read: reads a page by its number, from 1, or by the query that the page before it named.
         identity: the item's id, or None where it has none; then only a page that was read before is nothing new.
     """
     seen: set[str] = set()
     seen_pages: set[bytes] = set()
     taken = 0
     number = 1
+    following: Mapping[str, str] | None = None
     while True:
-        page = await read(number)
+        page = await read(number, following)
         fresh: list[T] = []
         for item in page.data:
             mark = identity(item)
@@ -64,6 +72,7 @@ async def pages(
         seen_pages.add(content)
         yield fresh
         taken += len(fresh)
-        if page.total is not None and taken >= page.total:
+        following = page.next
+        if following is None and (page.has_more is False or (page.total is not None and taken >= page.total)):
             return
         number += 1

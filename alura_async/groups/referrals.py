@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from ..core import arguments
-from ..core.model import Model, MoneyModel, Time
+from ..core.model import Model, MoneyModel, Synonyms, Time
 from ..core.request import Effect, Parts
 from ..core.surface import Group, Mode, endpoint
 
@@ -23,6 +23,9 @@ class Referral(Model, frozen=True, kw_only=True):
         referred_by: the id of whoever referred the user.
         created_at: when the code was created.
     """
+
+    _also: ClassVar[Synonyms] = {"code": ("referralCode", "refCode")}
+    _bare = ("code",)
 
     user_id: str | None = None
     code: str | None = None
@@ -58,6 +61,13 @@ class ReferralCheck(Model, frozen=True, kw_only=True):
         valid: whether it can be used.
         user_id: whose code it is.
     """
+
+    _also: ClassVar[Synonyms] = {
+        "code": ("referralCode", "refCode"),
+        "valid": ("exists",),
+        "user_id": ("referrer", "referrerId", "ownerId", "owner"),
+    }
+    _bare = ("valid",)
 
     code: str | None = None
     valid: bool | None = None

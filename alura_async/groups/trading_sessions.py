@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import enum
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
 from ..core import arguments
-from ..core.model import Model, MoneyModel, OpenEnum, Time
+from ..core.model import Items, Model, MoneyModel, OpenEnum, Synonyms, Time
 from ..core.request import Access, Action, Lane, Parts
 from ..core.surface import Async, Group, Mode, endpoint, operation, stream
 from ..errors import NotFoundError, Outcome, WaitTimeoutError
@@ -63,6 +63,10 @@ class PositionSide(OpenEnum):
     LONG = "long"
     SHORT = "short"
 
+    @classmethod
+    def _synonyms(cls) -> Mapping[str, OpenEnum]:
+        return {"buy": cls.LONG, "bid": cls.LONG, "sell": cls.SHORT, "ask": cls.SHORT}
+
 
 class Position(MoneyModel, frozen=True, kw_only=True):
     """One open or closed position. That a trade has positions is documented; every field is assumed [guess].
@@ -88,6 +92,11 @@ class Position(MoneyModel, frozen=True, kw_only=True):
         closed_at: when it was closed.
     """
 
+    _also: ClassVar[Synonyms] = {
+        "size": ("szi", "amount"),
+        "opened_at": ("createdAt", "createdTime"),
+    }
+
     id: str
     trade_id: str | None = None
     session_id: str | None = None
@@ -107,6 +116,28 @@ class Position(MoneyModel, frozen=True, kw_only=True):
     opened_at: Time | None = None
     closed_at: Time | None = None
 
+    @property
+    def is_long(self) -> bool | None:
+        """Whether it gains when the price rises; None where the server does not say."""
+        return None if self.side is None or not self.side.is_known else self.side is PositionSide.LONG
+
+    @property
+    def is_short(self) -> bool | None:
+        """Whether it gains when the price falls; None where the server does not say."""
+        return None if self.is_long is None else not self.is_long
+
+    @classmethod
+    def _adapt(cls, fields: dict[str, Any], names: Mapping[str, str]) -> None:
+        """Tell the side by the sign of a size: Hyperliquid's `szi` is negative for a short [conv]."""
+        size = fields.get("size")
+        if size is not None and size.is_signed():
+            # By sign only: calculating would round to the context's precision.
+            fields["size"] = size.copy_abs()
+            if size:
+                fields.setdefault("side", PositionSide.SHORT)
+        elif size and names["size"] == "szi":
+            fields.setdefault("side", PositionSide.LONG)
+
 
 class Trade(MoneyModel, frozen=True, kw_only=True):
     """A trade with its positions. That it has positions is documented; every field is assumed [guess].
@@ -121,6 +152,8 @@ class Trade(MoneyModel, frozen=True, kw_only=True):
         opened_at: when it was opened.
         closed_at: when it was closed.
     """
+
+    _also: ClassVar[Synonyms] = {"opened_at": ("createdAt", "createdTime")}
 
     id: str
     session_id: str | None = None
@@ -187,6 +220,19 @@ class TradingSession(MoneyModel, frozen=True, kw_only=True):
         """Whether the session reads as closed: it has a time of closing, or its status says so."""
         return self.closed_at is not None or self.status == SessionStatus.CLOSED
 
+    @property
+    def pnl(self) -> Decimal | None:
+        """Profit or loss, open and taken, in USDC; None where the server does not say both."""
+        if self.unrealized_pnl is None or self.realized_pnl is None:
+            return None
+        return self.unrealized_pnl + self.realized_pnl
+
+    @property
+    def pnl_percent(self) -> Decimal | None:
+        """Profit or loss in percent of the budget, or of an advance trade's amount; None where one is not known."""
+        used = self.budget if self.budget is not None else self.amount
+        return self.pnl / used * 100 if self.pnl is not None and used else None
+
 
 class LogEntry(Model, frozen=True, kw_only=True):
     """One line of a session's or a trade's log. Every field is assumed [guess].
@@ -200,6 +246,14 @@ class LogEntry(Model, frozen=True, kw_only=True):
         message: what happened.
         data: further facts, as the server sent them.
     """
+
+    _also: ClassVar[Synonyms] = {
+        "timestamp": ("createdAt", "createdTime", "loggedAt"),
+        "message": ("content", "log", "event"),
+        "data": ("details", "context", "metadata", "payload"),
+    }
+    _titles = ("log",)
+    _bare = ("message",)
 
     id: str | None = None
     session_id: str | None = None
@@ -224,6 +278,9 @@ class Closing(MoneyModel, frozen=True, kw_only=True):
         message: what the server says about it.
     """
 
+    _also: ClassVar[Synonyms] = {"closed_positions": ("closedCount", "positionsClosed", "closed", "count")}
+    _bare = ("message",)
+
     status: SessionStatus | None = None
     position_id: str | None = None
     trade_id: str | None = None
@@ -244,6 +301,11 @@ class CloseSignature(Model, frozen=True, kw_only=True):
         expires_at: until when it can be used.
     """
 
+    _also: ClassVar[Synonyms] = {
+        "transaction": ("tx", "signedTransaction", "rawTransaction", "action"),
+        "signature": ("sig",),
+    }
+
     position_id: str | None = None
     transaction: Secret | None = None
     signature: Secret | None = None
@@ -257,6 +319,9 @@ class CronRun(Model, frozen=True, kw_only=True):
         ok: whether it ran.
         message: what the server says about it.
     """
+
+    _also: ClassVar[Synonyms] = {"ok": ("success", "triggered")}
+    _bare = ("message", "ok")
 
     ok: bool | None = None
     message: str | None = None
@@ -360,7 +425,7 @@ class TradingSessions(Group[Mode]):
         )
 
     @endpoint("GET", "/trading-sessions/active", access=Access.BEARER)
-    def active(self, *, params: Params | None = None) -> Parts[list[TradingSession]]:
+    def active(self, *, params: Params | None = None) -> Parts[Items[TradingSession]]:
         """Read the active sessions. A session created or closed a moment ago may not show yet.
 
         The path is documented, the response is not.
@@ -382,7 +447,7 @@ class TradingSessions(Group[Mode]):
         return Parts(params=params)
 
     @endpoint("GET", "/trading-sessions/:sessionId/logs", access=Access.BEARER)
-    def logs(self, session_id: str, *, params: Params | None = None) -> Parts[list[LogEntry]]:
+    def logs(self, session_id: str, *, params: Params | None = None) -> Parts[Items[LogEntry]]:
         """Read a session's logs.
 
         The path is documented, the response is not.
@@ -428,7 +493,9 @@ class TradingSessions(Group[Mode]):
             params: query parameters of your own; they have the last word.
         """
 
-        async def read(number: int) -> Page[LogEntry]:
+        async def read(number: int, following: Mapping[str, str] | None) -> Page[LogEntry]:
+            if following is not None:
+                return await self.trade_logs(trade_id, limit=limit, params={**(params or {}), **following})
             return await self.trade_logs(trade_id, page=number, limit=limit, params=params)
 
         async with aclosing(pages(read, lambda entry: entry.id)) as batches:
@@ -520,7 +587,7 @@ class TradingSessions(Group[Mode]):
             NotFoundError: there is no such session.
         """
         last: TradingSession | None = None
-        listed: Observed[list[TradingSession]] | None = None
+        listed: Observed[Items[TradingSession]] | None = None
         absences = 0
         missing_since = time.monotonic()
         interval = self._client.poll_interval if interval is None else interval

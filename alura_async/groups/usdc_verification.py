@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from ..core import arguments
-from ..core.model import MoneyModel, Time
+from ..core.model import Items, MoneyModel, Synonyms, Time
 from ..core.request import Effect, Parts
 from ..core.surface import Group, Mode, endpoint
 from .user import TransferStatus
@@ -27,6 +27,14 @@ class Deposit(MoneyModel, frozen=True, kw_only=True):
         created_at: when it was verified.
     """
 
+    _titles = ("transaction", "tx")
+    _also: ClassVar[Synonyms] = {
+        "verified": ("isVerified", "valid", "confirmed"),
+        "amount": ("value",),
+        "created_at": ("timestamp", "time", "ts", "verifiedAt", "date"),
+    }
+    _bare = ("verified", "message")
+
     tx_hash: str | None = None
     verified: bool | None = None
     amount: Decimal | None = None
@@ -42,6 +50,12 @@ class TotalDeposited(MoneyModel, frozen=True, kw_only=True):
         total: the sum of all verified deposits, in USDC.
         deposits: how many there are.
     """
+
+    _also: ClassVar[Synonyms] = {
+        "total": ("totalDeposited", "amount", "totalAmount", "sum"),
+        "deposits": ("depositCount", "depositsCount", "transactionCount", "count"),
+    }
+    _bare = ("total",)
 
     total: Decimal | None = None
     deposits: int | None = None
@@ -64,7 +78,7 @@ class UsdcVerification(Group[Mode]):
         return Parts(body={"txHash": arguments.text("tx_hash", tx_hash)}, extra=extra)
 
     @endpoint("GET", "/usdc-verification/my-transactions")
-    def my_transactions(self, *, params: Params | None = None) -> Parts[list[Deposit]]:
+    def my_transactions(self, *, params: Params | None = None) -> Parts[Items[Deposit]]:
         """Read the user's deposits.
 
         The path is documented, the response is not.

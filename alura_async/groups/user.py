@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from ..core import arguments
-from ..core.model import Model, MoneyModel, OpenEnum, Time
+from ..core.model import Model, MoneyModel, OpenEnum, Synonyms, Time
 from ..core.request import Access, Action, Effect, Lane, Parts
 from ..core.surface import Group, Mode, endpoint
 from .trading_sessions import Closing
@@ -28,6 +29,9 @@ class Profile(MoneyModel, frozen=True, kw_only=True):
         created_at: when the user first signed in.
     """
 
+    _titles = ("user", "account", "me")
+    _also: ClassVar[Synonyms] = {"id": ("userId",), "referral_code": ("myReferralCode",)}
+
     id: str | None = None
     address: str | None = None
     balance: Decimal | None = None
@@ -41,6 +45,11 @@ class FillSide(OpenEnum):
 
     BUY = "buy"
     SELL = "sell"
+
+    @classmethod
+    def _synonyms(cls) -> Mapping[str, OpenEnum]:
+        # Hyperliquid has B and A, for the side of the book that is meant: bid and ask [conv].
+        return {"b": cls.BUY, "bid": cls.BUY, "a": cls.SELL, "ask": cls.SELL}
 
 
 class Fill(MoneyModel, frozen=True, kw_only=True):
@@ -58,6 +67,13 @@ class Fill(MoneyModel, frozen=True, kw_only=True):
         realized_pnl: profit or loss taken by it, in USDC.
         timestamp: when it happened.
     """
+
+    _also: ClassVar[Synonyms] = {
+        "id": ("tid", "fillId"),
+        "price": ("fillPrice", "executionPrice", "avgPrice"),
+        "size": ("amount",),
+        "timestamp": ("createdAt", "filledAt", "executedAt"),
+    }
 
     id: str | None = None
     position_id: str | None = None
@@ -78,6 +94,9 @@ class FillsSync(Model, frozen=True, kw_only=True):
         synced: how many fills are new to the server.
         fills: the fills.
     """
+
+    _also: ClassVar[Synonyms] = {"synced": ("syncedCount", "count", "newFills", "imported")}
+    _bare = ("fills", "synced")
 
     synced: int | None = None
     fills: list[Fill] | None = None
@@ -103,6 +122,13 @@ class Transfer(MoneyModel, frozen=True, kw_only=True):
         created_at: when it was accepted.
     """
 
+    _titles = ("withdrawal", "transaction")
+    _also: ClassVar[Synonyms] = {
+        "id": ("transactionId",),
+        "amount": ("value",),
+        "created_at": ("timestamp", "time", "ts", "date"),
+    }
+
     id: str | None = None
     amount: Decimal | None = None
     destination: str | None = None
@@ -120,6 +146,10 @@ class RewardClaim(MoneyModel, frozen=True, kw_only=True):
         tx_hash: the transaction, once there is one.
         message: what the server says about it.
     """
+
+    _titles = ("reward", "claim")
+    _also: ClassVar[Synonyms] = {"amount": ("claimed", "claimedAmount", "reward", "value")}
+    _bare = ("message",)
 
     amount: Decimal | None = None
     status: TransferStatus | None = None

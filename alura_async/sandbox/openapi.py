@@ -78,6 +78,7 @@ _NARROWER: dict[str, dict[str, Any]] = {
     **dict.fromkeys(("n", "assetIndex", "totalUsers", "totalTrades", "totalReferrals", "activeReferrals"), _COUNT),
     **dict.fromkeys(("trades", "profitableUsers", "closedPositions", "synced", "deposits"), _COUNT),
     **dict.fromkeys(("rank", "page", "limit", "maxPositions"), _NUMBERED),
+    "s": {"type": "string"},
     "i": {"type": "string", "enum": list(INTERVALS)},
     "interval": {"type": "string", "enum": list(INTERVALS)},
     # Of an asset that has too few candles yet, some are null.
@@ -100,6 +101,8 @@ _AT_TIMES: dict[str, set[str]] = {
         *("closeReason", "closedAt"),
     },
     "Trade": {"closedAt"},
+    # What this server never says: its pages go by their numbers.
+    "Page": {"hasMore", "next"},
     "Position": {"liquidationPrice", "markPrice", "exitPrice", "closedAt"},
     "Closing": {"positionId", "tradeId", "assetIndex"},
     "Profile": {"referralCode"},

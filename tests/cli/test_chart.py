@@ -16,6 +16,8 @@ HOUR_MS = 3_600_000
 def candle(number: int, prices: tuple[float, float, float, float], volume: float | None = 1.0) -> Candle:
     opened, high, low, closed = prices
     return Candle(
+        symbol="BTC",
+        interval="1h",
         open_time_ms=START_MS + number * HOUR_MS,
         open_text=str(opened),
         high_text=str(high),
