@@ -393,7 +393,9 @@ class ListReader(Reader):
             return max(map(self._probe_item, sample)) if sample else 1
         if type(value) is not dict:
             return 0
-        return max(self._probe_columns(value), self._probe_map(value), self._probe_item(value))
+        if not value:
+            return 1
+        return max(self._scores(value))
 
     def owns(self, name: str) -> bool:
         """Whether what is under this name belongs to a single one of them."""
@@ -417,12 +419,20 @@ class ListReader(Reader):
             raise MismatchError(f"expected a list, got {kind_of(value)}")
         if not value:
             return [], {}
-        scores = self._probe_columns(value), self._probe_map(value), self._probe_item(value)
+        scores = self._scores(value)
         if not any(scores):
             raise MismatchError(f"expected a list{self._of_what()}; there is an object that has {_names_in(value)}")
         if scores[0] == max(scores):
             return self._read_columns(value)
         return self._read_map(value) if scores[1] == max(scores) else self._read_list([value])
+
+    def _scores(self, value: dict[str, Any]) -> tuple[int, int, int]:
+        """How surely an object is columns, a map, a single item."""
+        columns, entries = self._probe_columns(value), self._probe_map(value)
+        if entries and self.rows is not None and not self.rows.probe(value):
+            # The one entry that says most of itself is not what the others are around.
+            return columns, entries, 0
+        return columns, entries, self._probe_item(value)
 
     def _of_what(self) -> str:
         return f" of {self.rows.struct.__name__}s" if self.rows is not None else ""
