@@ -514,7 +514,9 @@ class ListReader(Reader):
             return 1 if is_map and not any(map(is_wrapper, value)) else 0
         if not entries or (len(entries) == 1 and (is_wrapper(entries[0][0]) or entries[0][0] in self.names)):
             return 0
-        return min(self._probe_entry(item, key) for key, item in entries[:_SAMPLE])
+        scores = [self._probe_entry(item, key) for key, item in entries[:_SAMPLE]]
+        # One that says little of itself, such as its time alone, is an item where the others are.
+        return max(scores) if all(scores) else 0
 
     def _probe_entry(self, value: Any, key: str) -> int:
         assert self.rows is not None
