@@ -289,10 +289,10 @@ class ObjectReader(Reader):
         """Keep the key under which it stood in a map: as its id, or what else it may be."""
         if any(str(known.get(name)) == key for name in self._keys):
             return
-        # A list that was made into an object has numbers for keys.
-        field = (
-            None if key.isdecimal() and len(key) < _SAMPLE else next((n for n in self._keys if n not in known), None)
-        )
+        field = next((name for name in self._keys if name not in known), None)
+        # A list that was made into an object has numbers for keys; what must have an id has it there.
+        if field not in self.required and key.isdecimal() and len(key) < _SAMPLE:
+            field = None
         if field is None:
             rest[_KEY] = key
         else:
