@@ -76,7 +76,7 @@ def _said(body: Any, name: str = "") -> Iterator[Any]:
     elif isinstance(body, list):
         if not body:
             yield "nothing in it"
-        yield from chain.from_iterable(map(_said, body))
+        yield from chain.from_iterable(_said(value, name) for value in body)  # a column has its name
     elif body is not None:
         leaf = _normal(body)
         # The sign is the position's side.
