@@ -82,6 +82,21 @@ def property_(session: nox.Session) -> None:
 
 
 @nox.session
+def shapes(session: nox.Session) -> None:
+    """Any value of any response type, written in any reasonable way, is read as itself; 50,000 of them by default."""
+    _install_locked(session)
+    session.run(
+        "python",
+        "-m",
+        "pytest",
+        "--timeout=7200",
+        "--numprocesses=2",
+        "tests/test_reshaping.py",
+        env={"ALURA_SHAPE_EXAMPLES": session.posargs[0] if session.posargs else "50000"},
+    )
+
+
+@nox.session
 def races(session: nox.Session) -> None:
     """A server that closes idle connections just as calls go out, 1,000 times for each kind of call."""
     _install_locked(session)

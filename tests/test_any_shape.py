@@ -211,6 +211,13 @@ def test_an_object_is_found_in_whatever_form(call: Request[Any], body: Any, valu
     assert plain == wanted
 
 
+def test_a_column_may_have_the_name_of_the_things_in_the_table() -> None:
+    page = decode(
+        Leaderboard.rankings.request(), {"data": {"rank": [None], "ranking": [2], "userId": ["u"], "pnl": ["1"]}}
+    )
+    assert [(place.rank, place.user_id, place.pnl) for place in page.data] == [(2, "u", 1)]
+
+
 def test_what_a_row_of_an_unknown_kind_holds_is_kept_beside_the_list() -> None:
     found = decode(SYMBOLS, [{"symbol": "BTC", "decimals": 5}])
     assert (found, found.extra) == (["BTC"], {"$[0]": {"decimals": 5}})

@@ -22,7 +22,7 @@ import msgspec
 
 from ..secret import Secret
 from . import scalars
-from .model import Items, Milliseconds, Model, OpenEnum, Time, WireNumber
+from .model import Asked, Items, Milliseconds, Model, OpenEnum, Time, WireNumber
 from .names import ranked, titles
 from .scalars import MismatchError, Partly, Read, kind_of
 from .text import shown
@@ -136,7 +136,7 @@ class ObjectReader(Reader):
         struct: the type.
         scalars: what reads the fields that are single values, by their names.
         required: the fields without which it is none.
-        always_told: the fields that an object of exactly the expected shape has, be they null.
+        always_told: the fields that an object of exactly the expected shape has.
         adapts: whether what names tell changes what was read.
     """
 
@@ -162,7 +162,7 @@ class ObjectReader(Reader):
             self._wire_names[field.name] = field.encode_name
             if field.required:
                 self.always_told.add(field.name)
-                if types.NoneType not in get_args(field.type):
+                if field.type != Asked:
                     self.required.append(field.name)
         self.adapts = self.struct._adapt.__func__ is not Model._adapt.__func__  # type: ignore[attr-defined]
         self._keys = [name for name in _KEYS if name in self._reads]
@@ -305,10 +305,10 @@ class ObjectReader(Reader):
         """Keep the key under which it stood in a map: as its id, or what else it may be."""
         if any(str(known.get(name)) == key for name in self._keys):
             return
-        # A list that was made into an object has numbers for keys.
-        field = (
-            None if key.isdecimal() and len(key) < _SAMPLE else next((n for n in self._keys if n not in known), None)
-        )
+        field = next((name for name in self._keys if name not in known), None)
+        # A list that was made into an object has numbers for keys; what must have an id has it there.
+        if field not in self.required and key.isdecimal() and len(key) < _SAMPLE:
+            field = None
         if field is None:
             rest[_KEY] = key
         else:
@@ -413,11 +413,11 @@ class ListReader(Reader):
             return 0
         if not value:
             return 1
-        return self._probe_columns(value) or max(self._probe_map(value), self._probe_item(value))
+        return max(self._scores(value))
 
     def owns(self, name: str) -> bool:
-        """Whether what is under this name belongs to a single one of them."""
-        return self.rows is not None and self.rows.owns(name)
+        """Whether what is under this name belongs to a single one of them, or is a column."""
+        return self.rows is not None and self.rows.may_be_field(name)
 
     def read(self, value: Any) -> Any:
         """Read them."""
@@ -437,12 +437,24 @@ class ListReader(Reader):
             raise MismatchError(f"expected a list, got {kind_of(value)}")
         if not value:
             return [], {}
-        if self._probe_columns(value):
-            return self._read_columns(value)
-        as_map, as_one = self._probe_map(value), self._probe_item(value)
-        if not as_map and not as_one:
+        scores = self._scores(value)
+        if not any(scores):
             raise MismatchError(f"expected a list{self._of_what()}; there is an object that has {_names_in(value)}")
-        return self._read_map(value) if as_map >= as_one else self._read_list([value])
+        if scores[0] == max(scores):
+            return self._read_columns(value)
+        return self._read_map(value) if scores[1] == max(scores) else self._read_list([value])
+
+    def _scores(self, value: dict[str, Any]) -> tuple[int, int, int]:
+        """How surely an object is columns, a map, a single item."""
+        columns = self._probe_columns(value)
+        if columns:
+            # Where rows may be bare arrays, each column might be one.
+            return columns, 0, 0
+        entries = self._probe_map(value)
+        if entries and self.rows is not None and not self.rows.probe(value):
+            # The one entry that says most of itself is not what the others are around.
+            return 0, entries, 0
+        return 0, entries, self._probe_item(value)
 
     def _of_what(self) -> str:
         return f" of {self.rows.struct.__name__}s" if self.rows is not None else ""
@@ -515,11 +527,9 @@ class ListReader(Reader):
             return 1 if is_map and not any(map(is_wrapper, value)) else 0
         if not entries or (len(entries) == 1 and (is_wrapper(entries[0][0]) or entries[0][0] in self.names)):
             return 0
-        # Where rows may be bare arrays, a column of so many values would be one.
-        told = {field for name in self._columns(value) for _, field in ranked(self.rows.struct, name)}
-        if len(told) > 1 and told.issuperset(self.rows.required):
-            return 0
-        return min(self._probe_entry(item, key) for key, item in entries[:_SAMPLE])
+        scores = [self._probe_entry(item, key) for key, item in entries[:_SAMPLE]]
+        # One that says little of itself, such as its time alone, is an item where the others are.
+        return max(scores) if all(scores) else 0
 
     def _probe_entry(self, value: Any, key: str) -> int:
         assert self.rows is not None
@@ -636,5 +646,6 @@ _SCALARS: dict[Any, Read] = {
     Time: scalars.read_time,
     Milliseconds: scalars.read_milliseconds,
     WireNumber: scalars.read_wire_number,
+    Asked: scalars.read_text,
     Secret: scalars.read_secret,
 }

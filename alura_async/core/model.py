@@ -30,10 +30,14 @@ Milliseconds: TypeAlias = Annotated[int, msgspec.Meta(ge=946_684_800_000, le=7_2
 if TYPE_CHECKING:
     WireNumber: TypeAlias = str | int | float
     """A number as the wire had it; as text where a float would lose digits."""
+    Asked: TypeAlias = str | None
+    """What a reply may leave out, because the request said it; None where neither does."""
     _Rest: TypeAlias = dict[str, Any] | None
 else:
     # What is decoded at full speed. Numbers take the tolerant road, which looks after their digits.
     WireNumber = Annotated[str, msgspec.Meta(description="a decimal number")]
+    # A reply without it takes the tolerant road too, which fills it in.
+    Asked = Annotated[str, msgspec.Meta(description="as asked for")]
     # No reply can set it.
     _Rest = None
 

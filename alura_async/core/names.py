@@ -32,7 +32,16 @@ _SYNONYMS: Mapping[str, tuple[str, ...]] = {
     # Times
     "timestamp": ("time", "ts", "datetime", "date", "eventTime"),
     "created_at": ("createdTime", "createTime", "creationTime", "createdOn", "createdDate", "dateCreated", "created"),
-    "updated_at": ("updatedTime", "updateTime", "updatedOn", "lastUpdated", "lastUpdatedAt", "lastUpdate", "asOf"),
+    "updated_at": (
+        "updatedTime",
+        "updateTime",
+        "updatedOn",
+        "lastUpdated",
+        "lastUpdatedAt",
+        "lastUpdate",
+        "updated",
+        "asOf",
+    ),
     "opened_at": ("openedTime", "openTime", "openedOn", "entryTime", "openAt"),
     "closed_at": ("closedTime", "closeTime", "closedOn", "exitTime", "closeAt", "endedAt"),
     "expires_at": ("expiresTime", "expiryTime", "expirationTime", "expiresOn", "expiration", "expiry", "validUntil"),
@@ -68,7 +77,7 @@ _SYNONYMS: Mapping[str, tuple[str, ...]] = {
     # Statistics
     "pnl": ("totalPnl", "netPnl", "profitLoss"),
     "pnl_percent": ("pnlPercentage", "pnlPct", "pnlPercents"),
-    "volume": ("totalVolume", "tradingVolume", "vlm"),
+    "volume": ("vol", "totalVolume", "tradingVolume", "vlm"),
     "trades": ("tradeCount", "tradesCount", "numTrades", "numberOfTrades", "totalTrades"),
     "total_users": ("userCount", "usersCount", "totalTraders", "totalParticipants"),
     "total_trades": ("tradeCount", "tradesCount"),

@@ -121,8 +121,12 @@ class _Told:
 
     def _count_told(self, item: Any) -> Any:
         """A count may be that of this page. Only one that is larger is surely that of all."""
-        if type(item) is int and item > self._count:
-            self._facts.setdefault("total", item)
+        try:
+            told = scalars.read_whole(item)
+        except MismatchError:
+            return item
+        if told > self._count:
+            self._facts.setdefault("total", told)
             return _NOTHING
         return item
 

@@ -4,7 +4,8 @@ Whatever stands under any name is asked, by the names in it, how surely it is wh
 the body itself. In this order:
 
 1. What stands under the name of the thing (`sessions`, `currentTrade`), also if it is an empty list.
-2. What stands under a name that wrappers have (`data`, `result`), if it is at least as sure as the body itself.
+2. What stands under a name that wrappers have (`data`, `result`), if it is at least as sure as the body itself; or if
+   it is a list where one is sought, and no name in the body is telling.
 3. The body itself, if any of its names is telling.
 4. What stands under any other name, if it is telling, as the own name of a list is, and nothing else is as sure.
 
@@ -32,7 +33,7 @@ _SAID_OF_ANYTHING = frozenset((
 _WRAPPERS = (
     "data", "result", "response", "payload", "body", "items", "results", "rows", "records", "list", "entries",
     "docs", "documents", "content", "contents", "elements", "values", "objects", "collection", "hits", "edges",
-    "nodes",
+    "nodes", "node",
 )
 # fmt: on
 _IS_WRAPPER = frozenset(_WRAPPERS)
@@ -121,7 +122,7 @@ def find(sought: Sought, value: Any, depth: int, hints: frozenset[str] = frozens
         return titled[0]._replace(score=max(titled[0].score, TELLING)) if sought.is_list else titled[0]
     # Of equals the first: its name is the likelier.
     surest = max(wrapped, key=_score, default=NOWHERE)
-    if surest.score and surest.score >= here.score:
+    if surest.score and (surest.score >= here.score or (here.score < TELLING and _is_list(sought, value, surest))):
         return surest
     if here.score >= TELLING:
         return here
@@ -158,6 +159,11 @@ def below(path: str, name: str) -> str:
 def last_name(path: str) -> str:
     """The name at the end of a JSONPath that `below` made."""
     return path[path.index("['") + 2 : -2] if path.endswith("']") else path.rpartition(".")[2]
+
+
+def _is_list(sought: Sought, value: Any, place: Place) -> bool:
+    """Whether a list is sought and stands there: `{"data": [], "timestamp": …}` is no log entry without data."""
+    return sought.is_list and type(place.take(value)[0]) is list
 
 
 def _score(place: Place) -> int:

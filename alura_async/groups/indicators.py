@@ -12,7 +12,18 @@ from typing import TYPE_CHECKING, ClassVar
 import msgspec
 
 from ..core import arguments
-from ..core.model import Items, Milliseconds, Model, MoneyModel, OpenEnum, Synonyms, Time, WireNumber, from_milliseconds
+from ..core.model import (
+    Asked,
+    Items,
+    Milliseconds,
+    Model,
+    MoneyModel,
+    OpenEnum,
+    Synonyms,
+    Time,
+    WireNumber,
+    from_milliseconds,
+)
 from ..core.request import Lane, Parts
 from ..core.surface import Async, Group, Mode, endpoint, stream
 from .health import ServiceHealth
@@ -60,9 +71,8 @@ class Candle(Model, frozen=True, kw_only=True, gc=False):
 
     open_time_ms: Milliseconds = msgspec.field(name="t")
     close_time_ms: Milliseconds | None = msgspec.field(name="T", default=None)
-    # Where a reply leaves these two out, they are filled in from what was asked; see `core/decode.py`.
-    symbol: str | None = msgspec.field(name="s")
-    interval: str | None = msgspec.field(name="i")
+    symbol: Asked = msgspec.field(name="s")
+    interval: Asked = msgspec.field(name="i")
     open_text: WireNumber = msgspec.field(name="o")
     close_text: WireNumber = msgspec.field(name="c")
     high_text: WireNumber = msgspec.field(name="h")

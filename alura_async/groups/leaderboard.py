@@ -49,7 +49,7 @@ class Ranking(MoneyModel, frozen=True, kw_only=True):
         win_rate: share of trades that won, in percent.
     """
 
-    _titles = ("rank", "entry", "leader", "leaderboard")
+    _titles = ("entry", "leader", "leaderboard")
     _also: ClassVar[Synonyms] = {"rank": ("place", "position", "ranking"), "user_id": ("id",)}
 
     rank: int | None = None
