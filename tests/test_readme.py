@@ -29,6 +29,7 @@ SECTIONS = {
 (BOT,) = SECTIONS["A bot"]
 (SCRIPT,) = SECTIONS["A script"]
 (ORDERS,) = SECTIONS["Orders"]
+(SHAPES,) = SECTIONS["Replies of any shape"]
 (SANDBOX,) = SECTIONS["Sandbox"]
 ENDPOINT, ROUTE = SECTIONS["Add an endpoint"]
 
@@ -49,8 +50,8 @@ def run(text: str, folder: Path | None = None, **environment: str) -> str:
 
 def test_every_program_of_the_readme_is_one_that_is_run_here() -> None:
     # That of "Test your bot" is run by the plugin's tests, under each plugin that runs loops.
-    assert sum(map(len, SECTIONS.values())) == 7
-    assert README.count("```python") == 7
+    assert sum(map(len, SECTIONS.values())) == 8
+    assert README.count("```python") == 8
 
 
 def test_the_bot_opens_a_session_and_follows_it_to_its_end() -> None:
@@ -107,6 +108,33 @@ def test_the_script_reads_its_sessions_and_closes_a_losing_one() -> None:
                 break
         assert "BTC active -" in output
         assert sandbox.ledger[-1].path == "/trading-sessions/trades/:tradeId/close"
+
+
+def test_what_is_not_of_the_expected_shape_is_read_and_kept() -> None:
+    session, extras = run(SHAPES).splitlines()
+    assert session == (
+        "TradingSession(id='7', status=<SessionStatus: 'Paused'>, profit_target=Decimal('4E+1'), extra: fee)"
+    )
+    assert extras == "{'fee': {'rate': 1}} {'$.success': True}"
+
+
+def test_the_first_thing_to_run_against_a_server_finds_no_difference_here() -> None:
+    """The commands of the README, with the sandbox in place of the testnet."""
+    (commands,) = re.findall(r"^## The first thing.*?```sh\n(.*?)```", README, re.MULTILINE | re.DOTALL)
+    *exported, command = commands.splitlines()
+    assert [line.split()[1].partition("=")[0] for line in exported] == ["ALURA_BASE_URL", "ALURA_PRIVATE_KEY"]
+    with Sandbox.threaded(limit=None) as sandbox:
+        process = subprocess.run(
+            [sys.executable, "-m", "alura_async", *command.split()[1:]],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=50,
+            env={**os.environ, "ALURA_BASE_URL": sandbox.url, "ALURA_PRIVATE_KEY": sandbox.wallet()},
+        )
+        assert (process.returncode, process.stderr) == (0, "")
+        assert {request.method for request in sandbox.requests if not request.path.startswith("/auth/")} == {"GET"}
+    assert "trading_sessions.active()" in process.stdout
 
 
 def test_the_sandbox_program_runs() -> None:
