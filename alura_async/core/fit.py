@@ -166,7 +166,9 @@ class ObjectReader(Reader):
                     self.required.append(field.name)
         self.adapts = self.struct._adapt.__func__ is not Model._adapt.__func__  # type: ignore[attr-defined]
         self._keys = [name for name in _KEYS if name in self._reads]
+        # All rows of a list look alike to these two.
         self._plan_of = functools.lru_cache(maxsize=256)(self._plan)
+        self._score_of = functools.lru_cache(maxsize=256)(self._score)
 
     def probe(self, value: Any) -> int:
         """How surely it is one."""
@@ -178,15 +180,8 @@ class ObjectReader(Reader):
             return TELLING * len(value) if self.is_array(value) else 0
         if type(value) is not dict:
             return 0
-        told = recognised = 0
-        found = set(self._keys if key is not None else ())
-        for name, item in _flat(value)[0].items():
-            fields = self._meant(name, item)
-            if fields:
-                recognised += 1
-                told += TELLING if is_telling(name) else 0
-                found.update(fields)
-        return told + recognised if recognised and found.issuperset(self.required) else 0
+        fields = _flat(value)[0]
+        return self._score_of(tuple(fields), tuple(map(type, fields.values())), key is not None)
 
     def owns(self, name: str) -> bool:
         """Whether a field that holds objects or lists has this name."""
@@ -242,7 +237,7 @@ class ObjectReader(Reader):
             found.known[field] = result
             found.names[field] = name
             used.add(name)
-        for name, item in value.items():
+        for name, item in value.items() if len(used) < len(value) else ():
             # Null is as good as absent where it is known what is absent.
             if name not in used and (item is not None or name not in plan.recognised):
                 found.rest[name] = item
@@ -257,11 +252,23 @@ class ObjectReader(Reader):
         names = order[: len(value)] + [f"${place}" for place in range(len(order), len(value))]
         return dict(zip(names, value, strict=True))
 
-    def _meant(self, name: str, item: Any) -> list[str]:
+    def _score(self, names: tuple[str, ...], kinds: tuple[type, ...], has_key: bool) -> int:
+        """What a probe says of an object with values of these kinds."""
+        told = recognised = 0
+        found = set(self._keys if has_key else ())
+        for name, kind in zip(names, kinds, strict=True):
+            fields = self._meant(name, kind)
+            if fields:
+                recognised += 1
+                told += TELLING if is_telling(name) else 0
+                found.update(fields)
+        return told + recognised if recognised and found.issuperset(self.required) else 0
+
+    def _meant(self, name: str, kind: type) -> list[str]:
         """The fields that a value of this name may be, by whether it is a single one."""
-        if item is None:
+        if kind is types.NoneType:
             return []
-        is_container = type(item) in (dict, list)
+        is_container = kind in (dict, list)
         return [field for _, field in ranked(self.struct, name) if (field in self._containers) == is_container]
 
     def _plan(self, names: tuple[str, ...]) -> _Plan:
