@@ -27,7 +27,7 @@ import msgspec
 
 from ..groups.pages import Page
 from .fit import ListReader, ObjectReader, converting, decode_hook, reader_of
-from .learned import Learned, learn
+from .learned import Learned, learn, may_be_long
 from .model import Items
 from .names import folded, ranked
 from .paging import facts
@@ -122,7 +122,7 @@ class Shape(Generic[T]):
                 return value
             self._learned = None
         value = parse(body)
-        if self._rows is None or not isinstance(self._reader, ListReader):
+        if self._rows is None or not isinstance(self._reader, ListReader) or not may_be_long(value, _DEPTH):
             return value
         place = find(self._reader, value, _DEPTH, self._hints)
         learned = learn(value, place.steps, self._rows, asked, _number) if place.score else None

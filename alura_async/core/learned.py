@@ -37,6 +37,19 @@ _NOT_LIKE_IT = (
 )
 
 
+def may_be_long(value: Any, depth: int) -> bool:
+    """Whether there may be a table in a body that is worth it.
+
+    Args:
+        value: the body as plain values.
+        depth: how many wrappers there may be.
+    """
+    if type(value) is list:
+        return len(value) >= LEAST
+    # Columns are one level further in than rows.
+    return type(value) is dict and depth >= 0 and any(may_be_long(item, depth - 1) for item in value.values())
+
+
 class Learned:
     """A shape that was seen; see `learn`."""
 
