@@ -26,7 +26,7 @@ from urllib.parse import parse_qs, unquote
 import msgspec
 
 from ..groups.pages import Page
-from .fit import ListReader, ObjectReader, converting, decode_hook, reader_of
+from .fit import ListReader, ObjectReader, Rows, converting, decode_hook, reader_of
 from .learned import Learned, learn, may_be_long
 from .model import Items
 from .names import folded, ranked
@@ -162,6 +162,9 @@ class Shape(Generic[T]):
             items, more = reader.read_items(inner)
         except MismatchError as error:
             raise error.within(place.path[1:]) from None
+        if type(items) is Rows:
+            # What was asked for is in them.
+            asked = {}
         around.update((place.path + path[1:], item) for path, item in more.items())
         if not self._is_page:
             return self._finish(Items(items), around, asked)

@@ -269,9 +269,9 @@ class _Writing:
                 types[name] = Any
                 self._names[f"n{place}"] = name
                 extra.append(f"n{place}: {item.format(place)}")
-        self._told = [field for field in self._told if field not in assigned.names]
-        arguments += [f"{field}={field}" for field in self._told]
-        left_out = reader.always_told.difference(assigned.names, self._told)
+        told = [field for field in self._told if field not in assigned.names]
+        arguments += [f"{field}={field}" for field in told]
+        left_out = reader.always_told.difference(assigned.names, told)
         arguments += [f"{field}=None" for field in sorted(left_out)]
         if extra:
             arguments.append(f"_extra={{{', '.join(extra)}}}")
@@ -304,7 +304,8 @@ class _Writing:
         name = f"read_{field}"
         self._names[name] = _whole if read is scalars.read_whole and kinds == {str} else read
         expression = f"{name}({item})"
-        return Any, expression if type(None) not in kinds else f"None if {item} is None else {expression}"
+        absent = field if field in self._told else None
+        return Any, expression if type(None) not in kinds else f"{absent} if {item} is None else {expression}"
 
 
 def _are_long(numbers: Sequence[Any]) -> bool:
