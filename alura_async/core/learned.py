@@ -24,7 +24,6 @@ LEAST = 32
 """So many rows are worth it."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
 _EARLIEST_S, _LATEST_S = ((time - _EPOCH) // timedelta(seconds=1) for time in (EARLIEST, LATEST))
 # By how many of a unit a second has: what makes a number of them into milliseconds.
 _IN_MILLISECONDS = {1: "{} * 1000", 10**3: "{}", 10**6: "{} // 1000", 10**9: "{} // 1000000"}
@@ -197,7 +196,7 @@ class _Writing:
         self._reader = reader
         self._columns = columns
         self._told = [field for field in asked if field in reader.scalars]
-        self._names: dict[str, Any] = {"struct": reader.struct, "ms": _MILLISECOND}
+        self._names: dict[str, Any] = {"struct": reader.struct}
         self._has_floats = False
         self._times: list[str] = []
 
@@ -299,7 +298,10 @@ class _Writing:
             if is_aware is not None:
                 self._times.append(field)
                 self._names[f"epoch_{field}"] = _EPOCH if is_aware else _EPOCH.replace(tzinfo=None)
-                return Annotated[datetime, msgspec.Meta(tz=is_aware)], f"({item} - epoch_{field}) // ms"
+                # Faster than a division by a timedelta, and as exact.
+                seconds = f"(past := {item} - epoch_{field}).days * 86400 + past.seconds"
+                expression = f"({seconds}) * 1000 + past.microseconds // 1000"
+                return Annotated[datetime, msgspec.Meta(tz=is_aware)], expression
         # Whatever it is: as the tolerant road does it, value by value.
         name = f"read_{field}"
         self._names[name] = _whole if read is scalars.read_whole and kinds == {str} else read
