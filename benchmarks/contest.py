@@ -120,7 +120,7 @@ class Case:
         requests: how many calls a process measures, unless its contestant is a slow one.
         contestants: who takes part.
         reference: the contestant whose time the ratios are to.
-        must: the ratio that the SDK has to keep to.
+        must: the ratio that the SDK has to keep to; None where the figure is only to be known.
         stretch: the ratio that it would like to reach.
         quick_requests: how many calls a process measures with `--quick`.
     """
@@ -131,8 +131,8 @@ class Case:
     requests: int
     contestants: tuple[Contestant, ...]
     reference: str
-    must: float
-    stretch: float
+    must: float | None = None
+    stretch: float | None = None
     quick_requests: int = 40
 
 
@@ -212,14 +212,14 @@ def _check_candles(answer: object) -> None:
         raise WrongAnswerError(f"not a list of {CANDLES} candles: {str(answer)[:200]}")
 
 
-def _candles() -> bytes:
-    """A page of minutes as Hyperliquid writes them, the same in every process."""
+def candles(count: int) -> list[dict[str, Any]]:
+    """Minutes as Hyperliquid writes them, the same in every process."""
     chance = random.Random(1)
-    candles: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
     price, opened = 67_000.0, 1_700_000_040_000
-    for _ in range(CANDLES):
+    for _ in range(count):
         first, last = price, price + chance.gauss(0, 20)
-        candles.append(
+        rows.append(
             {
                 "t": opened,
                 "T": opened + 59_999,
@@ -234,7 +234,7 @@ def _candles() -> bytes:
             }
         )
         price, opened = last, opened + 60_000
-    return msgspec.json.encode(candles)
+    return rows
 
 
 HEALTH = Page("tiny JSON", "/health", "/health", b'{"status":"ok","service":"api"}', _check_health)
@@ -243,7 +243,7 @@ CANDLE_PAGE = Page(
     f"{CANDLES} candles",
     "/api/indicators/candles/BTC/1m",
     f"/api/indicators/candles/BTC/1m?limit={CANDLES}",
-    _candles(),
+    msgspec.json.encode(candles(CANDLES)),
     _check_candles,
 )
 

@@ -25,7 +25,7 @@ import msgspec
 
 from .contest import Benchmark, Case, Contestant, Measurement, Order, load
 
-NAMES = ("one_call", "fan_out", "facade", "limiter")
+NAMES = ("one_call", "fan_out", "facade", "limiter", "decode")
 
 _ROOT = Path(__file__).resolve().parent.parent
 _PATIENCE_S = 180.0
@@ -329,7 +329,7 @@ def machine() -> dict[str, str]:
     if sys.platform != "win32":
         # Above a few tenths, others are at work here, and the ratios' spread will show it.
         facts["load average"] = f"{os.getloadavg()[0]:.2f}"
-    for package in ("aiohttp", "msgspec", "httpx", "requests", "pyreqwest", "uvloop", "aiolimiter"):
+    for package in ("aiohttp", "msgspec", "httpx", "requests", "pyreqwest", "uvloop", "aiolimiter", "pydantic"):
         try:
             facts[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
@@ -364,15 +364,15 @@ def table(benchmark: Benchmark, outcome: Sequence[CaseResult]) -> str:
 def _row(case_result: CaseResult, result: Result) -> list[str]:
     us, ratio, case = spread([found.us for found in result.found]), case_result.ratio(result), case_result.case
     cpu_ratio = case_result.cpu_ratio(result)
-    ours = result.contestant.ours
+    must, stretch = (case.must, case.stretch) if result.contestant.ours else (None, None)
     return [
         result.contestant.name,
         f"{us.median:.1f}",
         f"{us.low:.1f} – {us.high:.1f}",
         "" if ratio is None else f"{ratio.median:.2f}",
         "" if ratio is None else f"{ratio.low:.2f} – {ratio.high:.2f}",
-        f"≤ {case.must:.2f}" if ours else "",
-        f"≤ {case.stretch:.2f}" if ours else "",
+        "" if must is None else f"≤ {must:.2f}",
+        "" if stretch is None else f"≤ {stretch:.2f}",
         f"{statistics.median([found.cpu_us for found in result.found]):.1f}",
         "" if cpu_ratio is None else f"{cpu_ratio.median:.2f}",
         f"{statistics.median([found.server_busy for found in result.found]):.0%}",

@@ -17,7 +17,7 @@ import msgspec
 import pytest
 
 import alura_async
-from alura_async import JournalEntry, Outcome, User
+from alura_async import JournalEntry, Outcome, Reply, User
 from alura_async.core.entries import intent
 from alura_async.sandbox import LedgerEntry, Sandbox
 from alura_async.sandbox.ledger import ReceivedRequest
@@ -73,6 +73,13 @@ class TestTable:
         assert " ".join(row.split()) == "ours 58.0 50.0 – 66.0 0.55 0.50 – 0.60 ≤ 0.80 ≤ 0.40 42.0 0.53 40%"
         (row,) = [line for line in text.splitlines() if line.startswith("  theirs")]
         assert "≤" not in row
+
+    def test_a_case_may_have_no_target(self) -> None:
+        ours = Result(_contestant("ours"), measurements=[Measurement(50.0, 40.0, 0.4)])
+        case = Case("a case", HEALTH, 1, 10, (ours.contestant,), reference="ours")
+        text = harness.table(contest.Benchmark("a title", (case,)), [CaseResult(case, [ours])])
+        (row,) = [line for line in text.splitlines() if line.startswith("  ours")]
+        assert " ".join(row.split()) == "ours 50.0 50.0 – 50.0 1.00 1.00 – 1.00 40.0 1.00 40%"
 
     def test_it_shows_who_failed_and_why(self) -> None:
         theirs = Result(_contestant("theirs"), measurements=[Measurement(100.0, 80.0, 0.2), None], failures=["boom"])
@@ -269,6 +276,24 @@ class TestHarness:
     def test_an_unknown_name_is_an_error(self) -> None:
         with pytest.raises(SystemExit):
             harness.main(["no_such_benchmark"])
+
+
+class TestDecode:
+    def test_everybody_gives_the_canonical_result_and_gets_a_figure(self) -> None:
+        with Server(()) as server:
+            for case in contest.load("decode").cases:
+                for contestant in case.contestants:
+                    if contestant.missing() is None:
+                        job = contest.Job(server.base_url, case.page, case.quick_requests, 0, case.concurrency)
+                        assert contestant.run(job).us > 0
+
+    @pytest.mark.parametrize("name", [case.name for case in contest.load("decode").cases])
+    def test_who_decodes_something_else_has_no_figure(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        (case,) = [case for case in contest.load("decode").cases if case.name == name]
+        (ours, *_) = [contestant for contestant in case.contestants if contestant.ours]
+        monkeypatch.setattr(Reply, "decode", lambda reply: [])
+        with pytest.raises(contest.WrongAnswerError):
+            ours.run(contest.Job("http://127.0.0.1:1", case.page, 1, 0, 1))
 
 
 class TestSandboxLoad:

@@ -415,6 +415,16 @@ def test_both_roads_lead_to_the_same() -> None:
         assert decode(call, body) == fit(parse(body), returns), call
 
 
+def test_a_long_table_in_which_some_rows_leave_out_what_was_asked_for_has_it_in_all_of_them() -> None:
+    rows = [
+        {"s": None if n % 2 else "BTC", "t": 1700000000000 + n, **dict.fromkeys("ohlc", "1"), "x": n} for n in range(41)
+    ]
+    for _ in ("when it is new", "when it was seen before"):
+        candles = decode(CANDLES, rows)
+        assert [(candle.symbol, candle.interval) for candle in candles] == [("BTC", "1m")] * 41
+        assert [candle.extra["x"] for candle in candles] == list(range(41))
+
+
 def test_a_plain_value_of_the_right_type_fits_as_it_is() -> None:
     assert fit(["a", "b"], list[str]) == ["a", "b"]
     assert fit({"a": 1}, dict[str, Any]) == {"a": 1}

@@ -17,17 +17,18 @@ from __future__ import annotations
 
 import sys
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from decimal import Decimal
 from itertools import accumulate
+from operator import attrgetter
 from typing import Any, Generic, TypeVar, Union, cast, get_args, get_origin
 from urllib.parse import parse_qs, unquote
 
 import msgspec
 
 from ..groups.pages import Page
-from .fit import ListReader, ObjectReader, converting, decode_hook, reader_of
-from .learned import Learned, learn
+from .fit import ListReader, ObjectReader, Rows, converting, decode_hook, reader_of
+from .learned import Learned, learn, may_be_long
 from .model import Items
 from .names import folded, ranked
 from .paging import facts
@@ -122,7 +123,7 @@ class Shape(Generic[T]):
                 return value
             self._learned = None
         value = parse(body)
-        if self._rows is None or not isinstance(self._reader, ListReader):
+        if self._rows is None or not isinstance(self._reader, ListReader) or not may_be_long(value, _DEPTH):
             return value
         place = find(self._reader, value, _DEPTH, self._hints)
         learned = learn(value, place.steps, self._rows, asked, _number) if place.score else None
@@ -162,6 +163,9 @@ class Shape(Generic[T]):
             items, more = reader.read_items(inner)
         except MismatchError as error:
             raise error.within(place.path[1:]) from None
+        if type(items) is Rows:
+            # What was asked for is in them.
+            asked = {}
         around.update((place.path + path[1:], item) for path, item in more.items())
         if not self._is_page:
             return self._finish(Items(items), around, asked)
@@ -224,10 +228,12 @@ class Shape(Generic[T]):
         if value is not None:
             self._fill_in_each(value if self._is_list else value.data if self._is_page else [value], asked)
 
-    def _fill_in_each(self, items: Iterable[Any], asked: Mapping[str, str | None]) -> None:
-        told = [(field, text) for field, text in asked.items() if text is not None]
-        for item in items if told else ():
-            for field, text in told:
+    def _fill_in_each(self, items: Collection[Any], asked: Mapping[str, str | None]) -> None:
+        for field, text in asked.items():
+            # Mostly it is there in all of them, and this is the fastest way to see it.
+            if text is None or all(map(attrgetter(field), items)):
+                continue
+            for item in items:
                 if getattr(item, field) is None:
                     msgspec.structs.force_setattr(item, field, text)
 

@@ -101,13 +101,13 @@ class _Plan(NamedTuple):
     """How objects of certain names are read.
 
     Attributes:
-        steps: which name may be which field, and what reads it; the surest first.
+        steps: which name may be which field, what reads it, and what does where it is an object; the surest first.
         recognised: the names that may be a field.
         unsure: names under which the object itself may be, if there is an object.
         score: what a probe says of it, whatever the values are.
     """
 
-    steps: tuple[tuple[str, str, Read], ...]
+    steps: tuple[tuple[str, str, Read, Read], ...]
     recognised: frozenset[str]
     unsure: tuple[str, ...]
     score: int
@@ -166,7 +166,9 @@ class ObjectReader(Reader):
                     self.required.append(field.name)
         self.adapts = self.struct._adapt.__func__ is not Model._adapt.__func__  # type: ignore[attr-defined]
         self._keys = [name for name in _KEYS if name in self._reads]
+        # All rows of a list look alike to these two.
         self._plan_of = functools.lru_cache(maxsize=256)(self._plan)
+        self._score_of = functools.lru_cache(maxsize=256)(self._score)
 
     def probe(self, value: Any) -> int:
         """How surely it is one."""
@@ -178,15 +180,8 @@ class ObjectReader(Reader):
             return TELLING * len(value) if self.is_array(value) else 0
         if type(value) is not dict:
             return 0
-        told = recognised = 0
-        found = set(self._keys if key is not None else ())
-        for name, item in _flat(value)[0].items():
-            fields = self._meant(name, item)
-            if fields:
-                recognised += 1
-                told += TELLING if is_telling(name) else 0
-                found.update(fields)
-        return told + recognised if recognised and found.issuperset(self.required) else 0
+        fields = _flat(value)[0]
+        return self._score_of(tuple(fields), tuple(map(type, fields.values())), key is not None)
 
     def owns(self, name: str) -> bool:
         """Whether a field that holds objects or lists has this name."""
@@ -225,28 +220,34 @@ class ObjectReader(Reader):
 
     def assign(self, value: dict[str, Any]) -> _Assigned:
         """Find which names become which fields."""
-        found = _Assigned({}, {}, {}, {})
+        known: dict[str, Any] = {}
+        names: dict[str, str] = {}
+        rest: dict[str, Any] = {}
+        failures: dict[str, MismatchError] = {}
         used: set[str] = set()
         plan = self._plan_of(tuple(value))
-        for name, field, read in plan.steps:
+        for name, field, read, read_object in plan.steps:
             item = value[name]
-            if item is None or field in found.known or name in used:
+            if item is None or field in known or name in used:
                 continue
             try:
-                result = read(item)
+                result = read_object(item) if type(item) is dict else read(item)
             except MismatchError as error:
-                found.failures[field] = error.within(f".{name}")
+                failures[field] = error.within(f".{name}")
                 continue
             if type(result) is Partly:
-                result, found.rest[name] = result
-            found.known[field] = result
-            found.names[field] = name
+                result, rest[name] = result
+            known[field] = result
+            names[field] = name
             used.add(name)
-        for name, item in value.items():
+        if len(used) < len(value):
             # Null is as good as absent where it is known what is absent.
-            if name not in used and (item is not None or name not in plan.recognised):
-                found.rest[name] = item
-        return found
+            rest |= {
+                name: item
+                for name, item in value.items()
+                if name not in used and (item is not None or name not in plan.recognised)
+            }
+        return _Assigned(known, names, rest, failures)
 
     def by_names(self, value: list[Any]) -> dict[str, Any] | None:
         """A bare array's values by the names that they have elsewhere; None where that is no such array."""
@@ -257,23 +258,38 @@ class ObjectReader(Reader):
         names = order[: len(value)] + [f"${place}" for place in range(len(order), len(value))]
         return dict(zip(names, value, strict=True))
 
-    def _meant(self, name: str, item: Any) -> list[str]:
+    def _score(self, names: tuple[str, ...], kinds: tuple[type, ...], has_key: bool) -> int:
+        """What a probe says of an object with values of these kinds."""
+        told = recognised = 0
+        found = set(self._keys if has_key else ())
+        for name, kind in zip(names, kinds, strict=True):
+            fields = self._meant(name, kind)
+            if fields:
+                recognised += 1
+                told += TELLING if is_telling(name) else 0
+                found.update(fields)
+        return told + recognised if recognised and found.issuperset(self.required) else 0
+
+    def _meant(self, name: str, kind: type) -> list[str]:
         """The fields that a value of this name may be, by whether it is a single one."""
-        if item is None:
+        if kind is types.NoneType:
             return []
-        is_container = type(item) in (dict, list)
+        is_container = kind in (dict, list)
         return [field for _, field in ranked(self.struct, name) if (field in self._containers) == is_container]
 
     def _plan(self, names: tuple[str, ...]) -> _Plan:
-        steps = [(rank, name, field, self._reads[field]) for name in names for rank, field in ranked(self.struct, name)]
+        steps = [(rank, name, field) for name in names for rank, field in ranked(self.struct, name)]
         # By rank only: of equals the first one that is there.
         steps.sort(key=lambda step: step[0])
-        recognised = frozenset(name for _, name, _, _ in steps)
+        recognised = frozenset(name for _, name, _ in steps)
         told = sum(TELLING for name in recognised if is_telling(name))
-        is_whole = {field for _, _, field, _ in steps}.issuperset(self.required)
+        is_whole = {field for _, _, field in steps}.issuperset(self.required)
         unsure = tuple(name for name in names if is_wrapper(name) or name in _FIELDS_APART or name in self.names)
         return _Plan(
-            steps=tuple((name, field, read) for _, name, field, read in steps),
+            steps=tuple(
+                (name, field, self.scalars.get(field, self._reads[field]), self._reads[field])
+                for _, name, field in steps
+            ),
             recognised=recognised,
             unsure=tuple(name for name in unsure if not (told and self.owns(name))),
             score=told + len(recognised) if is_whole else 0,
