@@ -100,6 +100,8 @@ IS_SESSION = TradingSession(id="s1", budget=Decimal(100))
         ({"ok": True, "result": {"items": [SESSION], "total": 1}}, {"$.ok": True, "$.result.total": 1}),
         ({"response": {"type": "x", "data": [SESSION]}}, {"$.response.type": "x"}),
         ({"sessions": [SESSION], "total": 1}, {"$.total": 1}),
+        ({"openSessions": [SESSION], "closedSessions": []}, {"$.closedSessions": []}),
+        ({"open": [SESSION], "closed": [{**SESSION, "kind": "quick"}]}, {"$.closed": [{**SESSION, "kind": "quick"}]}),
         ({"activeSessions": [SESSION], "closedSessions": [{"id": "s2"}]}, {"$.closedSessions": [{"id": "s2"}]}),
         ({"tradingSessions": {"nodes": [SESSION]}}, {}),
         ({"data": {"edges": [{"node": SESSION, "cursor": "a"}]}}, {}),
@@ -136,7 +138,7 @@ def test_an_empty_list_is_one_where_the_server_says_so(body: Any) -> None:
     "body",
     [
         *(None, b"", {"data": None}, {"success": True}, {"message": "No sessions"}, {"errors": []}, {"total": 0}),
-        *({"meta": {}}, {"openSessions": [SESSION], "closedSessions": []}, {"data": {"x": 1}}, "none", 0, [[]]),
+        *({"meta": {}}, {"data": {"x": 1}}, "none", 0, [[]]),
     ],
     ids=repr,
 )
@@ -174,7 +176,11 @@ def test_no_current_trade_is_never_told_by_a_reply_that_nobody_understood(body: 
         (CREATE, {"data": {"id": "s1", "type": "sessions", "attributes": {"budget": "100"}}}, IS_SESSION),
         (CURRENT_TRADE, {"trade": {"id": "t1", "positions": []}}, Trade(id="t1", positions=[])),
         (CURRENT_TRADE, {"currentTrade": {"id": "t1"}}, Trade(id="t1")),
-        (CURRENT_TRADE, {"id": "t1", "positions": {"id": "p1"}}, Trade(id="t1", positions=[Position(id="p1")])),
+        (
+            CURRENT_TRADE,
+            {"id": "t1", "positions": {"id": "p1", "size": 1}},
+            Trade(id="t1", positions=[Position(id="p1", size=Decimal(1))]),
+        ),
         (
             CURRENT_TRADE,
             {"id": "t1", "positions": {"p1": {"size": 1}}},

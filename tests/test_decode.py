@@ -36,7 +36,7 @@ from alura_async import (
     User,
 )
 from alura_async.core.decode import Shape, parse
-from alura_async.core.model import Model, MoneyModel
+from alura_async.core.model import CheckedModel, Model
 from alura_async.core.names import meant
 from alura_async.core.scalars import MismatchError
 
@@ -440,7 +440,7 @@ def test_the_name_of_the_field_that_holds_the_rest_cannot_be_forged() -> None:
 
 def test_every_response_type_refuses_fields_it_does_not_know() -> None:
     """Else a wrapper would decode as an object full of None."""
-    families = (Model, MoneyModel)
+    families = (Model, CheckedModel)
     models = [
         found for family in families for found in family.__subclasses__() if found.__module__.startswith("alura_async.")
     ]

@@ -32,8 +32,8 @@ from .learned import Learned, learn, may_be_long
 from .model import Items
 from .names import folded, ranked
 from .paging import facts
-from .scalars import MismatchError, read_text
-from .unwrap import find, holds_nothing, is_telling
+from .scalars import MismatchError, read_secret, read_text
+from .unwrap import find, holds_nothing, is_denied, is_telling, last_name
 
 T = TypeVar("T")
 
@@ -51,6 +51,9 @@ class Shape(Generic[T]):
     Args:
         returns: the type.
         template: the endpoint's path; what its `:names` say, a reply may leave out.
+
+    Attributes:
+        holds_secrets: whether the type has fields that must not be shown.
     """
 
     def __init__(self, returns: Any, template: str) -> None:
@@ -67,6 +70,7 @@ class Shape(Generic[T]):
         rows = reader.item if isinstance(reader, ListReader) else reader
         self._rows = rows if isinstance(rows, ObjectReader) else None
         self._may_be_hollow = isinstance(reader, ObjectReader) and not reader.required
+        self.holds_secrets = self._rows is not None and read_secret in self._rows.scalars.values()
         self._order = None if self._rows is None else self._rows.struct._order
         pieces = template.split("/")
         self._in_path = {
@@ -117,8 +121,9 @@ class Shape(Generic[T]):
         Raises:
             msgspec.DecodeError: not valid JSON.
         """
-        if self._learned is not None:
-            value = self._learned.parse(body, asked)
+        learned = self._learned
+        if learned is not None:
+            value = learned.parse(body, asked)
             if value is not None:
                 return value
             self._learned = None
@@ -126,9 +131,13 @@ class Shape(Generic[T]):
         if self._rows is None or not isinstance(self._reader, ListReader) or not may_be_long(value, _DEPTH):
             return value
         place = find(self._reader, value, _DEPTH, self._hints)
-        learned = learn(value, place.steps, self._rows, asked, _number) if place.score else None
+        plain, around = place.take(value)
+        # What stands around the table would have to be filled in as well.
+        if not place.score or any(map(self._told_around(around).get, asked)):
+            return value
+        learned = learn(value, place.steps, self._rows, asked, _number)
         table = None if learned is None else learned.parse(body, asked)
-        if table is None or not self._agree(place.take(value)[0], place.take(table)[0], asked):
+        if table is None or not self._agree(plain, place.take(table)[0], asked):
             return value
         self._learned = learned
         return table
@@ -150,27 +159,60 @@ class Shape(Generic[T]):
         reader = self._reader
         if not isinstance(reader, ListReader | ObjectReader):
             return cast("T", None if value is None and self._may_be_none else reader(value))
+        if isinstance(reader, ListReader) and _is_counted(value):
+            value = {"items": value[0], "total": value[1]}
+        names = reader.names | self._hints
         place = find(reader, value, _DEPTH, self._hints)
-        inner, around = place.take(value)
-        if not place.score:
-            if self._may_be_none and _is_none(value, reader.names | self._hints):
+        if not place.score or is_denied(value, place, names):
+            if self._may_be_none and (value in (None, {}, []) or holds_nothing(value, names, _DEPTH)):
                 return cast("T", None)
-            if self._may_be_hollow and may_say_nothing and _says_nothing(value):
-                return self._finish(cast("ObjectReader", reader).struct(), value or {}, asked)
+            return self._finish(self._read_bare(reader, value, may_say_nothing=may_say_nothing), {}, asked)
+        inner, around = place.take(value)
         try:
             if isinstance(reader, ObjectReader):
                 return self._finish(reader.read(inner), around, asked)
             items, more = reader.read_items(inner)
         except MismatchError as error:
             raise error.within(place.path[1:]) from None
-        if type(items) is Rows:
-            # What was asked for is in them.
-            asked = {}
+        # What was asked for is in learned rows, unless something else stands around them.
+        asked = {} if type(items) is Rows else {**asked, **self._told_around(around)}
         around.update((place.path + path[1:], item) for path, item in more.items())
         if not self._is_page:
             return self._finish(Items(items), around, asked)
         said, around = facts(around, len(items), headers)
         return self._finish(Page(data=items, **said), around, asked)
+
+    def _read_bare(self, reader: ListReader | ObjectReader, value: Any, *, may_say_nothing: bool) -> Any:
+        """Read what by its names is not what is wanted: a word, a number, or what may say anything.
+
+        Raises:
+            MismatchError: it is not.
+        """
+        is_act = may_say_nothing and self._may_be_hollow
+        if isinstance(reader, ObjectReader) and (is_act or type(value) is not dict):
+            try:
+                return reader.read(value)
+            except MismatchError:
+                if not (is_act and _says_nothing(value)):
+                    raise
+                return reader.struct(_extra=value or None)
+        if isinstance(reader, ListReader) and type(value) is list:
+            # It says which row is none, and why.
+            return Items(reader.read_items(value)[0])
+        raise reader.mismatch(value)
+
+    def _told_around(self, around: Mapping[str, Any]) -> dict[str, str]:
+        """What stands around a list and is said of each thing in it: `{"symbol": "ETH", "candles": […]}`."""
+        told: dict[str, str] = {}
+        for path, item in around.items():
+            if type(item) is str and self._rows is not None:
+                fields = [field for _, field in ranked(self._rows.struct, last_name(path))]
+                told.update((field, item) for field in fields[:1] if field in self._in_path or field in self._in_query)
+        return told
+
+    def has_something(self, result: Any) -> bool:
+        """Whether a result is one at all: neither None nor an empty list or page."""
+        return bool(result.data if self._is_page else result) if self._is_list or self._is_page else result is not None
 
     def _agree(self, plain: Any, table: Any, asked: Mapping[str, str | None]) -> bool:
         """Whether some rows of a table were made into what the tolerant road makes them into."""
@@ -246,14 +288,14 @@ def _without_none(returns: Any) -> tuple[Any, bool]:
     return Union[tuple(member for member in members if member is not types.NoneType)], True  # noqa: UP007
 
 
-def _is_none(value: Any, names: frozenset[str]) -> bool:
-    """Whether a body says that there is no such thing."""
-    return value in (None, {}, []) or holds_nothing(value, names, _DEPTH)
+def _is_counted(value: Any) -> bool:
+    """Whether a list is one of things with their number, as TypeORM finds and counts them: `[[…], 57]`."""
+    return type(value) is list and len(value) == 2 and type(value[0]) is list and type(value[1]) is int
 
 
 def _says_nothing(value: Any) -> bool:
     """Whether a body says no more than that a call succeeded, if that."""
-    return not value or (type(value) is dict and not any(map(is_telling, value)))
+    return value in (None, "", [], {}) or (type(value) is dict and not any(map(is_telling, value)))
 
 
 def _holds_any(kind: msgspec.inspect.Type) -> bool:

@@ -26,10 +26,12 @@ from .model import Asked, Items, Milliseconds, Model, OpenEnum, Time, WireNumber
 from .names import ranked, titles
 from .scalars import MismatchError, Partly, Read, kind_of
 from .text import shown
-from .unwrap import TELLING, below, find, is_telling, is_wrapper
+from .unwrap import TELLING, below, find, is_telling, may_be_key
 
 # Beside an object's id, its fields in an object of their own: JSON:API, Elasticsearch.
 _FIELDS_APART = ("attributes", "_source")
+_IDS = frozenset(("id", "_id"))
+_BESIDE = frozenset((*_FIELDS_APART, *_IDS, "type", "_type", "links", "relationships", "meta", "_index", "_score"))
 # By which fields a map may be keyed, the likeliest first.
 _KEYS = ("id", "symbol", "user_id", "tx_hash", "service")
 # A key that is no field, in `.extra`.
@@ -52,6 +54,7 @@ class Reader(ABC):
     """Reads objects or lists of one type."""
 
     names: frozenset[str] = frozenset()
+    title = "an object"
     is_list = False
 
     @abstractmethod
@@ -69,6 +72,12 @@ class Reader(ABC):
     def owns(self, name: str) -> bool:
         """Whether what is under this name belongs to the thing itself."""
         return False
+
+    def mismatch(self, value: Any) -> MismatchError:
+        """What is wrong with a value that is none of this type."""
+        if type(value) is not dict:
+            return MismatchError(f"expected {self.title}, got {kind_of(value)}")
+        return MismatchError(f"expected {self.title}, and nothing of it is there; it has {_names_in(value)}")
 
 
 @functools.cache
@@ -103,14 +112,10 @@ class _Plan(NamedTuple):
     Attributes:
         steps: which name may be which field, what reads it, and what does where it is an object; the surest first.
         recognised: the names that may be a field.
-        unsure: names under which the object itself may be, if there is an object.
-        score: what a probe says of it, whatever the values are.
     """
 
     steps: tuple[tuple[str, str, Read, Read], ...]
     recognised: frozenset[str]
-    unsure: tuple[str, ...]
-    score: int
 
 
 class _Assigned(NamedTuple):
@@ -143,6 +148,7 @@ class ObjectReader(Reader):
     def __init__(self, annotation: Any) -> None:
         self.struct: type[Model] = get_origin(annotation) or annotation
         self.names = titles(self.struct)
+        self.title = f"a {self.struct.__name__}"
         self.scalars: dict[str, Read] = {}
         self._reads: dict[str, Read] = {}
         self._containers: set[str] = set()
@@ -158,7 +164,11 @@ class ObjectReader(Reader):
                 self._reads[field.name] = reader.read
             else:
                 self.scalars[field.name] = reader
-                self._reads[field.name] = scalars.read_part(reader, is_reference=field.name.endswith("_id"))
+                # A secret may be an object, which must not be shown either.
+                is_whole = reader is scalars.read_secret
+                self._reads[field.name] = (
+                    reader if is_whole else scalars.read_part(reader, is_reference=field.name.endswith("_id"))
+                )
             self._wire_names[field.name] = field.encode_name
             if field.required:
                 self.always_told.add(field.name)
@@ -181,7 +191,10 @@ class ObjectReader(Reader):
         if type(value) is not dict:
             return 0
         fields = _flat(value)[0]
-        return self._score_of(tuple(fields), tuple(map(type, fields.values())), key is not None)
+        kinds = tuple(map(type, fields.values()))
+        if dict in kinds:
+            kinds = tuple(map(_kind, fields.values()))
+        return self._score_of(tuple(fields), kinds, key is not None)
 
     def owns(self, name: str) -> bool:
         """Whether a field that holds objects or lists has this name."""
@@ -215,8 +228,7 @@ class ObjectReader(Reader):
 
     def is_plain(self, value: dict[str, Any]) -> bool:
         """Whether an object is surely one, and not what is around it."""
-        plan = self._plan_of(tuple(value))
-        return plan.score >= TELLING and not any(type(value[name]) in (dict, list) for name in plan.unsure)
+        return self.probe(value) >= TELLING and _flat(value)[0] is value
 
     def assign(self, value: dict[str, Any]) -> _Assigned:
         """Find which names become which fields."""
@@ -228,7 +240,8 @@ class ObjectReader(Reader):
         plan = self._plan_of(tuple(value))
         for name, field, read, read_object in plan.steps:
             item = value[name]
-            if item is None or field in known or name in used:
+            # A list of nothing gives way to one of something under another name.
+            if item is None or name in used or (field in known and known[field] != []):
                 continue
             try:
                 result = read_object(item) if type(item) is dict else read(item)
@@ -237,6 +250,8 @@ class ObjectReader(Reader):
                 continue
             if type(result) is Partly:
                 result, rest[name] = result
+            if field in known:
+                used.discard(names[field])
             known[field] = result
             names[field] = name
             used.add(name)
@@ -275,24 +290,23 @@ class ObjectReader(Reader):
         if kind is types.NoneType:
             return []
         is_container = kind in (dict, list)
-        return [field for _, field in ranked(self.struct, name) if (field in self._containers) == is_container]
+        return [
+            field
+            for _, field in ranked(self.struct, name)
+            if (field in self._containers) == is_container or self.scalars.get(field) is scalars.read_secret
+        ]
 
     def _plan(self, names: tuple[str, ...]) -> _Plan:
         steps = [(rank, name, field) for name in names for rank, field in ranked(self.struct, name)]
         # By rank only: of equals the first one that is there.
         steps.sort(key=lambda step: step[0])
         recognised = frozenset(name for _, name, _ in steps)
-        told = sum(TELLING for name in recognised if is_telling(name))
-        is_whole = {field for _, _, field in steps}.issuperset(self.required)
-        unsure = tuple(name for name in names if is_wrapper(name) or name in _FIELDS_APART or name in self.names)
         return _Plan(
             steps=tuple(
                 (name, field, self.scalars.get(field, self._reads[field]), self._reads[field])
                 for _, name, field in steps
             ),
             recognised=recognised,
-            unsure=tuple(name for name in unsure if not (told and self.owns(name))),
-            score=told + len(recognised) if is_whole else 0,
         )
 
     def _read_wrapped(self, value: dict[str, Any], key: str | None) -> Model:
@@ -339,9 +353,7 @@ class ObjectReader(Reader):
             names = ", ".join(self._wire_names[name] for name in missing)
             raise failure or MismatchError(f"a {self.struct.__name__} without {names}; it has {_names_in(value)}")
         if not known and (has_rest or not value):
-            raise MismatchError(
-                f"expected a {self.struct.__name__}, and nothing of it is there; it has {_names_in(value)}"
-            )
+            raise self.mismatch(value)
 
     # Where it is no object
 
@@ -394,11 +406,16 @@ class _Row:
         return self._probe(value, self._key)
 
 
+def _kind(value: Any) -> type:
+    """The type of a value; of one that MongoDB boxes (`{"$oid": "65f0"}`), not that of the box."""
+    return str if type(value) is dict and len(value) == 1 and next(iter(value)).startswith("$") else type(value)
+
+
 def _flat(value: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """An object whose fields stand apart from its id, with both on one level; and what else stood beside them."""
     for name in _FIELDS_APART:
         fields = value.get(name)
-        if type(fields) is dict and "id" not in fields and "_id" not in fields:
+        if type(fields) is dict and _BESIDE.issuperset(value) and _IDS.isdisjoint(fields):
             own = {name: item for name, item in value.items() if name in ("id", "_id")}
             others = {key: item for key, item in value.items() if key != name and key not in own}
             return {**own, **fields}, others
@@ -417,11 +434,12 @@ class ListReader(Reader):
         self.item = item
         self.rows = item if isinstance(item, ObjectReader) else None
         self.names = item.names if isinstance(item, Reader) else frozenset()
+        self.title = f"a list of {self.rows.struct.__name__}s" if self.rows is not None else "a list"
 
     def probe(self, value: Any) -> int:
         """How surely it is one."""
         if isinstance(value, Rows):
-            return TELLING * len(value)
+            return TELLING * len(value) or 1
         if type(value) is list:
             sample = [item for item in value if item is not None][:_SAMPLE]
             return max(map(self._probe_item, sample)) if sample else 1
@@ -450,12 +468,12 @@ class ListReader(Reader):
         if type(value) is list:
             return self._read_list(value)
         if type(value) is not dict:
-            raise MismatchError(f"expected a list, got {kind_of(value)}")
+            raise self.mismatch(value)
         if not value:
             return [], {}
         scores = self._scores(value)
         if not any(scores):
-            raise MismatchError(f"expected a list{self._of_what()}; there is an object that has {_names_in(value)}")
+            raise self.mismatch(value)
         if scores[0] == max(scores):
             return self._read_columns(value)
         return self._read_map(value) if scores[1] == max(scores) else self._read_list([value])
@@ -466,14 +484,9 @@ class ListReader(Reader):
         if columns:
             # Where rows may be bare arrays, each column might be one.
             return columns, 0, 0
-        entries = self._probe_map(value)
-        if entries and self.rows is not None and not self.rows.probe(value):
-            # The one entry that says most of itself is not what the others are around.
-            return 0, entries, 0
-        return 0, entries, self._probe_item(value)
-
-    def _of_what(self) -> str:
-        return f" of {self.rows.struct.__name__}s" if self.rows is not None else ""
+        # What is in it is sought elsewhere; a single one must tell of itself.
+        single = self.rows.probe(value) if self.rows is not None else self._probe_item(value)
+        return 0, self._probe_map(value), single if single >= TELLING or self.rows is None else 0
 
     # As a list
 
@@ -502,6 +515,8 @@ class ListReader(Reader):
             if type(result) is Partly:
                 result, around[f"$[{index}]"] = result
             items.append(result)
+        if value and not items:
+            raise MismatchError(f"expected {self.title}, got nulls")
         return items, around
 
     def _read_single(self, element: Any) -> Any:
@@ -538,12 +553,14 @@ class ListReader(Reader):
 
     def _probe_map(self, value: dict[str, Any]) -> int:
         entries = list(self._entries(value))
-        if self.rows is None:
-            is_map = self.item is scalars.read_text and entries and all(type(item) is dict for item in value.values())
-            return 1 if is_map and not any(map(is_wrapper, value)) else 0
-        if not entries or (len(entries) == 1 and (is_wrapper(entries[0][0]) or entries[0][0] in self.names)):
+        if not entries or not all(may_be_key(key) for key, _ in entries) or entries[0][0] in self.names:
             return 0
-        scores = [self._probe_entry(item, key) for key, item in entries[:_SAMPLE]]
+        if self.rows is None:
+            return 1 if self.item is scalars.read_text and all(type(item) is dict for item in value.values()) else 0
+        # What tells of itself is one thing, whatever else is in it.
+        if self.rows.probe(value) >= TELLING:
+            return 0
+        scores = [self._probe_entry(item, key) for key, item in entries]
         # One that says little of itself, such as its time alone, is an item where the others are.
         return max(scores) if all(scores) else 0
 
@@ -551,7 +568,7 @@ class ListReader(Reader):
         assert self.rows is not None
         if self._has_several(value):
             return min((self._probe_entry(item, key) for item in value[:_SAMPLE]), default=0)
-        return find(_Row(self.rows, key), value, _ROW_DEPTH).score
+        return self.rows.probe_row(value, key)
 
     def _read_map(self, value: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
         if self.rows is None:

@@ -94,6 +94,9 @@ class Learned:
     def _keeps_digits(self, body: bytes, rows: int) -> bool:
         """Whether no number has more digits than a float: all long ones are times, as many a row as at first."""
         zeros = body.translate(_ALL_ZEROS, b".")
+        # With an exponent, digits may be lost that are not there.
+        if b"0e" in zeros or b"0E" in zeros:
+            return False
         found = zeros.count(b"0" * _TOO_MANY_DIGITS)
         if self._long_numbers is None:
             self._long_numbers = found // rows if rows else 0
@@ -264,6 +267,8 @@ class _Writing:
         extra: list[str] = []
         for place, (name, column) in enumerate(self._columns.items()):
             field = field_of.get(name)
+            if field in reader.required and None in column:
+                return None
             if field is not None and field in reader.scalars and name not in assigned.rest:
                 types[name], expression = self._convert(field, item.format(place), column)
                 arguments.append(f"{field}={expression}")
@@ -290,7 +295,7 @@ class _Writing:
         if read in (scalars.read_text, scalars.read_wire_number) and kinds == {str}:
             return str, item
         if read is scalars.read_wire_number and kinds <= {int, Decimal} and not _are_long(column):
-            self._has_floats = self._has_floats or Decimal in kinds
+            self._has_floats = True
             return int | float, item
         if read is scalars.read_whole and kinds == {int}:
             return int, item

@@ -6,6 +6,7 @@ import enum
 import functools
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeAlias, TypeVar
 
@@ -43,6 +44,9 @@ else:
 
 Synonyms: TypeAlias = Mapping[str, tuple[str, ...]]
 """What else servers may call fields, best first, by their names here."""
+
+LARGEST_EXPONENT = 400
+"""An amount of more digits than these is none."""
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -124,28 +128,39 @@ class Model(
         return ", ".join(printable(name) for name in sorted(extra))
 
 
-class MoneyModel(Model, frozen=True, kw_only=True):
-    """Base of the types that hold amounts: each is a finite number, or None.
+class CheckedModel(Model, frozen=True, kw_only=True):
+    """Base of the types that hold amounts and times: each is one that there can be, or None.
 
-    `"NaN"` is text that `Decimal` takes, and no limit that a bot compares with it would ever strike. It counts as no
-    amount and is kept in `extra`.
+    `"NaN"` is text that `Decimal` takes, and no limit that a bot compares with it would ever strike; and some servers
+    write the year 1 where there is no time. These count as none and are kept in `extra`.
     """
 
     def __post_init__(self) -> None:
-        for name in _amounts(type(self)):
+        amounts, times = _checked(type(self))
+        for name in amounts:
             value = getattr(self, name)
             if type(value) is dict:
-                is_finite = all(item is None or item.is_finite() for item in value.values())
+                is_sound = all(item is None or _is_sound(item) for item in value.values())
             else:
-                is_finite = value is None or value.is_finite()
-            if not is_finite:
-                raise ValueError(f"{name} is not finite")
+                is_sound = value is None or _is_sound(value)
+            if not is_sound:
+                raise ValueError(f"{name} is not finite, or beyond all measure")
+        for name in times:
+            time = getattr(self, name)
+            if time is not None and not EARLIEST <= time < LATEST:
+                raise ValueError(f"{name} is before {EARLIEST.year} or after {LATEST.year}")
+
+
+def _is_sound(amount: Decimal) -> bool:
+    return amount.is_finite() and abs(amount.adjusted()) <= LARGEST_EXPONENT
 
 
 @functools.cache
-def _amounts(struct: type[MoneyModel]) -> tuple[str, ...]:
-    """The fields that hold an amount."""
-    return tuple(field.name for field in msgspec.structs.fields(struct) if "Decimal" in str(field.type))
+def _checked(struct: type[CheckedModel]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The fields that hold amounts, and those that hold times."""
+    fields = [(field.name, str(field.type)) for field in msgspec.structs.fields(struct)]
+    amounts = tuple(name for name, kind in fields if "Decimal" in kind)
+    return amounts, tuple(name for name, kind in fields if "datetime" in kind)
 
 
 class Items(list[T]):

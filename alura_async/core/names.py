@@ -42,8 +42,9 @@ _SYNONYMS: Mapping[str, tuple[str, ...]] = {
         "updated",
         "asOf",
     ),
-    "opened_at": ("openedTime", "openTime", "openedOn", "entryTime", "openAt"),
-    "closed_at": ("closedTime", "closeTime", "closedOn", "exitTime", "closeAt", "endedAt"),
+    "opened_at": ("openedTime", "openTime", "openedOn", "entryTime"),
+    # Not `closeAt`, `closeTime` and `endTime`: those may be still to come.
+    "closed_at": ("closedTime", "closedOn", "endedAt"),
     "expires_at": ("expiresTime", "expiryTime", "expirationTime", "expiresOn", "expiration", "expiry", "validUntil"),
     # States and words
     "status": ("state",),
@@ -93,8 +94,34 @@ _SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "private_key": ("privKey", "secretKey", "agentPrivateKey", "tradingKey", "agentKey"),
 }
 
-# What servers add to a name to say the unit, which is the one that the field has.
+# What servers add to a name to say the unit, where the field has the same: a size in USD is none in units of the asset.
 _UNIT = re.compile(r"(?:usdc|usd|ms)$")
+_IN_USDC = frozenset(
+    (
+        *(
+            "budget",
+            "amount",
+            "balance",
+            "available_balance",
+            "margin",
+            "fee",
+            "total",
+            "volume",
+            "pnl",
+            "unrealized_pnl",
+        ),
+        *(
+            "realized_pnl",
+            "average_pnl",
+            "median_pnl",
+            "total_pnl",
+            "total_volume",
+            "total_rewards",
+            "claimable_rewards",
+        ),
+        *("price", "entry_price", "mark_price", "exit_price", "liquidation_price"),
+    )
+)
 # How surely a name stands for a field: 0 is its own; synonyms follow in their order.
 _SPELT_OTHERWISE = 1
 _SYNONYM = 2
@@ -102,6 +129,7 @@ _WITH_UNIT = 100
 
 # A hostile server may invent names without end.
 _MOST_REMEMBERED = 4096
+_LONGEST = 64
 
 
 def folded(name: str) -> str:
@@ -119,9 +147,13 @@ def meant(struct: type[Model], name: str) -> tuple[str, ...]:
     return tuple(field for _, field in ranked(struct, name))
 
 
-@functools.lru_cache(maxsize=_MOST_REMEMBERED)
 def ranked(struct: type[Model], name: str) -> tuple[tuple[int, str], ...]:
     """What `meant` tells, and how surely: 0 is a field's own name."""
+    return _ranked(struct, name) if len(name) <= _LONGEST else ()
+
+
+@functools.lru_cache(maxsize=_MOST_REMEMBERED)
+def _ranked(struct: type[Model], name: str) -> tuple[tuple[int, str], ...]:
     own, others = _index(struct)
     if name in own:
         return ((0, own[name]),)
@@ -129,9 +161,14 @@ def ranked(struct: type[Model], name: str) -> tuple[tuple[int, str], ...]:
     found = others.get(plain if len(plain) > 1 else name, ())
     if found:
         return found
-    short = _UNIT.sub("", plain)
-    if short != plain:
-        return tuple((_WITH_UNIT + rank, field) for rank, field in others.get(short, ()))
+    unit = _UNIT.search(plain)
+    if unit is not None:
+        is_time = unit[0] == "ms"
+        return tuple(
+            (_WITH_UNIT + rank, field)
+            for rank, field in others.get(plain[: unit.start()], ())
+            if (field.endswith(("_at", "timestamp", "_time_ms")) if is_time else field in _IN_USDC)
+        )
     # A boolean may be asked: isValid.
     return tuple((_WITH_UNIT + rank, field) for rank, field in others.get(plain.removeprefix("is"), ()))
 

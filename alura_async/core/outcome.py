@@ -42,6 +42,7 @@ from ..errors import (
 from ..secret import SecretBytes
 from .decode import NOT_DECODED, parse
 from .messages import clean, messages_of, retry_after
+from .names import folded
 from .request import Action, Effect, Request
 from .scalars import MismatchError
 from .text import shown, shown_body
@@ -212,23 +213,28 @@ def _read_unexpected(reply: Reply[T]) -> T | _Failed:
     request = reply.request
     shape = request.route.shape
     asked = shape.asked(request.path, request.query)
-    value: Any = None
-    if reply.body.strip():
-        try:
-            value = shape.parse(reply.body, asked)
-        except msgspec.DecodeError:
-            failure = _unreadable(reply)
-            if failure is not None:
-                return _Failed(failure)
-            value = reply.body.decode("utf-8", "replace").strip()
-    elif not _is_whole(reply):
+    is_read = request.route.effect is Effect.READ
+    if not reply.body.strip() and not _is_whole(reply):
         return _Failed(_untrustworthy(reply, _CUT_SHORT))
-    refusal = _refusal_in(reply, value)
-    if refusal is not None:
-        return _Failed(refusal)
     try:
+        value: Any = None
+        if reply.body.strip():
+            try:
+                value = shape.parse(reply.body, asked)
+            except msgspec.DecodeError:
+                failure = _unreadable(reply)
+                if failure is not None:
+                    return _Failed(failure)
+                value = reply.body.decode("utf-8", "replace").strip()
+        refusal = _refusal_in(reply, value)
+        if refusal is not None:
+            return _Failed(refusal)
         # NestJS sends an empty body where a handler returns null, and what does something may have nothing to say.
-        return shape.read(value, asked, reply.headers, may_say_nothing=request.route.effect is not Effect.READ)
+        result = shape.read(value, asked, reply.headers, may_say_nothing=not is_read)
+        # That there is nothing is not believed where the reply speaks of an error.
+        if is_read and not shape.has_something(result) and _says_no(value, _DEPTH, is_act=True):
+            return _Failed(_refused(reply, messages_of(reply.body)))
+        return result
     except Exception as error:  # noqa: BLE001 - the call succeeded: no mistake in reading its reply may say otherwise
         if "html" in reply.headers.get("Content-Type", "").lower():
             return _Failed(_untrustworthy(reply, _WEB_PAGE))
@@ -280,12 +286,11 @@ def _untrustworthy(reply: Reply[Any], why: str) -> CallError:
 
 def _refusal_in(reply: Reply[Any], value: Any) -> CallError | None:
     """The error of a 2xx whose body says that the call failed, by a flag or by a documented message."""
-    if not isinstance(value, dict):
-        return None
-    if _says_no(value, reply.request.route.effect, _REFUSAL_DEPTH):
+    effect = reply.request.route.effect
+    if (value is False and effect is Effect.ONCE) or _says_no(value, _DEPTH, is_act=effect is not Effect.READ):
         messages = messages_of(reply.body)
         return _documented(reply, messages) or _refused(reply, messages)
-    if reply.request.route.effect is not Effect.READ:
+    if effect is not Effect.READ and isinstance(value, dict):
         # What a call that does something says of itself. Not deeper, and not in what a read was asked for: logs quote
         # the errors of others.
         said = value.get("message")
@@ -293,23 +298,57 @@ def _refusal_in(reply: Reply[Any], value: Any) -> CallError | None:
     return None
 
 
-def _says_no(value: dict[str, Any], effect: Effect, depth: int) -> bool:
-    """Whether an object says that the call failed. What a read brings may be about the failure of something else."""
-    # Not a 0, which may be a count.
-    if any(value.get(name) is False or value.get(name) in ("false", "False") for name in _SUCCESS):
+def _says_no(value: Any, depth: int, *, is_act: bool) -> bool:
+    """Whether a body, or what is wrapped in it, says that the call failed.
+
+    Args:
+        value: a body.
+        depth: how many wrappers to look into.
+        is_act: whether it is the answer to a call that does something, or an empty one: what a read brings besides may
+            be about the failure of something else, and only a plain flag counts.
+    """
+    if isinstance(value, list):
+        return is_act and depth > 0 and any(isinstance(item, dict) and _says_no(item, 0, is_act=True) for item in value)
+    if not isinstance(value, dict):
+        return False
+    if any(folded(name) in _SUCCESS and _is_no(item) for name, item in value.items()):
         return True
-    if effect is not Effect.READ:
-        status = value.get("statusCode")
-        if value.get("error") or value.get("status") in _NO or (isinstance(status, int) and status >= 400):
-            return True
-    inner = [item for name, item in value.items() if isinstance(item, dict) and is_wrapper(name)] if depth else []
-    return any(_says_no(item, effect, depth - 1) for item in inner)
+    if is_act and (value.get("error") or value.get("errors") or _fails(value)):
+        return True
+    return depth > 0 and any(
+        _says_no(item, depth - 1, is_act=is_act)
+        for name, item in value.items()
+        if isinstance(item, dict | list) and (is_wrapper(name) or name == "statuses")
+    )
 
 
-_SUCCESS = ("success", "ok", "Success", "Ok", "succeeded", "Succeeded")
-_NO = ("error", "err", "fail")
+def _is_no(flag: Any) -> bool:
+    # Not a 0, which may be a count.
+    return flag is False or (isinstance(flag, str) and flag.casefold() == "false")
+
+
+def _fails(value: Mapping[str, Any]) -> bool:
+    """Whether a status or a code is that of a failure."""
+    status = value.get("status")
+    if isinstance(status, str) and status.casefold() in _FAILURES:
+        return True
+    # A code without a word on it may be anything, such as one for referrals.
+    has_message = isinstance(value.get("message", value.get("msg")), str)
+    names = ("statusCode", "retCode", "code") if has_message else ("statusCode", "retCode")
+    return any(_is_failure(value.get(name)) for name in names)
+
+
+def _is_failure(code: Any) -> bool:
+    if isinstance(code, str) and code.removeprefix("-").isdecimal() and len(code) < _LONGEST_CODE:
+        code = int(code)
+    return type(code) is int and not 0 <= code < HTTPStatus.BAD_REQUEST
+
+
+_SUCCESS = ("success", "ok", "succeeded", "issuccess")
+_FAILURES = ("error", "err", "fail", "failure")
+_LONGEST_CODE = 12
 # A refusal may be wrapped as a result is.
-_REFUSAL_DEPTH = 2
+_DEPTH = 3
 
 
 def _refused(reply: Reply[Any], messages: tuple[str, ...]) -> CallError:
@@ -360,7 +399,8 @@ def _error(kind: type[E], reply: Reply[Any], text: str, outcome: Outcome, **fact
         messages=messages_of(reply.body) if not 200 <= reply.status < 300 or kind is not ShapeError else (),
         retry_after=retry_after(reply.headers),
         outcome=outcome,
-        body=shown_body(reply.body),
+        # Where a secret is expected, whatever came may be one.
+        body="" if kind is ShapeError and request.route.shape.holds_secrets else shown_body(reply.body),
         **facts,
     )
 

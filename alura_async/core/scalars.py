@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
@@ -17,7 +18,7 @@ from typing import Any, NamedTuple, TypeAlias
 import msgspec
 
 from ..secret import Secret
-from .model import EARLIEST, LATEST, OpenEnum
+from .model import EARLIEST, LARGEST_EXPONENT, LATEST, OpenEnum
 
 Read: TypeAlias = Callable[[Any], Any]
 """Makes a JSON value into that of a field, or raises `MismatchError`."""
@@ -27,8 +28,6 @@ _ISO_TIME = re.compile(
     r"(\d{4}-\d\d-\d\d)(?:[Tt ](\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?)\s*(Z|z|UTC|GMT|[+-]\d\d(?::?\d\d)?)?(?: UTC)?)?",
     re.ASCII,
 )
-# 10**this is as far as a whole number goes that is written with an exponent.
-_LARGEST_EXPONENT = 400
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # How many microseconds a second, a millisecond, a microsecond and a nanosecond have. No two of them put a number
 # between `EARLIEST` and `LATEST`.
@@ -87,14 +86,15 @@ def read_text(value: Any) -> str:
 
 def read_amount(value: Any) -> Decimal:
     """A finite number with all its digits."""
-    if type(value) is Decimal:
-        if value.is_finite():
-            return value
-    elif type(value) is int:
-        return Decimal(value)
-    elif type(value) is str and _NUMBER.fullmatch(text := value.strip()):
-        return Decimal(text)
-    raise _mismatch("a number", value)
+    amount: Decimal | None = None
+    if type(value) is Decimal or type(value) is int:
+        amount = Decimal(value)
+    elif type(value) is str:
+        with suppress(ArithmeticError):
+            amount = Decimal(value)
+    if amount is None or not amount.is_finite() or abs(amount.adjusted()) > LARGEST_EXPONENT:
+        raise _mismatch("a number", value)
+    return amount
 
 
 def read_whole(value: Any) -> int:
@@ -102,7 +102,7 @@ def read_whole(value: Any) -> int:
     if type(value) is int:
         return value
     amount = read_amount(value)
-    if amount.adjusted() > _LARGEST_EXPONENT or amount != amount.to_integral_value():
+    if amount != amount.to_integral_value():
         raise _mismatch("a whole number", value)
     return int(amount)
 
@@ -116,9 +116,8 @@ def read_float(value: Any) -> float:
 
 
 def read_wire_number(value: Any) -> str | int | float:
-    """A number as the wire had it."""
+    """A number as the wire had it. Whether text is one is asked when it is used, for that takes as long as the rest."""
     if type(value) is str:
-        read_amount(value)
         return value
     if type(value) is Decimal and value.is_finite():
         as_float = float(value)

@@ -3,18 +3,22 @@
 Whatever stands under any name is asked, by the names in it, how surely it is what is wanted (`Sought.probe`), and so is
 the body itself. In this order:
 
-1. What stands under the name of the thing (`sessions`, `currentTrade`), also if it is an empty list.
-2. What stands under a name that wrappers have (`data`, `result`), if it is at least as sure as the body itself; or if
-   it is a list where one is sought, and no name in the body is telling.
-3. The body itself, if any of its names is telling.
-4. What stands under any other name, if it is telling, as the own name of a list is, and nothing else is as sure.
+1. What stands under a name of the thing (`sessions`, `currentTrade`); of a list, also if it is empty. Not what stands
+   under the name of a past one (`closedSessions`).
+2. The body itself, if any of its names is telling.
+3. What stands under a name that wrappers have (`data`, `result`).
+4. What stands under the only other name under which there is something telling; not under the name of another thing
+   (`user`, `trade`).
+5. The body itself, if any of its names is known.
 
-Where two have the same claim, none is taken.
+Where two have the same claim, none is taken; nor is anything where a name of the thing holds null.
 """
 
 from __future__ import annotations
 
+import enum
 import functools
+from operator import attrgetter
 from typing import Any, NamedTuple, Protocol
 
 from .names import folded
@@ -26,8 +30,10 @@ TELLING = 10
 # fmt: off
 _SAID_OF_ANYTHING = frozenset((
     "success", "succeeded", "ok", "status", "statuscode", "state", "code", "message", "messages", "msg", "detail",
-    "description", "text", "error", "errors", "timestamp", "time", "ts", "date", "requestid", "traceid",
-    "correlationid", "version", "apiversion", "type", "kind", "path", "method",
+    "description", "text", "error", "errors", "timestamp", "time", "ts", "date", "servertime", "requestid", "traceid",
+    "correlationid", "version", "apiversion", "type", "kind", "path", "method", "took", "duration",
+    "retcode", "retmsg", "retextinfo", "jsonapi", "extensions", "meta", "links",
+    "id", "createdat", "updatedat", "userid",
 ))
 # Names around values that do not say what these are; the earlier ones are the likelier.
 _WRAPPERS = (
@@ -35,8 +41,22 @@ _WRAPPERS = (
     "docs", "documents", "content", "contents", "elements", "values", "objects", "collection", "hits", "edges",
     "nodes", "node",
 )
+# Things with ids and times of their own, of which one must not be taken for another, and what stands beside a result.
+_OTHER_THINGS = (
+    "user", "users", "profile", "account", "accounts", "wallet", "owner", "creator", "author", "referrer", "referral",
+    "referrals", "session", "sessions", "trade", "trades", "position", "positions", "order", "orders", "fill", "fills",
+    "asset", "assets", "config", "configuration", "settings", "error", "errors", "warnings", "meta", "metadata",
+    "links", "pagination", "paging", "pageinfo", "query", "params", "filters", "request",
+)
+# Before the name of a thing: it is not one of those that there are now.
+_PAST = (
+    "closed", "past", "inactive", "expired", "previous", "old", "archived", "finished", "completed", "ended",
+    "cancelled", "canceled", "deleted", "history", "historical",
+)
 # fmt: on
 _IS_WRAPPER = frozenset(_WRAPPERS)
+# An object of more names than these is a list that was made into one, or an attack.
+_MOST_NAMES = 2_000
 
 
 class Sought(Protocol):
@@ -97,53 +117,74 @@ def find(sought: Sought, value: Any, depth: int, hints: frozenset[str] = frozens
         hints: further names that the thing may have here, as `folded` has them.
     """
     here = Place(sought.probe(value))
-    if depth == 0 or type(value) is not dict:
+    if depth == 0 or type(value) is not dict or len(value) > _MOST_NAMES:
         return here
-    titled, wrapped, others = list[Place](), list[Place](), list[Place]()
-    lowest = 0
-    for name, rank in _by_likelihood(value, sought.names, hints):
-        if here.score >= TELLING and sought.owns(name):
+    found: dict[_Claim, list[Place]] = {claim: [] for claim in _Claim}
+    for name, claim in _claims(value, sought.names, hints):
+        if here.score >= TELLING and (claim in _WEAK or sought.owns(name)):
             continue
         inner = find(sought, value[name], depth - 1, hints)
-        if not inner.score:
-            continue
-        inner = Place(inner.score, (name, *inner.steps))
-        if rank is None:
-            others.append(inner)
-        elif rank >= 0:
-            wrapped.append(inner)
-        elif not titled or rank == lowest:
-            titled.append(inner)
-            lowest = rank
+        if inner.score:
+            found[claim].append(Place(inner.score, (name, *inner.steps)))
+    titled = found[_Claim.ASKED] or found[_Claim.TITLE]
     if titled and (sought.is_list or max(titled).score >= here.score):
         if len(titled) > 1:
             return NOWHERE
         # Its own name tells of a list, whatever is in it.
         return titled[0]._replace(score=max(titled[0].score, TELLING)) if sought.is_list else titled[0]
-    # Of equals the first: its name is the likelier.
-    surest = max(wrapped, key=_score, default=NOWHERE)
-    if surest.score and (surest.score >= here.score or (here.score < TELLING and _is_list(sought, value, surest))):
-        return surest
     if here.score >= TELLING:
         return here
-    surest = max(others, key=_score, default=NOWHERE)
-    if surest.score >= TELLING:
-        return surest if [place.score for place in others].count(surest.score) == 1 else NOWHERE
+    if found[_Claim.WRAPPER]:
+        # Of equals the first: its name is the likelier.
+        return max(found[_Claim.WRAPPER], key=attrgetter("score"))
+    others = [place for place in found[_Claim.OTHER] if place.score >= TELLING]
+    if others:
+        return others[0] if len(others) == 1 else NOWHERE
     return here
 
 
+def is_denied(value: Any, place: Place, names: frozenset[str]) -> bool:
+    """Whether a body says that there is nothing, where something was found under another name, or it itself.
+
+    Args:
+        value: the body.
+        place: what was found in it.
+        names: what the thing is called, as `folded` has it.
+    """
+    for step in (*place.steps, None):
+        if type(value) is not dict:
+            return False
+        nulls = [folded(name) for name, item in value.items() if item is None]
+        if any(name in names for name in nulls) and (step is None or folded(step) not in names):
+            return place.score < TELLING or step is not None
+        if step is None:
+            return place.score < TELLING and any(name in _IS_WRAPPER for name in nulls)
+        value = value[step]
+    return False
+
+
 def holds_nothing(value: Any, names: frozenset[str], depth: int) -> bool:
-    """Whether a body says that there is no such thing: `{"success": true, "data": null}`."""
-    if type(value) is not dict or depth == 0 or any(value.get(name) for name in ("error", "errors")):
+    """Whether a body says that there is no such thing, and nothing else: `{"success": true, "data": null}`."""
+    if type(value) is not dict or depth == 0 or value.get("error") or value.get("errors"):
         return False
-    named = [value[name] for name, rank in _by_likelihood(value, names, with_nulls=True) if rank is not None]
-    return len(named) == 1 and (named[0] in (None, {}, []) or holds_nothing(named[0], names, depth - 1))
+    held = [name for name in value if is_wrapper(name) or folded(name) in names]
+    beside = (name for name, item in value.items() if name not in held and item not in (None, [], {}))
+    if len(held) != 1 or any(map(is_telling, beside)):
+        return False
+    inner = value[held[0]]
+    return inner in (None, {}, []) or holds_nothing(inner, names, depth - 1)
 
 
 def is_telling(name: str) -> bool:
     """Whether a name tells one type from others."""
     plain = folded(name)
     return plain not in _SAID_OF_ANYTHING and plain not in _IS_WRAPPER
+
+
+def may_be_key(name: str) -> bool:
+    """Whether a thing may be kept under a name in a map: no wrapper's, no other thing's, none of any reply."""
+    plain = folded(name)
+    return is_telling(name) and not plain.startswith(_PAST) and not plain.endswith(_OTHER_THINGS)
 
 
 def is_wrapper(name: str) -> bool:
@@ -161,37 +202,43 @@ def last_name(path: str) -> str:
     return path[path.index("['") + 2 : -2] if path.endswith("']") else path.rpartition(".")[2]
 
 
-def _is_list(sought: Sought, value: Any, place: Place) -> bool:
-    """Whether a list is sought and stands there: `{"data": [], "timestamp": …}` is no log entry without data."""
-    return sought.is_list and type(place.take(value)[0]) is list
+class _Claim(enum.Enum):
+    """By what a name says that this is it."""
+
+    ASKED = 0
+    TITLE = 1
+    WRAPPER = 2
+    OTHER = 3
 
 
-def _score(place: Place) -> int:
-    return place.score
+_WEAK = (_Claim.WRAPPER, _Claim.OTHER)
 
 
-def _by_likelihood(
-    value: dict[str, Any], names: frozenset[str], hints: frozenset[str] = frozenset(), *, with_nulls: bool = False
-) -> list[tuple[str, int | None]]:
-    """The names of objects and lists, the likeliest first.
-
-    Each with a rank: below 0 if it is the thing's own, None if it says nothing.
-    """
-    ranked: list[tuple[int, str]] = []
+def _claims(value: dict[str, Any], names: frozenset[str], hints: frozenset[str]) -> list[tuple[str, _Claim]]:
+    """The names of objects and lists that may be the thing, those of wrappers by their likelihood."""
+    claims: list[tuple[int, str, _Claim]] = []
     for name, item in value.items():
-        if isinstance(item, dict | list) or (with_nulls and item is None):
-            plain = folded(name)
-            if plain in _IS_WRAPPER:
-                ranked.append((_WRAPPERS.index(plain), name))
-            elif plain in hints or plain in names:
-                ranked.append((-3 if plain in hints else -2, name))
-            elif plain.endswith(tuple(names)):
-                # Of `activeSessions` and `closedSessions`, the active ones may be asked for.
-                ranked.append((-3 if plain.startswith(tuple(hints)) else -1, name))
-            else:
-                ranked.append((_LAST, name))
-    ranked.sort(key=lambda pair: pair[0])
-    return [(name, None if rank == _LAST else rank) for rank, name in ranked]
+        if not isinstance(item, dict | list):
+            continue
+        plain = folded(name)
+        if plain in _IS_WRAPPER:
+            claims.append((_WRAPPERS.index(plain), name, _Claim.WRAPPER))
+        elif plain in hints or _begins(plain, hints):
+            claims.append((0, name, _Claim.ASKED))
+        elif plain in names or plain.endswith(tuple(names)):
+            if not plain.startswith(_PAST):
+                # Of `activeSessions` and `pendingSessions`, the active ones may be asked for.
+                is_asked = plain.startswith(tuple(hints))
+                claims.append((0, name, _Claim.ASKED if is_asked else _Claim.TITLE))
+        elif not plain.startswith(_PAST) and not plain.endswith(_OTHER_THINGS):
+            claims.append((0, name, _Claim.OTHER))
+    claims.sort(key=lambda claim: claim[0])
+    return [(name, claim) for _, name, claim in claims]
 
 
-_LAST = len(_WRAPPERS)
+def _begins(plain: str, hints: frozenset[str]) -> bool:
+    """Whether a name is the beginning of what was asked for: `current` of `currentTrade`."""
+    return len(plain) > _SHORTEST and any(hint.startswith(plain) for hint in hints)
+
+
+_SHORTEST = 3

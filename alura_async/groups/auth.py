@@ -57,6 +57,7 @@ class TradingKey(Model, frozen=True, kw_only=True):
         private_key: the agent's private key.
     """
 
+    _titles = ("agent", "wallet")
     _also: ClassVar[Synonyms] = {
         "address": ("agentAddress", "agent"),
         "private_key": ("key", "secret", "agentPrivateKey"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..core.model import Model, Synonyms, Time
+from ..core.model import CheckedModel, Synonyms, Time
 from ..core.request import Parts
 from ..core.surface import Group, Mode, endpoint
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ..core.request import Params
 
 
-class ServiceHealth(Model, frozen=True, kw_only=True):
+class ServiceHealth(CheckedModel, frozen=True, kw_only=True):
     """How a service feels. Every field is assumed [guess].
 
     Attributes:

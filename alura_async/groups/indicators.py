@@ -14,10 +14,10 @@ import msgspec
 from ..core import arguments
 from ..core.model import (
     Asked,
+    CheckedModel,
     Items,
     Milliseconds,
     Model,
-    MoneyModel,
     OpenEnum,
     Synonyms,
     Time,
@@ -26,6 +26,7 @@ from ..core.model import (
 )
 from ..core.request import Lane, Parts
 from ..core.surface import Async, Group, Mode, endpoint, stream
+from ..core.text import shown
 from .health import ServiceHealth
 from .observed import Observed, poll
 
@@ -54,7 +55,7 @@ class Candle(Model, frozen=True, kw_only=True, gc=False):
     """
 
     _also: ClassVar[Synonyms] = {
-        "open_time_ms": ("timestamp", "time", "openTime", "startTime", "start", "date", "datetime", "ts", "timeOpen"),
+        "open_time_ms": ("openTime", "timeOpen", "startTime", "start", "timestamp", "time", "date", "datetime", "ts"),
         "close_time_ms": ("closeTime", "endTime", "end", "timeClose"),
         "symbol": ("symbol",),
         "interval": ("interval",),
@@ -100,28 +101,43 @@ class Candle(Model, frozen=True, kw_only=True, gc=False):
 
     @property
     def open(self) -> Decimal:
-        """First price, in USDC."""
-        return Decimal(str(self.open_text))
+        """First price, in USDC.
+
+        Raises:
+            ValueError: the server sent text that is no number; so do all others.
+        """
+        return _number(self.open_text)
 
     @property
     def high(self) -> Decimal:
         """Highest price, in USDC."""
-        return Decimal(str(self.high_text))
+        return _number(self.high_text)
 
     @property
     def low(self) -> Decimal:
         """Lowest price, in USDC."""
-        return Decimal(str(self.low_text))
+        return _number(self.low_text)
 
     @property
     def close(self) -> Decimal:
         """Last price, in USDC."""
-        return Decimal(str(self.close_text))
+        return _number(self.close_text)
 
     @property
     def volume(self) -> Decimal | None:
         """Traded volume, in units of the asset."""
-        return None if self.volume_text is None else Decimal(str(self.volume_text))
+        return None if self.volume_text is None else _number(self.volume_text)
+
+
+def _number(value: str | float) -> Decimal:
+    """A price or a volume, exactly as the wire had it."""
+    try:
+        number = Decimal(str(value))
+    except ArithmeticError:
+        number = Decimal("NaN")
+    if not number.is_finite():
+        raise ValueError(f"the server sent {shown(str(value), 40)!r} where a number belongs")
+    return number
 
 
 class SignalAction(OpenEnum):
@@ -132,7 +148,7 @@ class SignalAction(OpenEnum):
     HOLD = "hold"
 
 
-class Signal(MoneyModel, frozen=True, kw_only=True):
+class Signal(CheckedModel, frozen=True, kw_only=True):
     """What the indicators say of a symbol. Every field is assumed [guess].
 
     Attributes:

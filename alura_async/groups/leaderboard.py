@@ -7,7 +7,7 @@ from contextlib import aclosing
 from decimal import Decimal
 from typing import TYPE_CHECKING, ClassVar
 
-from ..core.model import MoneyModel, Synonyms, Time
+from ..core.model import CheckedModel, Synonyms, Time
 from ..core.request import Lane, Parts
 from ..core.surface import Async, Group, Mode, endpoint, stream
 from .health import ServiceHealth
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..core.request import Params
 
 
-class LeaderboardStats(MoneyModel, frozen=True, kw_only=True):
+class LeaderboardStats(CheckedModel, frozen=True, kw_only=True):
     """The whole leaderboard in numbers. Every field is assumed [guess].
 
     Attributes:
@@ -35,7 +35,7 @@ class LeaderboardStats(MoneyModel, frozen=True, kw_only=True):
     updated_at: Time | None = None
 
 
-class Ranking(MoneyModel, frozen=True, kw_only=True):
+class Ranking(CheckedModel, frozen=True, kw_only=True):
     """One user's place. Every field is assumed [guess].
 
     Attributes:
@@ -50,7 +50,7 @@ class Ranking(MoneyModel, frozen=True, kw_only=True):
     """
 
     _titles = ("entry", "leader", "leaderboard")
-    _also: ClassVar[Synonyms] = {"rank": ("place", "position", "ranking"), "user_id": ("id",)}
+    _also: ClassVar[Synonyms] = {"rank": ("place", "position", "ranking")}
 
     rank: int | None = None
     user_id: str | None = None
@@ -62,7 +62,7 @@ class Ranking(MoneyModel, frozen=True, kw_only=True):
     win_rate: Decimal | None = None
 
 
-class AssetActivity(MoneyModel, frozen=True, kw_only=True):
+class AssetActivity(CheckedModel, frozen=True, kw_only=True):
     """How much an asset is traded. Every field is assumed [guess].
 
     Attributes:
@@ -80,7 +80,7 @@ class AssetActivity(MoneyModel, frozen=True, kw_only=True):
     pnl: Decimal | None = None
 
 
-class LeaderboardAnalytics(MoneyModel, frozen=True, kw_only=True):
+class LeaderboardAnalytics(CheckedModel, frozen=True, kw_only=True):
     """What is behind the leaderboard. Every field is assumed [guess].
 
     Attributes:

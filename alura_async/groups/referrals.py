@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, ClassVar
 
 from ..core import arguments
-from ..core.model import Model, MoneyModel, Synonyms, Time
+from ..core.model import CheckedModel, Model, Synonyms, Time
 from ..core.request import Effect, Parts
 from ..core.surface import Group, Mode, endpoint
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ..core.request import Extra, Params
 
 
-class Referral(Model, frozen=True, kw_only=True):
+class Referral(CheckedModel, frozen=True, kw_only=True):
     """A user's referral info. Every field is assumed [guess].
 
     Attributes:
@@ -33,7 +33,7 @@ class Referral(Model, frozen=True, kw_only=True):
     created_at: Time | None = None
 
 
-class ReferralStats(MoneyModel, frozen=True, kw_only=True):
+class ReferralStats(CheckedModel, frozen=True, kw_only=True):
     """What a user's referrals brought. Every field is assumed [guess].
 
     Attributes:

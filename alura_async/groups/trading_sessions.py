@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import msgspec
 
 from ..core import arguments
-from ..core.model import Items, Model, MoneyModel, OpenEnum, Synonyms, Time
+from ..core.model import CheckedModel, Items, Model, OpenEnum, Synonyms, Time
 from ..core.request import Access, Action, Lane, Parts
 from ..core.surface import Async, Group, Mode, endpoint, operation, stream
 from ..errors import NotFoundError, Outcome, WaitTimeoutError
@@ -68,7 +68,7 @@ class PositionSide(OpenEnum):
         return {"buy": cls.LONG, "bid": cls.LONG, "sell": cls.SHORT, "ask": cls.SHORT}
 
 
-class Position(MoneyModel, frozen=True, kw_only=True):
+class Position(CheckedModel, frozen=True, kw_only=True):
     """One open or closed position. That a trade has positions is documented; every field is assumed [guess].
 
     Attributes:
@@ -93,7 +93,7 @@ class Position(MoneyModel, frozen=True, kw_only=True):
     """
 
     _also: ClassVar[Synonyms] = {
-        "size": ("szi", "amount"),
+        "size": ("szi",),
         "opened_at": ("createdAt", "createdTime"),
     }
 
@@ -115,6 +115,12 @@ class Position(MoneyModel, frozen=True, kw_only=True):
     status: SessionStatus | None = None
     opened_at: Time | None = None
     closed_at: Time | None = None
+
+    def __post_init__(self) -> None:
+        # Exact decoding leaves a negative one to `_adapt`.
+        if self.size is not None and self.size < 0:
+            raise ValueError("size is negative: give side")
+        CheckedModel.__post_init__(self)
 
     @property
     def is_long(self) -> bool | None:
@@ -139,7 +145,7 @@ class Position(MoneyModel, frozen=True, kw_only=True):
             fields.setdefault("side", PositionSide.LONG)
 
 
-class Trade(MoneyModel, frozen=True, kw_only=True):
+class Trade(CheckedModel, frozen=True, kw_only=True):
     """A trade with its positions. That it has positions is documented; every field is assumed [guess].
 
     Attributes:
@@ -165,7 +171,7 @@ class Trade(MoneyModel, frozen=True, kw_only=True):
     closed_at: Time | None = None
 
 
-class TradingSession(MoneyModel, frozen=True, kw_only=True):
+class TradingSession(CheckedModel, frozen=True, kw_only=True):
     """An automated trading session.
 
     The names of the inputs are those of the documented request bodies; that the server returns them is assumed, as is
@@ -234,7 +240,7 @@ class TradingSession(MoneyModel, frozen=True, kw_only=True):
         return self.pnl / used * 100 if self.pnl is not None and used else None
 
 
-class LogEntry(Model, frozen=True, kw_only=True):
+class LogEntry(CheckedModel, frozen=True, kw_only=True):
     """One line of a session's or a trade's log. Every field is assumed [guess].
 
     Attributes:
@@ -264,7 +270,7 @@ class LogEntry(Model, frozen=True, kw_only=True):
     data: dict[str, Any] | None = None
 
 
-class Closing(MoneyModel, frozen=True, kw_only=True):
+class Closing(CheckedModel, frozen=True, kw_only=True):
     """The server's answer to a close: it accepted; whether it has acted yet, the reads say. Every field is
     assumed [guess].
 
@@ -290,7 +296,7 @@ class Closing(MoneyModel, frozen=True, kw_only=True):
     message: str | None = None
 
 
-class CloseSignature(Model, frozen=True, kw_only=True):
+class CloseSignature(CheckedModel, frozen=True, kw_only=True):
     """A signed close transaction for a front end. Whoever holds it can close the position. Every field is
     assumed [guess].
 

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, ClassVar
 
 from ..core import arguments
-from ..core.model import Items, MoneyModel, Synonyms, Time
+from ..core.model import CheckedModel, Items, Synonyms, Time
 from ..core.request import Effect, Parts
 from ..core.surface import Group, Mode, endpoint
 from .user import TransferStatus
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..core.request import Extra, Params
 
 
-class Deposit(MoneyModel, frozen=True, kw_only=True):
+class Deposit(CheckedModel, frozen=True, kw_only=True):
     """A deposit of USDC. Every field is assumed [guess].
 
     Attributes:
@@ -43,7 +43,7 @@ class Deposit(MoneyModel, frozen=True, kw_only=True):
     created_at: Time | None = None
 
 
-class TotalDeposited(MoneyModel, frozen=True, kw_only=True):
+class TotalDeposited(CheckedModel, frozen=True, kw_only=True):
     """What was deposited in all. Every field is assumed [guess].
 
     Attributes:

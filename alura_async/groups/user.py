@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, ClassVar
 
 from ..core import arguments
-from ..core.model import Model, MoneyModel, OpenEnum, Synonyms, Time
+from ..core.model import CheckedModel, Model, OpenEnum, Synonyms, Time
 from ..core.request import Access, Action, Effect, Lane, Parts
 from ..core.surface import Group, Mode, endpoint
 from .trading_sessions import Closing
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..core.request import Extra, Params
 
 
-class Profile(MoneyModel, frozen=True, kw_only=True):
+class Profile(CheckedModel, frozen=True, kw_only=True):
     """The current user. Every field is assumed [guess].
 
     Attributes:
@@ -52,7 +52,7 @@ class FillSide(OpenEnum):
         return {"b": cls.BUY, "bid": cls.BUY, "a": cls.SELL, "ask": cls.SELL}
 
 
-class Fill(MoneyModel, frozen=True, kw_only=True):
+class Fill(CheckedModel, frozen=True, kw_only=True):
     """One execution on Hyperliquid. Every field is assumed [guess].
 
     Attributes:
@@ -96,7 +96,7 @@ class FillsSync(Model, frozen=True, kw_only=True):
         fills: the fills.
     """
 
-    _also: ClassVar[Synonyms] = {"synced": ("syncedCount", "count", "newFills", "imported")}
+    _also: ClassVar[Synonyms] = {"synced": ("syncedCount", "newFills", "imported")}
     _bare = ("fills", "synced")
 
     synced: int | None = None
@@ -111,7 +111,7 @@ class TransferStatus(OpenEnum):
     FAILED = "failed"
 
 
-class Transfer(MoneyModel, frozen=True, kw_only=True):
+class Transfer(CheckedModel, frozen=True, kw_only=True):
     """A withdrawal or a sending of USDC, as the server accepted it. Every field is assumed [guess].
 
     Attributes:
@@ -138,7 +138,7 @@ class Transfer(MoneyModel, frozen=True, kw_only=True):
     created_at: Time | None = None
 
 
-class RewardClaim(MoneyModel, frozen=True, kw_only=True):
+class RewardClaim(CheckedModel, frozen=True, kw_only=True):
     """A claim of rewards, as the server accepted it. Every field is assumed [guess].
 
     Attributes:

@@ -137,7 +137,7 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "unrealized_pnl": ("unrealised_pnl",),
     "realized_pnl": ("realised_pnl", "closed_pnl"),
     "Position.opened_at": ("opened_time", "open_time"),
-    "Position.closed_at": ("closed_time", "close_time"),
+    "Position.closed_at": ("closed_time", "closed_on"),
     "Fill.price": ("px",),
     "Signal.price": ("px",),
     "Fill.fee": ("commission",),
