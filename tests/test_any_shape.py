@@ -714,3 +714,251 @@ def test_a_table_may_be_learned_in_many_threads_at_once() -> None:
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+# What must not be misread: a bot acts on it
+
+ANOTHER = {"id": "u1", "status": "active", "createdAt": "2026-03-01T12:00:00Z", "symbol": "BTC", "budget": "5"}
+TOLD = {"id": "s1", "status": "active", "budget": "100"}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"user": ANOTHER, "sessions": None},
+        {"positions": [ANOTHER]},
+        {"trades": [ANOTHER]},
+        {"closedSessions": [ANOTHER]},
+        {"quick": [TOLD], "advance": [TOLD]},
+        {"message": "Session not found", "user": ANOTHER},
+        {"current": TOLD, "previous": [ANOTHER], "user": ANOTHER, "sessions": None},
+        {"id": "s1", "status": "active", "trade": ANOTHER},
+        [None],
+    ],
+    ids=json.dumps,
+)
+def test_no_other_thing_is_taken_for_a_session(body: Any) -> None:
+    with pytest.raises(ShapeError):
+        decode(ACTIVE, body)
+
+
+@pytest.mark.parametrize(
+    ("body", "ids"),
+    [
+        ({"data": {"s1": {"budget": "1"}, "s2": {"budget": "1", "profitTarget": "2", "kind": "quick"}}}, ["s1", "s2"]),
+        ({"BTC": TOLD, "ETH": {"id": "s2"}}, ["s1", "s2"]),
+        ([{**TOLD, "data": {**ANOTHER, "kind": "quick"}}], ["s1"]),
+        ([{**TOLD, "session": {**ANOTHER, "kind": "quick"}}], ["s1"]),
+        ([{**TOLD, "attributes": {"status": "closed"}}], ["s1"]),
+        ([{**TOLD, "trade": {**ANOTHER, "kind": "quick", "profitTarget": 4}}], ["s1"]),
+        ({"data": {**TOLD, "user": {**ANOTHER, "kind": "quick"}}}, ["s1"]),
+        ([[TOLD, {"id": "s2"}], 57], ["s1", "s2"]),
+    ],
+    ids=json.dumps,
+)
+def test_each_session_is_itself_and_none_is_left_out(body: Any, ids: list[str]) -> None:
+    found = decode(ACTIVE, body)
+    assert [session.id for session in found] == ids
+    assert found[0].status in (None, SessionStatus.ACTIVE)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"message": "created", "user": ANOTHER},
+        {"message": "created", "trade": {**ANOTHER, "sessionId": "s1"}},
+        {"jsonrpc": "2.0", "id": 1, "result": None},
+        {"success": True, "data": {"user": ANOTHER}},
+    ],
+    ids=json.dumps,
+)
+def test_the_id_of_another_thing_is_no_sessions(body: Any) -> None:
+    with pytest.raises(ShapeError) as raised:
+        decode(CREATE, body)
+    assert raised.value.outcome is Outcome.DONE
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"trade": None, "positions": [{"id": "p1", "size": "1"}]},
+        {"data": None, "openPositions": [{"id": "p1"}], "sessionId": "s1"},
+        {"data": {"trades": [], "positions": [{"id": "p1"}]}},
+        {"data": None, "degraded": True},
+        {"trade": None, "session": ANOTHER},
+        {"data": {"position": ANOTHER}},
+        {"trade": {"status": "open"}, "user": ANOTHER},
+    ],
+    ids=json.dumps,
+)
+def test_there_is_never_no_trade_nor_another_because_a_reply_is_odd(body: Any) -> None:
+    with pytest.raises(ShapeError):
+        decode(CURRENT_TRADE, body)
+
+
+def test_the_positions_of_a_trade_are_all_of_them_or_unknown() -> None:
+    def positions(given: Any, **more: Any) -> Any:
+        return decode(CURRENT_TRADE, {"id": "t1", "symbol": "BTC", "positions": given, **more}).positions
+
+    one, other = {"id": "p1", "size": 1, "side": "long"}, {"id": "p2"}
+    assert [position.id for position in positions({"BTC": one, "ETH": other})] == ["p1", "p2"]
+    assert [position.id for position in positions({"open": [one], "closed": [other]})] == ["p1"]
+    assert [position.id for position in positions([], openPositions=[one])] == ["p1"]
+    assert positions([None]) is None
+    assert positions([one, "p2"]) is None
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        *({"status": "error"}, {"status": "FAIL"}, {"statusCode": 500}, {"error": "db timeout"}, {"errors": ["boom"]}),
+        *({"code": 500, "message": "x"}, {"retCode": 10001, "retMsg": "x"}, {"code": "-1121", "msg": "x"}),
+    ],
+    ids=json.dumps,
+)
+def test_an_error_beside_nothing_is_no_nothing(more: dict[str, Any]) -> None:
+    for call, nothing in ((ACTIVE, []), (CURRENT_TRADE, None), (TRADE_LOGS, [])):
+        with pytest.raises((RefusedError, ShapeError)):
+            decode(call, {**more, "data": nothing})
+    # What a read brings may speak of the errors of others.
+    assert len(decode(ACTIVE, {**more, "data": [TOLD]})) == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"status": "Error"},
+        {"status": "failure", "message": "x"},
+        {"errors": ["bad"]},
+        {"SUCCESS": False},
+        {"statusCode": "400"},
+        {"success": True, "results": [{"success": False}]},
+        {"status": "ok", "response": {"type": "order", "data": {"statuses": [{"error": "x"}]}}},
+        {"data": {"result": {"ok": False}}},
+        False,
+    ],
+    ids=json.dumps,
+)
+def test_a_close_that_was_refused_is_not_done(body: Any) -> None:
+    with pytest.raises(OutcomeUnknownError):
+        decode(CLOSE, body)
+
+
+@pytest.mark.parametrize(
+    ("call", "body", "wanted"),
+    [
+        (User.withdraw.request(amount=1), {"wallet": {"address": "0x1", "amount": "99"}}, None),
+        (User.withdraw.request(amount=1), {"success": True, "user": ANOTHER}, None),
+        (UsdcVerification.verify.request("0x1"), {"success": True, "user": ANOTHER}, None),
+        (Referrals.get.request("u7"), {"referrer": {"id": "u3", "referralCode": "HIS"}}, None),
+        (SESSION_LOGS, {"session": ANOTHER, "logs": None}, None),
+        (SESSION_LOGS, {"message": "Session not found"}, None),
+        (Leaderboard.user.request("u7"), {"id": "row55", "rank": 3}, "u7"),
+    ],
+    ids=str,
+)
+def test_no_fact_is_taken_from_something_else(call: Request[Any], body: Any, wanted: str | None) -> None:
+    if wanted is None:
+        with pytest.raises(ShapeError):
+            decode(call, body)
+    else:
+        assert decode(call, body).user_id == wanted
+
+
+def test_what_stands_around_candles_goes_before_what_was_asked_for() -> None:
+    row = {"t": FIRST_MS, **ROW}
+    for rows in ([row], [{"t": FIRST_MS + index * MINUTE_MS, **ROW} for index in range(40)]):
+        for _ in range(2):
+            for candle in decode(CANDLES, {"symbol": "ETH", "interval": "5m", "candles": rows}):
+                assert (candle.symbol, candle.interval) == ("ETH", "5m")
+
+
+def test_a_unit_in_a_name_counts_where_the_field_has_the_same() -> None:
+    position = {"id": "p1", "sizeUsd": "1000", "marginUsdc": "5", "positionSizeUsd": 7, "amount": "3"}
+    (found,) = decode(CURRENT_TRADE, {"id": "t1", "positions": [position]}).positions
+    assert (found.size, found.margin) == (None, 5)
+    assert decode(HEALTH, {"status": "ok", "uptimeMs": 5000}).uptime is None
+    (candle,) = decode(CANDLES, [{"t": FIRST_MS, **ROW, "v": None, "volumeUsd": "5"}])
+    assert candle.volume is None
+
+
+@pytest.mark.parametrize("value", ["0001-01-01T00:00:00Z", "1970-01-01T00:00:00.000Z", "9999-12-31T23:59:59.999Z"])
+def test_a_time_that_cannot_be_is_none_also_in_exactly_the_expected_shape(value: str) -> None:
+    (session,) = decode(ACTIVE, [{"id": "s1", "closedAt": value}])
+    assert (session.closed_at, session.is_closed, session.extra) == (None, False, {"closedAt": value})
+
+
+def test_what_is_odd_is_read_alike_in_exactly_the_expected_shape_and_in_another() -> None:
+    odd = [
+        *("1_000", "-0.5", "1e99999", "NaN", " 7 ", "٣", "", "-0", "1e-500", "12345678901234567890.5"),
+        *("0001-01-01T00:00:00Z", "2026-03-01", "2026-03-01T12:00:00.1239999Z", "2026-03-01T12:00:00+14:00"),
+    ]
+    for value in odd:
+        for name in ("size", "margin", "openedAt", "side", "symbol", "assetIndex"):
+            row = {"id": "p1", name: value}
+            (exact,) = decode(CURRENT_TRADE, {"id": "t1", "positions": [row]}).positions
+            (tolerant,) = decode(CURRENT_TRADE, {"id": "t1", "new": 1, "positions": [row]}).positions
+            assert exact == tolerant, (name, value)
+
+
+def test_a_price_that_is_none_is_told_when_it_is_used() -> None:
+    for text in ("n/a", "NaN", ""):
+        rows = [{"t": FIRST_MS + index * MINUTE_MS, **ROW, "o": text} for index in range(40)]
+        for body in (rows[:1], rows, [{**row, "s": "BTC", "i": "1m"} for row in rows]):
+            for candle in decode(fresh(CANDLES), body):
+                assert candle.close == 2
+                with pytest.raises(ValueError, match="where a number belongs"):
+                    _ = candle.open
+
+
+@pytest.mark.parametrize("place", [0, 7, 20, 39])
+def test_a_row_without_what_makes_it_one_is_refused_wherever_it_stands(place: int) -> None:
+    rows: list[dict[str, Any]] = [{"_id": f"s{index}", "state": "active"} for index in range(40)]
+    rows[place]["_id"] = None
+    with pytest.raises(ShapeError):
+        decode(fresh(ACTIVE), rows)
+    candles = [[FIRST_MS + index * MINUTE_MS, "1", "3", "0.5", "2", "9"] for index in range(40)]
+    candles[place][1] = None  # type: ignore[call-overload]
+    with pytest.raises(ShapeError):
+        decode(fresh(CANDLES), candles)
+
+
+def test_an_empty_list_after_a_long_one_is_empty() -> None:
+    for known, rows in ((ACTIVE, [{"_id": f"s{index}"} for index in range(40)]), (CANDLES, candle_rows(40))):
+        call = fresh(known)
+        for _ in range(2):
+            assert len(decode(call, {"success": True, "data": rows})) == 40
+            assert decode(call, {"success": True, "data": []}) == []
+
+
+@pytest.mark.parametrize("number", ["9007199254740993.5", "0.12345678901234567890", "1e-400", "1e400", "1.5e2"])
+def test_a_table_learned_from_whole_numbers_keeps_the_digits_of_others(number: str) -> None:
+    call = fresh(CANDLES)
+    whole = [[FIRST_MS + index * MINUTE_MS, 1, 3, 0, 2, 9] for index in range(40)]
+    assert len(decode(call, whole)) == 40
+    text = json.dumps(whole).replace("[1772366400000, 1,", f"[1772366400000, {number},", 1)
+    assert decode(call, text.encode())[0].open == Decimal(number)
+
+
+def test_a_signature_may_be_an_object_and_shows_nowhere() -> None:
+    call = TradingSessions.close_signature.request("p1")
+    signed = decode(call, {"signature": {"r": "0xaa", "s": "0xbb", "v": 27}, "transaction": {"to": "0xcc"}})
+    assert json.loads(signed.signature.reveal())["r"] == "0xaa"
+    assert json.loads(signed.transaction.reveal()) == {"to": "0xcc"}
+    with pytest.raises(ShapeError) as raised:
+        decode(Auth.trading_key.request(), {"mnemonic": "abandon ability"})
+    assert "abandon" not in f"{raised.value!r} {raised.value} {raised.value.body}"
+
+
+def test_a_reply_of_a_great_many_names_does_not_hold_up_the_loop() -> None:
+    import time
+
+    bodies = [{f"k{index}": {"a": 1} for index in range(50_000)}, {f"k{index}": [1, 2] for index in range(50_000)}]
+    for body in bodies:
+        content = json.dumps(body).encode()
+        for call in (ACTIVE, CURRENT_TRADE, TRADE_LOGS, PROFILE, CANDLES):
+            began = time.process_time()
+            with pytest.raises(ShapeError):
+                decode(call, content)
+            # About a twentieth of that is parsing.
+            assert time.process_time() - began < 5
