@@ -918,7 +918,7 @@ def test_a_row_without_what_makes_it_one_is_refused_wherever_it_stands(place: in
     with pytest.raises(ShapeError):
         decode(fresh(ACTIVE), rows)
     candles = [[FIRST_MS + index * MINUTE_MS, "1", "3", "0.5", "2", "9"] for index in range(40)]
-    candles[place][1] = None  # type: ignore[call-overload]
+    candles[place][1] = None
     with pytest.raises(ShapeError):
         decode(fresh(CANDLES), candles)
 

@@ -33,7 +33,7 @@ from .model import Items
 from .names import folded, ranked
 from .paging import facts
 from .scalars import MismatchError, read_secret, read_text
-from .unwrap import find, holds_nothing, is_denied, is_telling, last_name
+from .unwrap import find, holds_nothing, is_denied, is_other_thing, is_telling, last_name
 
 T = TypeVar("T")
 
@@ -81,7 +81,11 @@ class Shape(Generic[T]):
         }
         # Of a type that must tell all of it itself, exact decoding leaves nothing to fill in.
         self._fills_in = self._rows is not None and not self._rows.always_told.issuperset(self._in_path)
-        self._hints = frozenset([folded(piece) for piece in pieces if piece and piece[0] != ":"][-2:])
+        # What the path ends with, such as `candles/latest`; not `user` of `user/withdraw`, which is another thing.
+        *_, before, last = "", "", *(folded(piece) for piece in pieces if piece[:1] != ":")
+        own = () if self._rows is None else tuple(self._rows.names)
+        is_it = before.endswith(own) or not is_other_thing(before)
+        self._hints = frozenset((before, last) if is_it else (last,)) - {""}
         self._learned: Learned | None = None
 
     # The three steps

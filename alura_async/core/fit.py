@@ -363,7 +363,7 @@ class ObjectReader(Reader):
         least = len(order) - 1
         if not order or not least <= len(value) <= _LONGEST_ARRAY:
             return False
-        return not any(type(item) in (dict, list) for item in value)
+        return not any(type(item) in (dict, list) for item in value[: len(order)])
 
     def _read_list(self, value: list[Any], key: str | None) -> Model:
         row = self.by_names(value)

@@ -308,7 +308,7 @@ def _says_no(value: Any, depth: int, *, is_act: bool) -> bool:
             be about the failure of something else, and only a plain flag counts.
     """
     if isinstance(value, list):
-        return is_act and depth > 0 and any(isinstance(item, dict) and _says_no(item, 0, is_act=True) for item in value)
+        return is_act and any(isinstance(item, dict) and _says_no(item, 0, is_act=True) for item in value)
     if not isinstance(value, dict):
         return False
     if any(folded(name) in _SUCCESS and _is_no(item) for name, item in value.items()):

@@ -181,10 +181,14 @@ def is_telling(name: str) -> bool:
     return plain not in _SAID_OF_ANYTHING and plain not in _IS_WRAPPER
 
 
+def is_other_thing(name: str) -> bool:
+    """Whether a name is that of a thing with an id of its own; it may be the one that is wanted."""
+    return folded(name).endswith(_OTHER_THINGS)
+
+
 def may_be_key(name: str) -> bool:
     """Whether a thing may be kept under a name in a map: no wrapper's, no other thing's, none of any reply."""
-    plain = folded(name)
-    return is_telling(name) and not plain.startswith(_PAST) and not plain.endswith(_OTHER_THINGS)
+    return is_telling(name) and not is_other_thing(name) and not folded(name).startswith(_PAST)
 
 
 def is_wrapper(name: str) -> bool:
