@@ -873,6 +873,11 @@ def test_what_stands_around_candles_goes_before_what_was_asked_for() -> None:
                 assert (candle.symbol, candle.interval) == ("ETH", "5m")
 
 
+def test_what_stands_around_a_row_goes_before_what_was_asked_for() -> None:
+    first, second = decode(CANDLES, [{"symbol": "ETH", "candle": {"t": FIRST_MS, **ROW}}, {"t": FIRST_MS + 1, **ROW}])
+    assert (first.symbol, first.interval, second.symbol) == ("ETH", "1m", "BTC")
+
+
 def test_a_unit_in_a_name_counts_where_the_field_has_the_same() -> None:
     position = {"id": "p1", "sizeUsd": "1000", "marginUsdc": "5", "positionSizeUsd": 7, "amount": "3"}
     (found,) = decode(CURRENT_TRADE, {"id": "t1", "positions": [position]}).positions

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import sys
 import types
+from codecs import BOM_UTF8
 from collections.abc import Collection, Mapping
 from decimal import Decimal
 from itertools import accumulate
@@ -201,8 +202,8 @@ class Shape(Generic[T]):
                     raise
                 return reader.struct(_extra=value or None)
         if isinstance(reader, ListReader) and type(value) is list:
-            # It says which row is none, and why.
-            return Items(reader.read_items(value)[0])
+            # Says which row is none, and why.
+            reader.read_items(value)
         raise reader.mismatch(value)
 
     def _told_around(self, around: Mapping[str, Any]) -> dict[str, str]:
@@ -281,7 +282,9 @@ class Shape(Generic[T]):
                 continue
             for item in items:
                 if getattr(item, field) is None:
-                    msgspec.structs.force_setattr(item, field, text)
+                    # What stood around this very one goes before what was asked for.
+                    beside = self._told_around(item.extra) if item.extra else {}
+                    msgspec.structs.force_setattr(item, field, beside.get(field, text))
 
 
 def _without_none(returns: Any) -> tuple[Any, bool]:
@@ -374,7 +377,7 @@ def parse(body: bytes) -> Any:
     """
     try:
         require_shallow(body)
-        return _untyped.decode(body)
+        return _untyped.decode(body.removeprefix(BOM_UTF8))
     except (UnicodeDecodeError, RecursionError) as error:
         raise msgspec.DecodeError(f"{type(error).__name__}: {error}") from None
 

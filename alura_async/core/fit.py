@@ -40,6 +40,8 @@ _KEY = "$key"
 _LEAST_COLUMNS = 2
 # A row that has more values than these is none.
 _LONGEST_ARRAY = 16
+# An object of more names is not like another, and not worth remembering.
+_MOST_NAMES = 256
 # So much of a long list is looked at to tell what it holds.
 _SAMPLE = 3
 # Rows are wrapped once: `{"position": {…}}`, `{"node": {…}}`.
@@ -194,7 +196,8 @@ class ObjectReader(Reader):
         kinds = tuple(map(type, fields.values()))
         if dict in kinds:
             kinds = tuple(map(_kind, fields.values()))
-        return self._score_of(tuple(fields), kinds, key is not None)
+        score = self._score_of if len(fields) <= _MOST_NAMES else self._score
+        return score(tuple(fields), kinds, key is not None)
 
     def owns(self, name: str) -> bool:
         """Whether a field that holds objects or lists has this name."""
@@ -237,7 +240,7 @@ class ObjectReader(Reader):
         rest: dict[str, Any] = {}
         failures: dict[str, MismatchError] = {}
         used: set[str] = set()
-        plan = self._plan_of(tuple(value))
+        plan = (self._plan_of if len(value) <= _MOST_NAMES else self._plan)(tuple(value))
         for name, field, read, read_object in plan.steps:
             item = value[name]
             # A list of nothing gives way to one of something under another name.
