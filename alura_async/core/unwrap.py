@@ -15,6 +15,7 @@ Where two have the same claim, none is taken.
 from __future__ import annotations
 
 import functools
+import re
 from typing import Any, NamedTuple, Protocol
 
 from .names import folded
@@ -158,7 +159,13 @@ def below(path: str, name: str) -> str:
 
 def last_name(path: str) -> str:
     """The name at the end of a JSONPath that `below` made."""
-    return path[path.index("['") + 2 : -2] if path.endswith("']") else path.rpartition(".")[2]
+    if not path.endswith("']"):
+        return path.rpartition(".")[2]
+    return [step[1] for step in _STEP.finditer(path)][-1]
+
+
+# One step of a JSONPath. In the quotes there may be dots and brackets.
+_STEP = re.compile(r"\.[^.\[]+|\['(.*?)'\](?=\Z|[.\[])", re.DOTALL)
 
 
 def _is_list(sought: Sought, value: Any, place: Place) -> bool:
