@@ -485,12 +485,16 @@ class TradingSessions(Group[Mode]):
     ) -> AsyncIterator[Sequence[LogEntry]]:
         """Iterate over all of a trade's logs, page by page, each entry once.
 
-        Stops by itself: at the total that the server names, at an empty page, or at a page that brings nothing new.
+        Stops by itself: at the total that the server names, where it says that no page follows, or where pages bring
+        nothing new.
 
         Args:
             trade_id: the trade's id.
             limit: how many entries to ask for in one page [conv].
             params: query parameters of your own; they have the last word.
+
+        Raises:
+            ShapeError: fewer entries came than the server says there are. Those that came were yielded.
         """
 
         async def read(number: int, following: Mapping[str, str] | None) -> Page[LogEntry]:
@@ -498,7 +502,8 @@ class TradingSessions(Group[Mode]):
                 return await self.trade_logs(trade_id, limit=limit, params={**(params or {}), **following})
             return await self.trade_logs(trade_id, page=number, limit=limit, params=params)
 
-        async with aclosing(pages(read, lambda entry: entry.id)) as batches:
+        path = TradingSessions.trade_logs.request(trade_id).path
+        async with aclosing(pages(read, lambda entry: entry.id, path)) as batches:
             async for batch in batches:
                 yield batch
 
