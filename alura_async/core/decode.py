@@ -31,7 +31,7 @@ from .fit import ListReader, ObjectReader, Rows, converting, decode_hook, reader
 from .learned import Learned, learn, may_be_long
 from .model import Items
 from .names import folded, ranked
-from .paging import facts, is_complete
+from .paging import facts, is_complete, may_tell
 from .scalars import MismatchError, read_text
 from .unwrap import find, holds_nothing, is_telling
 
@@ -97,7 +97,7 @@ class Shape(Generic[T]):
             require_shallow(body)
         value: Any = self._decode(body)
         if self._is_list:
-            value = _listed(value, {}, headers)
+            value = _listed(value, {}, headers) if may_tell(headers) else Items(value)
             if self._order is not None:
                 self._arrange(value)
         elif self._may_be_hollow and len(body) < _HOLLOW and not body.strip(b"{} \t\r\n"):

@@ -54,6 +54,11 @@ _LONGEST_QUERY = 4096
 _MOST_DIGITS = 15
 
 
+def may_tell(headers: Mapping[str, str]) -> bool:
+    """Whether a reply's headers may say anything of a page."""
+    return "Link" in headers or "X-Total-Count" in headers
+
+
 def facts(around: dict[str, Any], count: int, headers: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """What is said of a page, by the names of the fields of `Page`; and what stood around it besides.
 
@@ -82,7 +87,7 @@ def _told(around: dict[str, Any], count: int, headers: Mapping[str, str]) -> tup
     """What is said of a page, None if nothing can be; and what stood around it besides."""
     rest: dict[str, Any] = {}
     # Mostly there is nothing, and this is the fastest way to see it.
-    if not around and "Link" not in headers and "X-Total-Count" not in headers:
+    if not around and not may_tell(headers):
         return None, rest
     told = _Told(count)
     for path, item in around.items():

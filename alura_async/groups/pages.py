@@ -86,8 +86,8 @@ async def pages(
             followed.add(query)
         elif page.has_more is False or taken.is_all(page) or (page.has_more is None and (was_named or not fresh)):
             break
+    cause: CallError | None = None
     if taken.is_short:
-        cause: CallError | None = None
         try:
             fresh = taken.add(await read(0, None))
         except CallError as error:
