@@ -738,6 +738,8 @@ PART = {"sessions": [listed(id="ses_2", tradeId="trd_2", status="closed", **OLD)
         (CLOSE_TRADE, [[listed(status="closing", closedAt=seconds_ago(0))]], None, DONE, "closing"),
         (CLOSE_POSITION, [[ACTIVE]], [shown("trd_1", held(closedAt=NEW["createdAt"]))], UNKNOWN, None),
         (CLOSE_ASSET, [[listed(status=None, closedAt=NEW["createdAt"], **OLD)], []], None, DONE, "closed"),
+        # What was opened since, and will be closed some day, was not closed by this.
+        (CLOSE_ASSET, [[listed(closedAt="2125-05-01T12:00:00Z", **NEW)]], None, UNKNOWN, None),
         # It is missing from a list that is incomplete.
         (CLOSE_TRADE, [[CLOSING], PART], None, UNKNOWN, None),
         (CLOSE_ALL, [[CLOSING], PART], None, UNKNOWN, None),
