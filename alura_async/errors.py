@@ -283,6 +283,8 @@ class DuplicateAssetError(ResponseError):
 class ShapeError(CallError):
     """The call succeeded, but its reply's body is of no shape that this SDK knows.
 
+    Also of a list that comes in pages, where fewer items came than the server says there are.
+
     Attributes:
         raw: the body as it came. It is not redacted, and left out of pickles.
     """

@@ -105,8 +105,8 @@ async def flatten(alura: AsyncAlura, *, timeout: float = 60.0, patience: float =
 
     It is flat when at least three reads in a row, over at least `patience` seconds, showed no session in `active()` and
     no trade and no position in `current_trade()`. That those two list all that is open is assumed [conv]. A failed read
-    counts for nothing. What other tasks and programs open meanwhile is closed too; what they open later is not: stop
-    them first.
+    counts for nothing, and so does a list of sessions that is incomplete, as the server says. What other tasks and
+    programs open meanwhile is closed too; what they open later is not: stop them first.
 
     Args:
         alura: the client.
@@ -182,6 +182,7 @@ class _Flattening:
         self._closings = _FirstAndLast[Closing]()
         self._sessions: dict[str, TradingSession] = {}
         self._positions: dict[str, Position] = {}
+        self._is_partial = False
         self._remaining: tuple[TradingSession, ...] = ()
         self._held: tuple[Position, ...] = ()
         self._rounds = 0
@@ -213,7 +214,7 @@ class _Flattening:
     # Reading
 
     async def _read(self) -> list[_Holding] | None:
-        """What is open; None where that could not be read."""
+        """What is open; None where that could not be read, or only in part and nothing was in it."""
         began = time.monotonic()
         limit = self._read_limit()
         self._failed_reads = []
@@ -225,6 +226,7 @@ class _Flattening:
         )
         if active is None:
             return None
+        self._is_partial = active[0].is_complete is False
         sessions: list[TradingSession] = [session for session in active[0] if state_of(session) is not State.CLOSED]
         trade: Trade | None = None if current is None else current[0]
         self._remaining = tuple(sessions)
@@ -233,15 +235,16 @@ class _Flattening:
         self._sessions |= {session.id: session for session in sessions}
         self._positions |= {position.id: position for position in self._held}
         holdings = list(_holdings(sessions, trade))
-        if holdings:
+        if holdings or self._is_partial:
             self._flat_reads = 0
         elif current is not None:
             self._flat_reads += 1
             if self._flat_reads == 1:
                 self._flat_since = began
             self._flat_until = began
-        self._reads += current is not None
-        return holdings
+        self._reads += current is not None and not self._is_partial
+        # What is on other pages is open too: where nothing is on this one, all of it is closed unseen.
+        return None if self._is_partial and not holdings else holdings
 
     def _read_limit(self) -> float:
         """How many seconds the next reads may take: a close that follows has as long as they had, or longer."""
@@ -414,6 +417,8 @@ class _Flattening:
         after = f"{self._timeout:g} s" if self._left <= 0 else f"{self._rounds} rounds"
         text = f"not flat after {after}: "
         text += f"still open when last read: {', '.join(left)}" if left else _NOT_LISTED
+        if self._is_partial:
+            text += "; active() listed only a part of the sessions, as the server says, and others may be open"
         if self._failed_reads:
             text += f"; the last read failed: {self._failed_reads[-1]}"
         if self._failures.count:

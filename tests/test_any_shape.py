@@ -51,6 +51,7 @@ from alura_async import (
     UsdcVerification,
     User,
 )
+from alura_async.core.unwrap import below, last_name
 from alura_async.groups.auth import Auth
 
 ACTIVE = TradingSessions.active.request()
@@ -521,6 +522,9 @@ def test_a_success_that_says_no_is_an_error(body: Any) -> None:
 
 # Pages
 
+PAGES = {"$.totalPages": 3}
+TO_PAGE_2: Page[LogEntry] = Page(data=[], has_more=True, next={"page": "2"})
+
 
 @pytest.mark.parametrize(
     ("body", "headers", "page"),
@@ -579,6 +583,58 @@ def test_a_success_that_says_no_is_an_error(body: Any) -> None:
             Page(data=[], has_more=True, next={"page": "3", "limit": "1"}),
         ),
         ("rows", {}, Page(data=[])),
+        # What names no next page may go by numbers.
+        ({"data": "rows", "nextCursor": None, "total": 9}, {}, Page(data=[], total=9)),
+        ({"total": 9, "nextCursor": "", "data": "rows"}, {}, Page(data=[], total=9, _extra={"$.nextCursor": ""})),
+        (
+            {"data": "rows", "nextCursor": None, "total": 9, "page": 9, "limit": 1},
+            {},
+            Page(data=[], total=9, page=9, limit=1, has_more=False),
+        ),
+        ({"data": "rows", "page": 1, "totalPages": 3}, {}, Page(data=[], page=1, has_more=True, _extra=PAGES)),
+        ({"data": "rows", "page": 3, "totalPages": 3}, {}, Page(data=[], page=3, has_more=False, _extra=PAGES)),
+        (
+            {"data": "rows", "page": 1, "last_page": 1},
+            {},
+            Page(data=[], page=1, has_more=False, _extra={"$.last_page": 1}),
+        ),
+        ({"data": "rows", "lastPage": True}, {}, Page(data=[], has_more=False, _extra={"$.lastPage": True})),
+        ({"data": "rows", "totalItems": -1}, {}, Page(data=[], _extra={"$.totalItems": -1})),
+        # A cursor may hold anything, and a link need not have a query.
+        ({"data": "rows", "nextCursor": "ab?c=d"}, {}, Page(data=[], has_more=True, next={"cursor": "ab?c=d"})),
+        ({"data": "rows", "nextCursor": "/ab+c=="}, {}, Page(data=[], has_more=True, next={"cursor": "/ab+c=="})),
+        (
+            {"data": "rows", "next": "/logs/page/2"},
+            {},
+            Page(data=[], has_more=True, _extra={"$.next": "/logs/page/2"}),
+        ),
+        (
+            {"data": "rows", "nextUrl": "logs?page=2"},
+            {},
+            Page(data=[], has_more=True, next={"page": "2"}, _extra={"$.nextUrl": "logs?page=2"}),
+        ),
+        ({"data": "rows", "next": True}, {}, Page(data=[], has_more=True, _extra={"$.next": True})),
+        (
+            {"data": "rows", "links": {"next": {"href": None}}},
+            {},
+            Page(data=[], has_more=False, _extra={"$.links": {"next": {"href": None}}}),
+        ),
+        # Links in a header.
+        ("rows", {"X_Total_Count": "9" * 5000}, Page(data=[])),
+        ("rows", {"Link": '</x?page=2>; rel="next-archive"'}, Page(data=[])),
+        ("rows", {"Link": '</x?page=2>; title="; rel=next"'}, Page(data=[])),
+        ("rows", {"Link": '</x?page=2>; rel="prev"; rel="next"'}, Page(data=[])),
+        *(
+            ("rows", {"Link": f"</x?page=1>; rel=first, </x?page=2>; {said}"}, TO_PAGE_2)
+            for said in (
+                "rel=next",
+                "REL=Next",
+                "rel='next'",
+                'rel = "prev next"',
+                'title="a, <b>"; rel="next"',
+                'rel="next"; title="b"',
+            )
+        ),
     ],
     ids=lambda value: json.dumps(value) if isinstance(value, dict | str) else "",
 )
@@ -589,6 +645,43 @@ def test_what_a_server_says_of_a_page_is_understood(body: Any, headers: dict[str
     for name in ("total", "page", "limit", "has_more", "next"):
         assert getattr(found, name) == getattr(page, name), name
     assert found.extra == page.extra
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "is_complete"),
+    [
+        ("rows", {}, None),
+        ({"data": "rows"}, {}, None),
+        ({"data": "rows", "page": 1, "limit": 20, "success": True}, {}, None),
+        ({"data": "rows", "total": 1}, {}, True),
+        ({"data": "rows", "hasMore": False}, {}, True),
+        ({"data": "rows", "nextCursor": None}, {}, True),
+        ({"data": "rows", "total": 2, "page": 1}, {}, False),
+        ({"data": "rows", "total": 2, "hasMore": False}, {}, False),
+        ({"count": 3, "sessions": []}, {}, False),
+        ({"data": "rows", "hasMore": True}, {}, False),
+        ({"data": "rows", "meta": {"next": "/x?page=2"}}, {}, False),
+        ({"data": "rows", "totalPages": 3}, {}, False),
+        ({"data": "rows", "page": 2}, {}, False),
+        ("rows", {"X_Total_Count": "1"}, True),
+        ("rows", {"X_Total_Count": "2"}, False),
+        ("rows", {"Link": '</x?page=2>; rel="next"'}, False),
+    ],
+)
+def test_a_list_says_whether_it_is_complete(body: Any, headers: dict[str, str], is_complete: bool | None) -> None:
+    text = json.dumps(body).replace('"rows"', '[{"id": "s1", "tradeId": "t1"}]')
+    found = decode(ACTIVE, text.encode(), **headers)
+    assert isinstance(found, Items)
+    assert found.is_complete is is_complete
+    # It is told besides, and nothing is taken away.
+    around = {} if body == "rows" else {f"$.{name}" for name in body} - {"$.data", "$.sessions"}
+    assert set(found.extra) == set(around)
+
+
+@pytest.mark.parametrize("name", ["data", "b.c", "a b", "it's", "['", "b['c", "a]", "'", ""])
+def test_the_last_name_of_a_path_is_the_one_that_was_put_there(name: str) -> None:
+    for path in ("$", "$.a", "$['x y']", "$.a['x.y']", "$['x']['y z']"):
+        assert last_name(below(path, name)) == name
 
 
 # What the path says

@@ -169,6 +169,12 @@ def test_fields_are_given_by_name_only() -> None:
         (TradingSession(id="s", status=SessionStatus("stopped")), False),
         (TradingSession(id="s", status=SessionStatus("CLOSED")), True),
         (TradingSession(id="s", closed_at=datetime(2024, 1, 1, tzinfo=UTC)), True),
+        (TradingSession(id="s", status=SessionStatus("stopped"), closed_at=datetime(2024, 1, 1, tzinfo=UTC)), True),
+        (TradingSession(id="s", status=SessionStatus.ACTIVE, closed_at=datetime(2024, 1, 1, tzinfo=UTC)), False),
+        (TradingSession(id="s", status=SessionStatus("Open"), closed_at=datetime(2024, 1, 1, tzinfo=UTC)), False),
+        (TradingSession(id="s", status=SessionStatus.CLOSING, closed_at=datetime(2024, 1, 1, tzinfo=UTC)), False),
+        (TradingSession(id="s", closed_at=datetime(2190, 1, 1, tzinfo=UTC)), False),
+        (TradingSession(id="s", status=SessionStatus.CLOSED, closed_at=datetime(2190, 1, 1, tzinfo=UTC)), True),
     ],
 )
 def test_a_session_is_closed_when_it_reads_so(session: TradingSession, is_closed: bool) -> None:

@@ -8,12 +8,13 @@ import sys
 import time
 import traceback
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any, TypeVar
 
 import pytest
 
-from alura_async import AluraError, AsyncAlura, ClosedError, RateLimiter, Reply, Request, TradingSession, User
+from alura_async import AluraError, AsyncAlura, ClosedError, Items, RateLimiter, Reply, Request, TradingSession, User
 from alura_async.core.reading import ACTIVE, CREATED, CURRENT_TRADE, Seen, SharedReads
 from alura_async.sandbox import Sandbox
 
@@ -69,7 +70,7 @@ async def reads(server: Server) -> AsyncIterator[SharedReads]:
     assert server.peak <= 1
 
 
-def ask(reads: SharedReads, **limits: float) -> asyncio.Task[Seen[list[TradingSession]] | None]:
+def ask(reads: SharedReads, **limits: float) -> asyncio.Task[Seen[Items[TradingSession]] | None]:
     limits = {"seconds": 20, **limits}
     until = time.monotonic() + limits.pop("seconds")
     return asyncio.create_task(reads.ask(CREATED, until=until, **limits))
@@ -83,7 +84,7 @@ async def begins(server: Server, number: int) -> None:
     await asyncio.sleep(0.02)
 
 
-def ids(*tasks: asyncio.Task[Seen[list[TradingSession]] | None]) -> list[str]:
+def ids(*tasks: asyncio.Task[Seen[Items[TradingSession]] | None]) -> list[str]:
     return [seen.value[0].id for task in tasks if (seen := task.result()) is not None]
 
 
@@ -325,3 +326,16 @@ async def test_what_gets_out_goes_first_then_what_sees_it_through_then_what_sett
             "POST /user/withdraw",
             "GET /user/profile",
         ]
+
+
+@pytest.mark.parametrize("date", ["Fri, 31 Dec 9999 23:59:59 GMT", "Thu, 01 Jan 1970 00:00:00 GMT"])
+async def test_a_date_that_nobody_has_is_not_the_servers(date: str) -> None:
+    """With it, every moment of the server would be out of range."""
+
+    async def read(request: Request[T], timeout: float, /) -> Reply[T]:
+        return Reply(request, 200, {"Content-Length": "2", "Date": date}, b"[]")
+
+    seen = await SharedReads(read).ask(ACTIVE, until=time.monotonic() + 5)
+    assert seen is not None
+    earliest, latest = seen.span(seen.ended)
+    assert earliest < datetime.now(UTC) < latest

@@ -439,9 +439,7 @@ async def test_what_a_duplicate_ran_into_is_shown(alura: AsyncAlura, sandbox: Sa
 class Server:
     """Answers reads with what it is told: the last of several for ever."""
 
-    def __init__(
-        self, *active: list[dict[str, Any]], trades: list[Any] | None = None, headers: dict[str, str] | None = None
-    ) -> None:
+    def __init__(self, *active: Any, trades: list[Any] | None = None, headers: dict[str, str] | None = None) -> None:
         self.active = list(active)
         self.trades = [None] if trades is None else trades
         self.headers = headers or {}
@@ -581,6 +579,29 @@ async def test_a_server_that_does_not_tell_its_time_may_be_two_seconds_off(secon
     assert (await server.settle(PLAIN)).verdict is (Verdict.DONE if is_ours else Verdict.UNKNOWN)
 
 
+@pytest.mark.parametrize(
+    ("around", "headers", "verdict"),
+    [
+        ({"total": 1}, {}, Verdict.DONE),
+        ({"total": 2}, {}, Verdict.UNKNOWN),
+        ({"nextCursor": "abc"}, {}, Verdict.UNKNOWN),
+        ({}, {"X-Total-Count": "2"}, Verdict.UNKNOWN),
+    ],
+)
+async def test_in_an_incomplete_list_no_session_is_the_only_one(
+    around: dict[str, Any], headers: dict[str, str], verdict: Verdict
+) -> None:
+    found = await Server({"sessions": [listed()], **around}, headers=headers).settle(PLAIN)
+    assert found.verdict is verdict
+    assert [session.id for session in (found.value, *found.candidates) if session is not None] == ["ses_1"]
+
+
+@pytest.mark.parametrize("year", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "9999-12-31T23:59:59.999Z"])
+async def test_a_time_at_the_end_of_all_times_is_compared_all_the_same(year: str) -> None:
+    found = await Server([listed(createdAt=year)]).settle(PLAIN)
+    assert found.verdict is Verdict.UNKNOWN
+
+
 async def test_the_journal_is_asked_after_the_state_was_read() -> None:
     """Whoever created what was read wrote it down before; asked the other way round, it might be missing."""
     server = Server([], [listed()])
@@ -698,6 +719,7 @@ def held(name: str = "pos_1", status: str = "active", **changes: Any) -> dict[st
 
 DONE, OPEN, UNKNOWN = Verdict.DONE, Verdict.STILL_OPEN, Verdict.UNKNOWN
 ACTIVE, CLOSING = listed(**OLD), listed(status="closing", **OLD)
+PART = {"sessions": [listed(id="ses_2", tradeId="trd_2", status="closed", **OLD)], "total": 2}
 
 
 @pytest.mark.parametrize(
@@ -705,7 +727,29 @@ ACTIVE, CLOSING = listed(**OLD), listed(status="closing", **OLD)
     [
         # It reads as closed.
         (CLOSE_TRADE, [[listed(status="closed")]], None, DONE, "closed"),
-        (CLOSE_TRADE, [[listed(closedAt=seconds_ago(0))]], None, DONE, "closed"),
+        (CLOSE_TRADE, [[listed(status=None, closedAt=seconds_ago(0))]], None, DONE, "closed"),
+        (CLOSE_TRADE, [[listed(status="stopped", closedAt=seconds_ago(0))]], None, DONE, "closed"),
+        (CLOSE_TRADE, [[listed(status="closed", closedAt=NEW["createdAt"])]], None, DONE, "closed"),
+        # It is to be closed later, or its status says otherwise.
+        (CLOSE_TRADE, [[listed(status=None, closedAt=NEW["createdAt"])]], None, UNKNOWN, None),
+        (CLOSE_TRADE, [[listed(closedAt=NEW["createdAt"])]], None, UNKNOWN, None),
+        (CLOSE_TRADE, [[listed(closedAt=seconds_ago(0))]], None, UNKNOWN, None),
+        (CLOSE_TRADE, [[listed(status="OPEN", closedAt=seconds_ago(0))]], None, UNKNOWN, None),
+        (CLOSE_TRADE, [[listed(status="closing", closedAt=seconds_ago(0))]], None, DONE, "closing"),
+        (CLOSE_POSITION, [[ACTIVE]], [shown("trd_1", held(closedAt=NEW["createdAt"]))], UNKNOWN, None),
+        (CLOSE_ASSET, [[listed(status=None, closedAt=NEW["createdAt"], **OLD)], []], None, DONE, "closed"),
+        # What was opened since, and will be closed some day, was not closed by this.
+        (CLOSE_ASSET, [[listed(closedAt="2125-05-01T12:00:00Z", **NEW)]], None, UNKNOWN, None),
+        # It is missing from a list that is incomplete.
+        (CLOSE_TRADE, [[CLOSING], PART], None, UNKNOWN, None),
+        (CLOSE_ALL, [[CLOSING], PART], None, UNKNOWN, None),
+        (CLOSE_TRADE, [[CLOSING], [], [], PART, [], [], 503], None, UNKNOWN, None),
+        (CLOSE_TRADE, [{"sessions": [listed(status="closed")], "total": 2}], None, DONE, "closed"),
+        (CLOSE_TRADE, [{"sessions": [CLOSING], "total": 2}], None, DONE, "closing"),
+        (CLOSE_TRADE, [{"sessions": [ACTIVE], "total": 2}], None, OPEN, None),
+        # What else there is on other pages, nobody knows.
+        (CLOSE_ALL, [{"sessions": [CLOSING], "total": 2}], None, UNKNOWN, None),
+        (CLOSE_ASSET, [{"sessions": [ACTIVE], "total": 2}], None, UNKNOWN, None),
         (CLOSE_POSITION, [[ACTIVE]], [shown("trd_1", held(status="closed"), held("pos_2"))], DONE, "closed"),
         # It reads as closing until the end.
         (CLOSE_TRADE, [[CLOSING]], None, DONE, "closing"),
@@ -720,8 +764,8 @@ ACTIVE, CLOSING = listed(**OLD), listed(status="closing", **OLD)
         (CLOSE_ASSET, [[CLOSING], [listed(id="ses_2", **NEW)]], None, DONE, "closed"),
         (CLOSE_ALL, [[CLOSING], []], [404], DONE, "closed"),
         # It was closed since.
-        (CLOSE_ASSET, [[listed(closedAt=NEW["createdAt"])]], None, DONE, "closed"),
-        (CLOSE_ASSET, [[listed(closedAt=OLD["createdAt"])]], None, UNKNOWN, None),
+        (CLOSE_ASSET, [[listed(status="closed", closedAt=NEW["createdAt"])]], None, DONE, "closed"),
+        (CLOSE_ASSET, [[listed(status="closed", closedAt=OLD["createdAt"])]], None, UNKNOWN, None),
         # It was not listed, or the trade that is shown is another one.
         (CLOSE_TRADE, [[]], None, UNKNOWN, None),
         (CLOSE_POSITION, [[]], None, UNKNOWN, None),
@@ -788,7 +832,7 @@ async def test_what_was_listed_is_closed_once_it_is_missing_from_three_readings(
     assert (await server.settle(CLOSE_TRADE)).verdict is Verdict.DONE
     assert server.reads == 2 * (1 + 3)
     # What is listed as closed since the sending is missing from the first one on.
-    server = Server([listed(closedAt=NEW["createdAt"])])
+    server = Server([listed(status="closed", closedAt=NEW["createdAt"])])
     assert (await server.settle(CLOSE_ASSET)).verdict is Verdict.DONE
     assert server.reads == 2 * 3
 

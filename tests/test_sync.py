@@ -29,6 +29,7 @@ from alura_async import (
     RunningLoopError,
     SessionStatus,
     TransportError,
+    WaitTimeoutError,
 )
 from tests.raw_server import RawServer, Received, hang, reply
 
@@ -185,6 +186,27 @@ def test_a_stream_ends_by_itself(raw: RawServer, alura: Alura) -> None:
         SessionStatus.ACTIVE,
         SessionStatus.CLOSED,
     ]
+
+
+def test_a_session_that_is_missing_from_an_incomplete_list_is_not_closed(raw: RawServer, alura: Alura) -> None:
+    """It is on another page."""
+    listed, part = '[{"id":"s1","status":"active"}]', '{"data":[{"id":"s2"}],"total":2,"page":1}'
+    headed = reply('[{"id":"s2"}]', headers={"X-Total-Count": "2"})
+    closed = '[{"id":"s1","status":"closed","realizedPnl":"1"}]'
+    raw.answers = [reply(listed), *[reply(part), headed] * 5, reply(closed)]
+    updates = list(alura.trading_sessions.watch("s1", interval=0.001, patience=0))
+    assert [update.value.status for update in updates] == [SessionStatus.ACTIVE, SessionStatus.CLOSED]
+    assert updates[-1].value.realized_pnl == 1
+    raw.answers = [reply(part)]
+    with pytest.raises(WaitTimeoutError):
+        alura.trading_sessions.wait_until_closed("s1", interval=0.005, patience=0, timeout=0.2)
+
+
+def test_a_session_that_will_be_closed_is_watched_until_it_is(raw: RawServer, alura: Alura) -> None:
+    later = '[{"id":"s1","status":"%s","closedAt":"2190-01-01T00:00:00Z"}]'
+    raw.answers = [reply(later % "active"), reply(later % "closed")]
+    updates = list(alura.trading_sessions.watch("s1", interval=0.001))
+    assert [update.value.is_closed for update in updates] == [False, True]
 
 
 def test_a_session_that_is_missing_for_a_moment_is_not_closed(raw: RawServer, alura: Alura) -> None:

@@ -32,7 +32,7 @@ from .fit import ListReader, ObjectReader, Rows, converting, decode_hook, reader
 from .learned import Learned, learn, may_be_long
 from .model import Items
 from .names import folded, ranked
-from .paging import facts
+from .paging import facts, is_complete, may_tell
 from .scalars import MismatchError, read_secret, read_text
 from .unwrap import find, holds_nothing, is_denied, is_other_thing, is_telling, last_name
 
@@ -106,7 +106,7 @@ class Shape(Generic[T]):
             require_shallow(body)
         value: Any = self._decode(body)
         if self._is_list:
-            value = Items(value)
+            value = _listed(value, {}, headers) if may_tell(headers) else Items(value)
             if self._order is not None:
                 self._arrange(value)
         elif self._may_be_hollow and len(body) < _HOLLOW and not body.strip(b"{} \t\r\n"):
@@ -183,7 +183,7 @@ class Shape(Generic[T]):
         asked = {} if type(items) is Rows else {**asked, **self._told_around(around)}
         around.update((place.path + path[1:], item) for path, item in more.items())
         if not self._is_page:
-            return self._finish(Items(items), around, asked)
+            return self._finish(_listed(items, around, headers), around, asked)
         said, around = facts(around, len(items), headers)
         return self._finish(Page(data=items, **said), around, asked)
 
@@ -285,6 +285,15 @@ class Shape(Generic[T]):
                     # What stood around this very one goes before what was asked for.
                     beside = self._told_around(item.extra) if item.extra else {}
                     msgspec.structs.force_setattr(item, field, beside.get(field, text))
+
+
+def _listed(values: list[Any], around: dict[str, Any], headers: Mapping[str, str]) -> Items[Any]:
+    """What a call that returns a list returns."""
+    items = Items(values)
+    complete = is_complete(around, len(items), headers)
+    if complete is not None:
+        items._is_complete = complete
+    return items
 
 
 def _without_none(returns: Any) -> tuple[Any, bool]:

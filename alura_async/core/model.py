@@ -168,6 +168,15 @@ class Items(list[T]):
 
     # On the class, so that making one costs no more than a list.
     _extra: dict[str, Any] | None = None
+    _is_complete: bool | None = None
+
+    @property
+    def is_complete(self) -> bool | None:
+        """Whether these are all; None where the server does not say.
+
+        False where it names a larger total, or a next page: what is missing here may be on another page.
+        """
+        return self._is_complete
 
     @property
     def extra(self) -> Mapping[str, Any]:

@@ -21,6 +21,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast
 from ..errors import AluraError, ClosedError, NotFoundError
 from ..groups.trading_sessions import Trade, TradingSession, TradingSessions
 from . import log, waits
+from .model import EARLIEST, LATEST, Items
 from .outcome import Reply
 from .request import Access, Lane, Request, Route
 
@@ -45,7 +46,7 @@ def _deciding(template: str, returns: type[T], lane: Lane) -> Request[T]:
 _ACTIVE = TradingSessions.active.route.template
 _CURRENT_TRADE = TradingSessions.current_trade.route.template
 
-ACTIVE: Request[list[TradingSession]] = _deciding(_ACTIVE, list[TradingSession], Lane.EXIT_READ)
+ACTIVE: Request[Items[TradingSession]] = _deciding(_ACTIVE, Items[TradingSession], Lane.EXIT_READ)
 """What is open, for exits."""
 
 CURRENT_TRADE: Request[Trade | None] = _deciding(
@@ -53,7 +54,7 @@ CURRENT_TRADE: Request[Trade | None] = _deciding(
 )
 """The trade that is open, for exits."""
 
-CREATED: Request[list[TradingSession]] = _deciding(_ACTIVE, list[TradingSession], Lane.SETTLING)
+CREATED: Request[Items[TradingSession]] = _deciding(_ACTIVE, Items[TradingSession], Lane.SETTLING)
 """What is open, for creates."""
 
 
@@ -224,6 +225,8 @@ def _clock(headers: Mapping[str, str], began: float, ended: float) -> tuple[floa
     try:
         # What a cache answers is as old as it says.
         shown = None if headers.get("Age", "0") != "0" else parsedate_to_datetime(headers["Date"]).timestamp()
+        if shown is not None and not EARLIEST.timestamp() <= shown < LATEST.timestamp():
+            shown = None
     except (KeyError, ValueError, OverflowError):
         shown = None
     if shown is None:

@@ -22,11 +22,21 @@ from urllib.parse import unquote
 import msgspec
 
 from ..errors import ClosedError, JournalError, Outcome
-from ..groups.trading_sessions import Closing, Position, SessionStatus, Trade, TradingSession, TradingSessions
+from ..groups.trading_sessions import (
+    OPEN_STATUSES,
+    Closing,
+    Position,
+    SessionStatus,
+    Trade,
+    TradingSession,
+    TradingSessions,
+    reads_as_closed,
+)
 from ..groups.user import User
 from ..journal import JournalEntry
 from . import waits
 from .decode import parse
+from .model import Items
 from .reading import ACTIVE, CREATED, CURRENT_TRADE, Seen, SharedReads
 from .request import Action, Request
 from .text import BLANK
@@ -109,6 +119,9 @@ async def settle(
     missing from three reads in a row and for `patience_s` [inferred]; or if it still reads as closing at the end, which
     is what the server's own answer would have said. If it reads as open `patience_s` after the loss or later, it is
     `STILL_OPEN`; of a close by asset or of all, only where all that is open was opened before the call was sent.
+
+    A list of sessions that is incomplete, as the server says, proves only what is in it: nothing is missing from it,
+    and no session in it is the only one of its kind.
 
     Args:
         request: the call.
@@ -215,7 +228,8 @@ async def _settle_create(
         if others is None:
             continue
         ours = [session for session in found if _is_created_by(session, latest) and _echoes(session, sent)]
-        if len(ours) == 1 and not any(_may_have_created(rival, ours[0]) for rival in others):
+        is_only_one = len(ours) == 1 and seen.value.is_complete is not False
+        if is_only_one and not any(_may_have_created(rival, ours[0]) for rival in others):
             return Settlement(Verdict.DONE, ours[0], result_id=ours[0].id)
     return Settlement(Verdict.UNKNOWN, candidates=found)
 
@@ -246,7 +260,7 @@ def _is_before(created: datetime | None, moment: datetime) -> bool:
     """Whether a time, which may be in whole seconds, is certainly before a moment."""
     if created is None:
         return False
-    return created + (timedelta(milliseconds=1) if created.microsecond else timedelta(seconds=1)) <= moment
+    return created <= moment - (timedelta(milliseconds=1) if created.microsecond else timedelta(seconds=1))
 
 
 def _echoes(session: TradingSession, sent: Mapping[str, Any]) -> bool:
@@ -304,24 +318,28 @@ class State(enum.Enum):
     CLOSING = "closing"
     CLOSED = "closed"
     UNCLEAR = "unclear"
-    """Its status is a word that nobody told us of."""
+    """Its status is a word that nobody told us of, or its time of closing does not go with it."""
 
 
-# What stands in a list of what is active, without a status, is open.
-_OPEN_WORDS = frozenset({None, SessionStatus.ACTIVE, SessionStatus.PENDING, "open", "running"})
+def state_of(thing: TradingSession | Trade | Position, now: datetime | None = None) -> State:
+    """Whether a session, trade or position is still held. Which statuses there are is assumed [guess].
 
-
-def state_of(thing: TradingSession | Trade | Position) -> State:
-    """Whether a session, trade or position is still held. Which statuses there are is assumed [guess]."""
+    Args:
+        thing: what a read showed.
+        now: the server's time; this machine's, where that is not known.
+    """
     status = thing.status
-    if thing.closed_at is not None or status == SessionStatus.CLOSED:
+    if reads_as_closed(status, thing.closed_at, now):
         return State.CLOSED
     if status == SessionStatus.CLOSING:
         return State.CLOSING
+    if thing.closed_at is not None:
+        return State.UNCLEAR
     if isinstance(thing, Trade) and status is None and thing.positions:
-        held = {state_of(position) for position in thing.positions}
+        held = {state_of(position, now) for position in thing.positions}
         return next(state for state in (State.OPEN, State.UNCLEAR, State.CLOSING, State.CLOSED) if state in held)
-    return State.OPEN if status is None or status.casefold() in _OPEN_WORDS else State.UNCLEAR
+    # What stands in a list of what is active, without a status, is open.
+    return State.OPEN if status is None or status.casefold() in OPEN_STATUSES else State.UNCLEAR
 
 
 class _Thing(NamedTuple):
@@ -372,22 +390,22 @@ class _Target(NamedTuple):
         """Its id."""
         return self.position_id or self.trade_id
 
-    def things(self, sessions: list[TradingSession], trade: Trade | None) -> Iterator[_Thing]:
-        """What is listed of it."""
+    def things(self, sessions: list[TradingSession], trade: Trade | None, now: datetime) -> Iterator[_Thing]:
+        """What is listed of it; the time is the server's."""
         for session in sessions:
             if self._means(None, session.trade_id, session.asset_index):
                 # Of a session that does not say its asset, nobody knows whether it is meant.
                 is_clear = self.asset_index is None or session.asset_index is not None
-                state = state_of(session) if is_clear else State.UNCLEAR
+                state = state_of(session, now) if is_clear else State.UNCLEAR
                 yield _Thing(state, session.created_at, session.closed_at, session.trade_id)
         if trade is None:
             return
         if self.asset_index is None and self._means(None, trade.id, None):
-            yield _Thing(state_of(trade), trade.opened_at, trade.closed_at, trade.id)
+            yield _Thing(state_of(trade, now), trade.opened_at, trade.closed_at, trade.id)
         for position in trade.positions or ():
             if self._means(position.id, trade.id, position.asset_index):
                 is_clear = self.asset_index is None or position.asset_index is not None
-                state = state_of(position) if is_clear else State.UNCLEAR
+                state = state_of(position, now) if is_clear else State.UNCLEAR
                 yield _Thing(state, position.opened_at, position.closed_at, trade.id)
 
     def _means(self, position_id: str | None, trade_id: str | None, asset_index: int | None) -> bool:
@@ -423,7 +441,7 @@ class _Watch:
         self._trades_told: set[str] = set()
         self._trades_held: set[str] = set()
 
-    def note(self, held: list[_Thing], sessions: list[TradingSession], trade: Trade | None, ended: float) -> None:
+    def note(self, held: list[_Thing], sessions: Items[TradingSession], trade: Trade | None, ended: float) -> None:
         """Count one reading."""
         self.acted = self.acted or bool(held)
         listed = {session.trade_id for session in sessions if session.trade_id is not None}
@@ -436,7 +454,7 @@ class _Watch:
             else trade.id != name and (name in listed or name not in self._trades_told)
             for name in self._trades_held
         )
-        if held or hidden:
+        if held or hidden or sessions.is_complete is False:
             self.clear_reads = 0
             return
         self.clear_reads += 1
@@ -456,7 +474,8 @@ async def _settle_close(
         shown = await rounds.ask(reads, CURRENT_TRADE)
         if shown is None:
             continue
-        things = list(target.things(seen.value, shown.value))
+        # In whole seconds, the server's clock may show the latest.
+        things = list(target.things(seen.value, shown.value, shown.span(shown.ended)[1]))
         states = {thing.state for thing in things}
         if target.is_named and states == {State.CLOSED}:
             return _closed(target)
@@ -467,14 +486,18 @@ async def _settle_close(
             for thing in things
             if thing.state is not State.CLOSED and (target.is_named or thing.since is None or thing.since <= latest)
         ]
-        watch.acted = watch.acted or any(thing.until is not None and thing.until > latest for thing in things)
+        watch.acted = watch.acted or any(
+            thing.state is State.CLOSED and thing.until is not None and thing.until > latest for thing in things
+        )
         watch.note(held, seen.value, shown.value, shown.ended)
-        is_closing = bool(held) and all(thing.state is State.CLOSING for thing in held)
+        # Of what has no id, more may be on another page.
+        is_all = target.is_named or seen.value.is_complete is not False
+        is_closing = is_all and bool(held) and all(thing.state is State.CLOSING for thing in held)
         may_be_late = seen.began < lost_at + patience_s and not waits.are_off()
         if watch.acted and watch.clear_reads >= ABSENCES:
             if waits.are_off() or seen.began >= watch.clear_since + patience_s:
                 return _closed(target)
-        elif not may_be_late and _may_be_sent_again(target, things, earliest):
+        elif not may_be_late and is_all and _may_be_sent_again(target, things, earliest):
             return Settlement(Verdict.STILL_OPEN)
     if is_closing:
         return Settlement(Verdict.DONE, target.closing(SessionStatus.CLOSING), result_id=target.name)

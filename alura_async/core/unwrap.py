@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import enum
 import functools
+import re
 from operator import attrgetter
 from typing import Any, NamedTuple, Protocol
 
@@ -203,7 +204,13 @@ def below(path: str, name: str) -> str:
 
 def last_name(path: str) -> str:
     """The name at the end of a JSONPath that `below` made."""
-    return path[path.index("['") + 2 : -2] if path.endswith("']") else path.rpartition(".")[2]
+    if not path.endswith("']"):
+        return path.rpartition(".")[2]
+    return [step[1] for step in _STEP.finditer(path)][-1]
+
+
+# One step of a JSONPath. In the quotes there may be dots and brackets.
+_STEP = re.compile(r"\.[^.\[]+|\['(.*?)'\](?=\Z|[.\[])", re.DOTALL)
 
 
 class _Claim(enum.Enum):

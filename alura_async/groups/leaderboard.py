@@ -139,11 +139,15 @@ class Leaderboard(Group[Mode]):
     ) -> AsyncIterator[Sequence[Ranking]]:
         """Iterate over all rankings, page by page, each user once.
 
-        Stops by itself: at the total that the server names, at an empty page, or at a page that brings nothing new.
+        Stops by itself: at the total that the server names, where it says that no page follows, or where pages bring
+        nothing new.
 
         Args:
             limit: how many places to ask for in one page [conv].
             params: query parameters of your own; they have the last word.
+
+        Raises:
+            ShapeError: fewer places came than the server says there are. Those that came were yielded.
         """
 
         async def read(number: int, following: Mapping[str, str] | None) -> Page[Ranking]:
@@ -151,7 +155,8 @@ class Leaderboard(Group[Mode]):
                 return await self.rankings(limit=limit, params={**(params or {}), **following})
             return await self.rankings(page=number, limit=limit, params=params)
 
-        async with aclosing(pages(read, lambda place: place.user_id or place.address)) as batches:
+        path = Leaderboard.rankings.request().path
+        async with aclosing(pages(read, lambda place: place.user_id or place.address, path)) as batches:
             async for batch in batches:
                 yield batch
 

@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from ..core.model import Model
+from ..errors import CallError, Outcome, ShapeError
 
 T = TypeVar("T")
 
@@ -36,43 +37,122 @@ class Page(Model, Generic[T], frozen=True, kw_only=True):
     next: dict[str, str] | None = None
 
 
+# So many pages in a row may bring nothing new, where the server says that others follow.
+_MOST_IDLE = 5
+
+
 async def pages(
-    read: Callable[[int, Mapping[str, str] | None], Awaitable[Page[T]]], identity: Callable[[T], str | None]
+    read: Callable[[int, Mapping[str, str] | None], Awaitable[Page[T]]],
+    identity: Callable[[T], str | None],
+    path: str,
 ) -> AsyncGenerator[Sequence[T], None]:
     """Read page after page until there is nothing new.
 
     How the server says what comes next is not documented. Where a page names the query of the next one, that is
-    followed; otherwise the pages are asked for by their numbers. This stops where a page says that none follows, when
-    the items reach the `total` that a page names, at an empty page, or at a page that brings nothing new: a server
-    that ignores `page` answers with the first page for ever. An item that moved to the next page while this was
-    reading comes once.
+    followed, each query once; otherwise the pages are asked for by their numbers. This stops where a page says that
+    none follows, when the items reach the `total` that a page names, and at a page that brings nothing new: a server
+    that ignores `page` answers with the first page for ever. Where such a page says that others follow, a few more are
+    read. An item that moved to the next page while this was reading comes once.
+
+    Where fewer items came than there are, page 0 is read too: some servers count from there. Then its items come last.
 
     Args:
         read: reads a page by its number, from 1, or by the query that the page before it named.
         identity: the item's id, or None where it has none; then only a page that was read before is nothing new.
+        path: what is read, for an error.
+
+    Raises:
+        ShapeError: fewer items came than every page said there are, even if those that came twice count twice: the
+            server names its other pages in a way that is unknown here. Items that were added or taken away meanwhile,
+            or that changed their order, are not missing.
     """
-    seen: set[str] = set()
-    seen_pages: set[bytes] = set()
-    taken = 0
-    number = 1
+    taken = _Taken(identity)
+    followed: set[frozenset[tuple[str, str]]] = set()
     following: Mapping[str, str] | None = None
-    while True:
+    number = 1
+    idle = 0
+    while idle < _MOST_IDLE:
         page = await read(number, following)
+        fresh = taken.add(page)
+        if fresh:
+            yield fresh
+        idle = 0 if fresh else idle + 1
+        number += 1
+        was_named, following = following is not None, page.next
+        if following is not None:
+            query = frozenset(following.items())
+            if query in followed or (taken.is_all(page) and not fresh):
+                break
+            followed.add(query)
+        elif page.has_more is False or taken.is_all(page) or (page.has_more is None and (was_named or not fresh)):
+            break
+    cause: CallError | None = None
+    if taken.is_short:
+        try:
+            fresh = taken.add(await read(0, None))
+        except CallError as error:
+            fresh, cause = [], error
+        if fresh:
+            yield fresh
+    if taken.is_short:
+        raise ShapeError(
+            f"GET {path}: {taken.count} of {taken.total} items could be read: it is unknown how the server names its "
+            "other pages. If you know, read them page by page, with `params`",
+            method="GET",
+            path=path,
+            outcome=Outcome.DONE,
+        ) from cause
+
+
+class _Taken(Generic[T]):
+    """What has been read by now.
+
+    Attributes:
+        count: how many items came, each once.
+        total: how many there are at least, by what the pages say; None where they say nothing.
+    """
+
+    def __init__(self, identity: Callable[[T], str | None]) -> None:
+        self.count = 0
+        self.total: int | None = None
+        self._identity = identity
+        # Those that came twice count twice.
+        self._items = 0
+        self._seen: set[str] = set()
+        self._contents: set[bytes] = set()
+
+    def add(self, page: Page[T]) -> list[T]:
+        """Add a page. Returns what of it is new."""
+        total = _total(page)
+        if total is not None:
+            self.total = total if self.total is None else min(self.total, total)
+        content = sha256(msgspec.json.encode(page.data, enc_hook=str)).digest()
+        if content in self._contents:
+            return []
+        self._contents.add(content)
         fresh: list[T] = []
         for item in page.data:
-            mark = identity(item)
+            mark = self._identity(item)
             if mark is None:
                 fresh.append(item)
-            elif mark not in seen:
-                seen.add(mark)
+            elif mark not in self._seen:
+                self._seen.add(mark)
                 fresh.append(item)
-        content = sha256(msgspec.json.encode(page.data, enc_hook=str)).digest()
-        if not fresh or content in seen_pages:
-            return
-        seen_pages.add(content)
-        yield fresh
-        taken += len(fresh)
-        following = page.next
-        if following is None and (page.has_more is False or (page.total is not None and taken >= page.total)):
-            return
-        number += 1
+        self.count += len(fresh)
+        self._items += len(page.data) if fresh else 0
+        return fresh
+
+    def is_all(self, page: Page[T]) -> bool:
+        """Whether this is all there is, by what a page says."""
+        total = _total(page)
+        return total is not None and self.count >= total
+
+    @property
+    def is_short(self) -> bool:
+        """Whether pages are missing."""
+        return self.total is not None and self._items < self.total
+
+
+def _total(page: Page[T]) -> int | None:
+    """How many items there are; None also where it is a number of something else, such as pages."""
+    return page.total if page.total is not None and page.total >= len(page.data) else None

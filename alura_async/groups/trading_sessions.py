@@ -7,6 +7,7 @@ import enum
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -55,6 +56,31 @@ class SessionStatus(OpenEnum):
     ACTIVE = "active"
     CLOSING = "closing"
     CLOSED = "closed"
+
+
+OPEN_STATUSES = frozenset({SessionStatus.ACTIVE, SessionStatus.PENDING, "open", "running"})
+"""What says that something is held [guess], in lower case."""
+
+
+def reads_as_closed(status: SessionStatus | None, closed_at: datetime | None, now: datetime | None = None) -> bool:
+    """Whether a status and a time of closing say that something is closed.
+
+    The status has the last word, for a clock may be wrong. A time to come is one at which it will be closed.
+
+    Args:
+        status: what the server calls its state.
+        closed_at: when it was closed, or will be.
+        now: the server's time; this machine's, where that is not known.
+    """
+    if status == SessionStatus.CLOSED:
+        return True
+    if (
+        closed_at is None
+        or status == SessionStatus.CLOSING
+        or (status is not None and status.casefold() in OPEN_STATUSES)
+    ):
+        return False
+    return closed_at <= (now or datetime.now(UTC))
 
 
 class PositionSide(OpenEnum):
@@ -223,8 +249,12 @@ class TradingSession(CheckedModel, frozen=True, kw_only=True):
 
     @property
     def is_closed(self) -> bool:
-        """Whether the session reads as closed: it has a time of closing, or its status says so."""
-        return self.closed_at is not None or self.status == SessionStatus.CLOSED
+        """Whether the session reads as closed.
+
+        Its status says so; or its time of closing is past, by this machine's clock, and its status does not say that it
+        is open or closing.
+        """
+        return reads_as_closed(self.status, self.closed_at)
 
     @property
     def pnl(self) -> Decimal | None:
@@ -434,7 +464,8 @@ class TradingSessions(Group[Mode]):
     def active(self, *, params: Params | None = None) -> Parts[Items[TradingSession]]:
         """Read the active sessions. A session created or closed a moment ago may not show yet.
 
-        The path is documented, the response is not.
+        The path is documented, the response is not. Where the server says that it sent only a part of them,
+        `is_complete` of the list is False, and its `extra` tells how many there are or what comes next.
 
         Args:
             params: query parameters of your own.
@@ -491,12 +522,16 @@ class TradingSessions(Group[Mode]):
     ) -> AsyncIterator[Sequence[LogEntry]]:
         """Iterate over all of a trade's logs, page by page, each entry once.
 
-        Stops by itself: at the total that the server names, at an empty page, or at a page that brings nothing new.
+        Stops by itself: at the total that the server names, where it says that no page follows, or where pages bring
+        nothing new.
 
         Args:
             trade_id: the trade's id.
             limit: how many entries to ask for in one page [conv].
             params: query parameters of your own; they have the last word.
+
+        Raises:
+            ShapeError: fewer entries came than the server says there are. Those that came were yielded.
         """
 
         async def read(number: int, following: Mapping[str, str] | None) -> Page[LogEntry]:
@@ -504,7 +539,8 @@ class TradingSessions(Group[Mode]):
                 return await self.trade_logs(trade_id, limit=limit, params={**(params or {}), **following})
             return await self.trade_logs(trade_id, page=number, limit=limit, params=params)
 
-        async with aclosing(pages(read, lambda entry: entry.id)) as batches:
+        path = TradingSessions.trade_logs.request(trade_id).path
+        async with aclosing(pages(read, lambda entry: entry.id, path)) as batches:
             async for batch in batches:
                 yield batch
 
@@ -580,7 +616,8 @@ class TradingSessions(Group[Mode]):
         The API has no call that reads one session, so this reads `active()`. A session counts as closed when it reads
         as closed, or when it is missing from three reads in a row and for `patience` seconds; it is then yielded once
         more as it was last read, with that read's age and with the status set to `closed` [inferred]. For a session
-        that was never listed, `logs()` tells a closed one from one that does not exist.
+        that was never listed, `logs()` tells a closed one from one that does not exist. A list that
+        is incomplete, as the server says, proves nothing: the session may be on another page.
 
         The last item is the closed session, so look at `update.value.is_closed` before you act on its figures.
 
@@ -601,6 +638,9 @@ class TradingSessions(Group[Mode]):
             async for seen in reads:
                 found = next((session for session in seen.value if session.id == session_id), None)
                 if found is None:
+                    if seen.value.is_complete is False:
+                        absences = 0
+                        continue
                     absences += 1
                     if absences == 1:
                         missing_since = time.monotonic()

@@ -452,6 +452,40 @@ async def test_flat_is_only_what_is_flat_in_one_go_and_in_both_reads(raw: RawSer
             await flatten(alura, patience=0, timeout=0.2)
 
 
+@pytest.mark.parametrize(
+    "partial",
+    [
+        reply('{"count":3,"sessions":[]}'),
+        reply('{"data":[{"id":"s1","status":"closed"}],"total":2,"page":1}'),
+        reply('{"data":[],"hasMore":true}'),
+        reply("[]", headers={"Link": '</x?page=2>; rel="next"'}),
+    ],
+)
+async def test_an_incomplete_list_shows_nobody_that_it_is_flat(raw: RawServer, partial: bytes) -> None:
+    raw.routes = {
+        "/trading-sessions/active": [partial],
+        "/trading-sessions/current-trade": [reply("null")],
+    }
+    raw.answers = [reply('{"status":"closed"}', "201 Created")]
+    async with client(raw.url, token="t") as alura:
+        with pytest.raises(NotFlatError, match=r"active\(\) listed only a part of the sessions"):
+            await flatten(alura, patience=0.02, timeout=0.3)
+        # What is on the other pages is closed too, again and again.
+        assert raw.paths().count("POST /user/close-all-positions") >= 2
+        raw.routes["/trading-sessions/active"] = [partial, partial, reply('{"data":[],"total":0}')]
+        assert (await flatten(alura, patience=0, timeout=5)).reads == 3
+
+
+@pytest.mark.parametrize("status", ["active", None])
+async def test_what_will_be_closed_later_is_closed_now(raw: RawServer, status: str | None) -> None:
+    session = {"id": "s1", "tradeId": "t1", "status": status, "closedAt": "2190-01-01T00:00:00Z"}
+    listing = Listing(raw, [session], None, "/user/close-all-positions")
+    async with client(raw.url, token="t") as alura:
+        found = await flatten(alura, patience=0.02, timeout=5)
+    assert listing.closes() == ["/user/close-all-positions"]
+    assert [session.id for session in found.sessions] == ["s1"]
+
+
 async def test_what_was_closed_unseen_is_not_closed_again_when_it_shows(raw: RawServer) -> None:
     sent: list[tuple[float, str]] = []
 
