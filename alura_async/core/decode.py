@@ -6,10 +6,11 @@ How a body becomes a result, in this order (`Shape`):
    as text: all of these make it fail, and lead to
 2. `parse`: the body as plain values, in which numbers keep their digits; a table of a shape that was seen before
    (`learned.py`) is decoded faster.
-3. `read`: what is wanted is found in what is wrapped around it (`unwrap.py`), and read by the annotations of its type
-   (`fit.py`): names in any spelling and their synonyms (`names.py`), values in any form (`scalars.py`), what is said of
-   a page (`paging.py`). What is no field is kept in `.extra`, at every level. What the path of the call named is filled
-   in where the reply leaves it out. Nothing else is invented.
+3. `read`: what is wanted is found in what is wrapped around it (`unwrap.py`, whose docstring has the precedence), and
+   read by the annotations of its type (`fit.py`): lists in any form (`lists.py`); objects (`objects.py`) by names in
+   any spelling and their synonyms (`names.py`); values in any form (`scalars.py`); what is said of a page
+   (`paging.py`). What is no field is kept in `.extra`, at every level. What the path of the call named is filled in
+   where the reply leaves it out. Nothing else is invented.
 4. What cannot be read is a `MismatchError`, which says where and why, and becomes a `ShapeError`.
 """
 
@@ -28,10 +29,12 @@ from urllib.parse import parse_qs, unquote
 import msgspec
 
 from ..groups.pages import Page
-from .fit import ListReader, ObjectReader, Rows, converting, decode_hook, reader_of
+from .fit import converting, decode_hook, reader_of
 from .learned import Learned, learn, may_be_long
+from .lists import ListReader, Rows
 from .model import Items
 from .names import folded, ranked
+from .objects import ObjectReader
 from .paging import facts, is_complete, may_tell
 from .scalars import MismatchError, read_secret, read_text
 from .unwrap import find, holds_nothing, is_denied, is_other_thing, is_telling, last_name

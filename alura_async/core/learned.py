@@ -18,8 +18,9 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 
 from . import scalars
-from .fit import ObjectReader, Rows
+from .lists import Rows
 from .model import EARLIEST, LATEST
+from .objects import ObjectReader
 
 LEAST = 32
 """So many rows are worth it."""

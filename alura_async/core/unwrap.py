@@ -206,7 +206,8 @@ def last_name(path: str) -> str:
     """The name at the end of a JSONPath that `below` made."""
     if not path.endswith("']"):
         return path.rpartition(".")[2]
-    return [step[1] for step in _STEP.finditer(path)][-1]
+    steps = [step[1] for step in _STEP.finditer(path)]
+    return steps[-1] if steps else path
 
 
 # One step of a JSONPath. In the quotes there may be dots and brackets.
