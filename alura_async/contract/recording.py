@@ -71,6 +71,17 @@ class Recording(msgspec.Struct, frozen=True):
         raise InvalidArgumentError(f"a recording of {self.method} {self.template}, which this SDK does not have")
 
 
+# No digits in a row, as ids and hex have them.
+_NAME = re.compile(r"[A-Za-z_$@](?:[A-Za-z_$@ -]|\d{1,2}(?!\d)){0,39}")
+
+
+def is_name(name: str) -> bool:
+    """Whether what stands in front of a value in an object names it, and is not itself the key of a map: an address,
+    an id, a token.
+    """
+    return _NAME.fullmatch(name) is not None and _EMAIL.search(name) is None and redact(name) == name
+
+
 class Redactor:
     """Makes what was read fit to be shown to others, the same value always in the same way.
 

@@ -185,7 +185,7 @@ def test_live_goes_on_where_a_server_keeps_its_document_to_itself(
     assert run(["contract", "check", "--live"]) == 2
     shown = capsys.readouterr()
     assert "could not be compared" in shown.out
-    assert "23 of 24 reads were read" in shown.out
+    assert f"23 of 24 reads of {sandbox.url} were read" in shown.out
     assert "404" in shown.err
 
 
@@ -197,8 +197,8 @@ def test_a_server_that_answers_no_read_is_exit_code_2(
     assert run(["contract", "check", "--live", document]) == 2
     shown = capsys.readouterr()
     assert "No difference" in shown.out
-    assert "0 of 24 reads were read" in shown.out
-    assert "no read brought a reply" in shown.err
+    assert f"0 of 24 reads of {sandbox.url} were read, 18 no reply." in shown.out
+    assert "nothing could be read" in shown.err
 
 
 def test_what_every_reply_has_is_listed_once(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
