@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import msgspec
 import pytest
 
-from alura_async import AsyncAlura, InvalidArgumentError, Route, TradingSessions, User
+from alura_async import AsyncAlura, InvalidArgumentError, Referrals, Route, TradingSessions, User
 from alura_async.contract import (
     Document,
     Finding,
@@ -26,7 +26,7 @@ from alura_async.contract import (
     fetch,
     read_all,
     recordings,
-    write_recording,
+    write_recordings,
 )
 from alura_async.contract.live import leftovers
 from alura_async.core.model import Model
@@ -686,26 +686,35 @@ async def test_what_goes_wrong_is_told_apart() -> None:
 
 
 @pytest.mark.anyio
+async def test_what_a_refusal_says_of_the_contract() -> None:
+    faults = {
+        "404 on GET /user/profile": ("user.profile()", True),
+        "405 on GET /health": ("health.basic()", True),
+        "501 on GET /health/kafka": ("health.kafka()", True),
+        "400 on GET /trading-sessions/active": ("trading_sessions.active()", True),
+        "404 on GET /api/indicators/signals/*": ("indicators.signals()", False),
+        "403 on GET /api/leaderboard/stats": ("leaderboard.stats()", False),
+        "500 on GET /api/leaderboard/analytics": ("leaderboard.analytics()", False),
+        "401 on GET /trading-sessions/current-trade": ("trading_sessions.current_trade()", True),
+    }
+    async with Sandbox(seed=4) as sandbox:
+        sandbox.faults.add_all("; ".join(faults))
+        readings = await read_sandbox(sandbox, wallet=sandbox.wallet())
+    assert {name: readings[name].breaks for name, _ in faults.values()} == dict(faults.values())
+    assert readings["trading_sessions.current_trade()"].state is ReadState.UNSIGNED
+    assert readings["user.profile()"].state is ReadState.REFUSED
+
+
+@pytest.mark.anyio
 @pytest.mark.parametrize(
-    ("fault", "name", "state", "breaks"),
-    [
-        ("404 on GET /user/profile", "user.profile()", ReadState.REFUSED, True),
-        ("405 on GET /user/profile", "user.profile()", ReadState.REFUSED, True),
-        ("501 on GET /user/profile", "user.profile()", ReadState.REFUSED, True),
-        ("400 on GET /trading-sessions/active", "trading_sessions.active()", ReadState.REFUSED, True),
-        ("404 on GET /referrals/*", "referrals.get()", ReadState.REFUSED, False),
-        ("403 on GET /user/profile", "user.profile()", ReadState.REFUSED, False),
-        ("500 on GET /user/profile", "user.profile()", ReadState.REFUSED, False),
-        ("401 on POST /auth/evm/verify", "user.profile()", ReadState.UNSIGNED, True),
-        ("404 on POST /auth/evm/challenge", "user.profile()", ReadState.UNSIGNED, True),
-        ("500 on POST /auth/evm/challenge", "user.profile()", ReadState.LOST, False),
-    ],
+    ("fault", "state"),
+    [("401 on POST /auth/evm/verify", ReadState.UNSIGNED), ("500 on POST /auth/evm/challenge", ReadState.LOST)],
 )
-async def test_what_a_refusal_says_of_the_contract(fault: str, name: str, state: ReadState, breaks: bool) -> None:
+async def test_a_sign_in_that_fails_is_told_from_one_that_nobody_asked_for(fault: str, state: ReadState) -> None:
     async with Sandbox(seed=4) as sandbox:
         sandbox.faults.add_all(fault)
-        reading = (await read_sandbox(sandbox, wallet=sandbox.wallet()))[name]
-    assert (reading.state, reading.breaks) == (state, breaks)
+        reading = (await read_sandbox(sandbox, wallet=sandbox.wallet()))["user.profile()"]
+    assert (reading.state, reading.breaks) == (state, state is ReadState.UNSIGNED)
 
 
 @pytest.mark.anyio
@@ -854,7 +863,7 @@ def test_a_recording_is_a_reply_again(tmp_path: Path) -> None:
     request = TradingSessions.trade_logs.request("trd_1", page=2)
     body = {"data": [{"id": "1"}], "total": 5}
     recording = Redactor().recording(reply_of(body, request, {"Content-Type": REPLY, "X-Total-Count": "5"}))
-    write_recording(tmp_path / "logs.json", recording)
+    write_recordings(tmp_path, {"logs": recording})
     ((name, reply),) = recordings(tmp_path)
     assert name == "logs"
     assert (reply.request.path, reply.request.query) == (request.path, "page=2")
@@ -864,26 +873,97 @@ def test_a_recording_is_a_reply_again(tmp_path: Path) -> None:
     assert (page.total, page.data[0].id) == (5, "1")
 
 
-def test_a_recording_is_private_and_not_overwritten(tmp_path: Path) -> None:
-    path = tmp_path / "x.json"
+def test_recordings_are_private_and_replace_only_what_was_recorded(tmp_path: Path) -> None:
+    (tmp_path / "notes.json").write_text("mine")
     recording = Redactor().recording(reply_of({}))
-    write_recording(path, recording)
+    write_recordings(tmp_path, {"user.profile": recording, "health.basic": recording})
+    write_recordings(tmp_path, {"user.profile": recording})
+    assert {path.name for path in tmp_path.iterdir()} == {"notes.json", "user.profile.json"}
+    assert (tmp_path / "notes.json").read_text() == "mine"
     if os.name == "posix":
-        assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    with pytest.raises(InvalidArgumentError, match="is there already"):
-        write_recording(path, recording)
-    path.chmod(0o644)
-    write_recording(path, recording, overwrites=True)
-    if os.name == "posix":
-        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert stat.S_IMODE((tmp_path / "user.profile.json").stat().st_mode) == 0o600
+    (tmp_path / "file").touch()
     with pytest.raises(InvalidArgumentError, match="cannot be written"):
-        write_recording(tmp_path / "no" / "x.json", recording)
+        write_recordings(tmp_path / "file", {"user.profile": recording})
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgumentError, match="nowhere: there is no such folder"):
+        list(recordings(tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize(
+    "name",
+    (
+        "mnemonic seedPhrase seed passphrase passwd pwd sessionCookie credential otp userOtp refresh agentKey "
+        "wallet_key encryptedKey accessKey signing_key bearer"
+    ).split(),
+)
+def test_secrets_are_known_by_their_names(name: str) -> None:
+    assert json.loads(Redactor().recording(reply_of({name: "legal winner"})).body) == {name: "***"}
+    assert "winner" not in Redactor().text(f"{name}=winner, x")
+
+
+def test_what_is_said_of_a_transaction_or_a_coin_stays() -> None:
+    body = {
+        "tokenAmount": "1.5",
+        "tokenSymbol": "USDC",
+        "token_count": 2,
+        "transactionCount": 3,
+        "lastTransactionAt": "today",
+        "transactionStatus": "confirmed",
+        "notPaid": "x",
+        "footprint": "x",
+        "seeded": "x",
+        "refreshInterval": "5s",
+        "tokens": [{"symbol": "USDC", "amount": "5", "raw": "legal winner"}],
+        "transactions": [{"status": "confirmed", "transactionHash": HASH}],
+    }
+    found = json.loads(Redactor().recording(reply_of(body)).body)
+    fake = found["transactions"][0].pop("transactionHash")
+    assert re.fullmatch("0x[0-9]{64}", fake)
+    assert fake != HASH
+    body["transactions"] = [{"status": "confirmed"}]
+    body["tokens"] = [{"symbol": "USDC", "amount": "5", "raw": "***"}]
+    assert found == body
+
+
+def test_bearer_tokens_are_blanked_wherever_they_stand() -> None:
+    assert Redactor().text("sent Bearer abc.def-123, twice") == "sent Bearer ***, twice"
+    assert Redactor().text("missing bearer token") == "missing bearer token"
+
+
+def test_addresses_of_people_are_replaced_where_they_are_percent_encoded() -> None:
+    request = Referrals.get.request("jane+x@example.org", params={"mail": "jane+x@example.org", "code": "a/b"})
+    headers = {"Content-Type": REPLY, "Link": "<https://h/x?email=jane%2Bx%40example.org>; rel=next"}
+    recording = Redactor().recording(reply_of({"next": "/x?m=jane%2bx%40example.org"}, request, headers))
+    email = json.loads(recording.body)["next"].removeprefix("/x?m=")
+    assert re.fullmatch(r"user\d%40example\.com", email)
+    assert recording.path == f"/referrals/{email}"
+    assert recording.query == f"mail={email}&code=a%2Fb"
+    assert recording.headers["link"] == f"<https://h/x?email={email}>; rel=next"
+
+
+def test_referral_codes_are_replaced() -> None:
+    redactor = Redactor()
+    profile = json.loads(redactor.recording(reply_of({"referralCode": "JANEDOE7", "code": "E1"})).body)
+    own = json.loads(redactor.recording(reply_of({"code": "JANEDOE7"}, Referrals.get.request("1"))).body)
+    assert profile == {"referralCode": "CODE1", "code": "E1"}
+    assert own == {"code": "CODE1"}
+
+
+def test_keys_that_are_redacted_alike_stay_apart() -> None:
+    keys = [f"eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.key{number}" for number in range(3)]
+    found = json.loads(Redactor().recording(reply_of(dict.fromkeys(keys, 1))).body)
+    assert len(found) == 3
+    assert not any("eyJ" in name for name in found)
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("{", "no recording"),
+        ('{"method":"GET","path":"/x","templ', "x.json: this is no recording"),
         ("{}", "no recording"),
         (
             '{"method":"GET","path":"/x","template":"/x","status":200,"headers":{},"body":""}',

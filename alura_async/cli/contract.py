@@ -26,7 +26,7 @@ from ..contract import (
     expectations,
     fetch,
     read_all,
-    write_recording,
+    write_recordings,
 )
 from ..contract.document import DOCUMENT_PATH
 from ..core.request import Access
@@ -111,33 +111,36 @@ def check(source: str | None, base_url: str | None, live: bool, as_json: bool) -
 def record(directory: Path, base_url: str | None, force: bool) -> int:
     """Make every harmless read, and keep the replies in DIR, redacted, a file each.
 
-    Keys, tokens and signatures are blanked; e-mail addresses, wallet addresses and hashes of transactions are replaced
-    by others, the same one always by the same. Names of fields, numbers, times, ids and other text stay: look through
-    the files before you show them to anybody.
+    Keys, tokens and signatures are blanked; e-mail addresses, wallet addresses, hashes of transactions and referral
+    codes are replaced by others, the same one always by the same. All else stays: names of fields, numbers, times, ids
+    of users and of other things, names of people, phone numbers. Look through the files before you show them to
+    anybody.
 
     The exit code is 0 if replies were recorded, and 2 if there were none or they cannot be written.
     """
     if not force and any(directory.glob("*.json")):
         raise Failed(f"{directory}: there are recordings already; give another folder, or --force to overwrite them")
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise Failed(f"{directory}: cannot be made: {error.strerror}") from None
     server = _server(base_url)
     readings = _run(_read(server))
     redactor = Redactor()
-    written = [(reading, reading.reply) for reading in readings if reading.reply is not None]
-    for reading, reply in written:
-        path = directory / f"{reading.name.removesuffix('()')}.json"
-        try:
-            write_recording(path, redactor.recording(reply), overwrites=force)
-        except AluraError as error:
-            raise Failed(str(error)) from error
+    found = {
+        reading.name.removesuffix("()"): redactor.recording(reading.reply)
+        for reading in readings
+        if reading.reply is not None
+    }
     show = presenter()
     show.table(_readings(readings))
-    show.say(f"{_count(len(written), 'reply', 'replies')} recorded in {printable(str(directory))}, redacted.")
+    if not found:
+        raise Failed(f"{server}: no read brought a reply, and nothing is recorded; ALURA_LOG=info shows why")
+    try:
+        write_recordings(directory, found)
+    except AluraError as error:
+        raise Failed(str(error)) from error
+    show.say(f"{_count(len(found), 'reply', 'replies')} recorded in {printable(str(directory))}, redacted.")
+    if unsigned := [reading for reading in readings if reading.state is ReadState.UNSIGNED]:
+        show.say(f"The sign-in failed, so what is the account's is missing: {unsigned[0].said}")
     show.say("Look through the files before you show them to anybody.")
-    return 0 if written else _FAILED_CODE
+    return 0
 
 
 class _Found(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import functools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -360,6 +361,7 @@ def _as_utf_8(data: bytes) -> bytes:
     return data.removeprefix(codecs.BOM_UTF8)
 
 
+@functools.lru_cache(maxsize=4096)
 def anonymous(path: str) -> str:
     """A path without the names of its parameters: `/a/:b` and `/a/{c}` are `/a/{}`."""
     return re.sub(r"(?<=/)(?::[^/]+|\{[^/}]*\})", "{}", path.rstrip("/") or "/")

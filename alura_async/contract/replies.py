@@ -275,7 +275,7 @@ class _Comparison:
         expected = _not_none(kind)
         item, struct = _item(expected), _struct(expected)
         is_map = get_origin(expected) is dict
-        if expected is Any or (is_map and shape.kinds == {"object"} and not shape.others):
+        if expected is Any or (is_map and shape.kinds == frozenset({"object"}) and not shape.others):
             return
         if not shape.is_described:
             # `type: object` and no more is what `@nestjs/swagger` writes of `Date | null`, of relations and the like.
@@ -361,7 +361,7 @@ def _verdict(expected: Any, name: str, looks: tuple[bytes, ...]) -> str:
 @functools.cache
 def _probe(expected: Any, name: str) -> Route[Any]:
     """An endpoint that returns one field of a type, and one by which its reply is recognised."""
-    fields = [("anchor", str), (name, expected | None, None)]
+    fields: list[str | tuple[str, Any] | tuple[str, Any, Any]] = [("anchor", str), (name, expected | None, None)]
     return Route("GET", "/probe", msgspec.defstruct("Probe", fields, bases=(Model,), frozen=True, kw_only=True))
 
 
