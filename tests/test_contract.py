@@ -894,10 +894,25 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    (
-        "mnemonic seedPhrase seed passphrase passwd pwd sessionCookie credential otp userOtp refresh agentKey "
-        "wallet_key encryptedKey accessKey signing_key bearer"
-    ).split(),
+    [
+        "mnemonic",
+        "seedPhrase",
+        "seed",
+        "passphrase",
+        "passwd",
+        "pwd",
+        "sessionCookie",
+        "credential",
+        "otp",
+        "userOtp",
+        "refresh",
+        "agentKey",
+        "wallet_key",
+        "encryptedKey",
+        "accessKey",
+        "signing_key",
+        "bearer",
+    ],
 )
 def test_secrets_are_known_by_their_names(name: str) -> None:
     assert json.loads(Redactor().recording(reply_of({name: "legal winner"})).body) == {name: "***"}

@@ -238,7 +238,7 @@ class _Comparison:
         """A Struct against an object."""
         shape = found.shape
         names = self._names(struct, shape)
-        for field in msgspec.structs.fields(expected):
+        for field in _fields_of(expected):
             if field.name == "_extra":
                 continue
             path = f"{found.path}.{name_shown(names.get(field.name, field.encode_name))}"
@@ -341,7 +341,7 @@ class _Comparison:
 
 def matched(struct: type[Model], names: Sequence[str]) -> dict[str, str]:
     """Which of an object's names stands for which field of a Struct: each for one, its own name first."""
-    own = {field.encode_name: field.name for field in msgspec.structs.fields(struct) if field.name != "_extra"}
+    own = {field.encode_name: field.name for field in _fields_of(struct) if field.name != "_extra"}
     found = {own[name]: name for name in names if name in own}
     for name in names:
         if name not in own:
@@ -392,6 +392,10 @@ def _secret(kind: type, value: Any) -> Any:
 
 def _kinds_of(value: Any) -> tuple[str, ...]:
     return ("integer", "number") if type(value) is int else (kind_of(value),)
+
+
+# msgspec looks its annotations up each time.
+_fields_of = functools.cache(msgspec.structs.fields)
 
 
 def _not_none(kind: Any) -> Any:
