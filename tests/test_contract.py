@@ -522,6 +522,15 @@ def test_references_in_circles_end(content: Content) -> None:
     assert notes(content, "user.profile()")["reply.$"] == "the document does not describe it"
 
 
+def test_references_to_anchors_are_followed(content: Content) -> None:
+    content["components"]["schemas"]["Profile"]["$anchor"] = "profile"
+    schema_of(content, "/user/profile")["schema"] = {"$ref": "#profile"}
+    before = compared(content)
+    del fields_of(content, "Profile")["balance"]
+    assert not any("not followed" in finding.message for finding in before)
+    assert [place for _, place, _ in differences(content)] == ["reply.$.balance"]
+
+
 def test_references_elsewhere_are_reported_and_not_followed(content: Content) -> None:
     schema_of(content, "/health")["schema"] = {"$ref": "https://example.com/schemas.json#/Health"}
     schema_of(content, "/health/kafka")["schema"] = {"$ref": "#/components/schemas/Gone"}

@@ -133,6 +133,7 @@ class Document:
         self._shapes: dict[int, tuple[Any, Shape]] = {}
         self._look_up = _look_up_in(content)
         self._content = content
+        self._anchors = dict(_anchored(content))
         self.operations = tuple(self._operations(content["paths"]))
 
     @classmethod
@@ -242,6 +243,8 @@ class Document:
         if not reference.startswith("#"):
             self.unresolved[reference] = "it leads out of the document, and nothing is fetched"
             return None
+        if reference[1:] in self._anchors:
+            return self._anchors[reference[1:]]
         try:
             return self._look_up(reference)
         except LookupError:
@@ -476,6 +479,15 @@ def _server_paths(servers: Any) -> Iterable[str]:
         with suppress(ValueError):
             path = urlsplit(url).path.strip("/")
             yield f"/{path}" if path else ""
+
+
+def _anchored(value: Any) -> Iterable[tuple[str, Any]]:
+    """The schemas that have a name of their own, which the library knows of JSON Schema only, and not of OpenAPI."""
+    if isinstance(value, dict) and isinstance(value.get("$anchor"), str):
+        yield value["$anchor"], value
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for one in inner:
+        yield from _anchored(one)
 
 
 def kind_of(value: Any) -> str:
