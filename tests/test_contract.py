@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import msgspec
 import pytest
 
-from alura_async import AsyncAlura, InvalidArgumentError, Route, TradingSessions, User
+from alura_async import AsyncAlura, InvalidArgumentError, Referrals, Route, TradingSessions, User
 from alura_async.contract import (
     Document,
     Finding,
@@ -26,7 +26,7 @@ from alura_async.contract import (
     fetch,
     read_all,
     recordings,
-    write_recording,
+    write_recordings,
 )
 from alura_async.contract.live import leftovers
 from alura_async.core.model import Model
@@ -156,9 +156,11 @@ def test_the_names_of_path_parameters_may_differ_and_their_order_may_not(content
     assert differences(content) == []
     assert "other names, which does no harm: id" in notes(content, "referrals.get()")["path"]
     paths["/api/indicators/signals/{interval}/{symbol}"] = paths.pop("/api/indicators/signals/{symbol}/{interval}")
-    ((endpoint, place, message),) = differences(content)
-    assert (endpoint, place) == ("indicators.signals()", "path")
-    assert "in another order: interval, symbol" in message
+    # Also where one of them is called otherwise.
+    paths["/api/indicators/candles/{interval}/{coin}"] = paths.pop("/api/indicators/candles/{symbol}/{interval}")
+    found = {(endpoint, place): message for endpoint, place, message in differences(content)}
+    assert "in another order: interval, symbol" in found["indicators.signals()", "path"]
+    assert "in another order: interval, coin" in found["indicators.candles()", "path"]
 
 
 def test_a_new_required_parameter_is_a_difference_wherever_it_stands(content: Content) -> None:
@@ -206,6 +208,7 @@ def test_other_types_of_what_is_sent_are_differences(content: Content) -> None:
     create["profitTarget"] = {"type": "integer"}
     duration = body_of(content, "/trading-sessions/advance")["properties"]["strategyDuration"]
     duration["enum"] = ["1D", "3D", "7D", "30D", "90D", "2W"]
+    create["assetIndex"] = {"type": "integer", "enum": [0, 1, 2]}
     start = next(
         one
         for one in operation(content, "/api/indicators/candles/history/{symbol}")["parameters"]
@@ -213,12 +216,13 @@ def test_other_types_of_what_is_sent_are_differences(content: Content) -> None:
     )
     start["schema"] = {"type": "string", "format": "date-time"}
     found = {place: message for _, place, message in differences(content)}
-    assert set(found) == {"body.budget", "body.strategyDuration", "query.startTime"}
+    assert set(found) == {"body.budget", "body.assetIndex", "body.strategyDuration", "query.startTime"}
+    assert found["body.assetIndex"] == "the document does not take 3, 4, 5; it takes 0, 1, 2"
     assert found["body.budget"] == "number is sent; the document wants string"
     assert "does not take 365D" in found["body.strategyDuration"]
     assert "wants date-time" in found["query.startTime"]
     assert "fractions are refused" in notes(content, "trading_sessions.create()")["body.profitTarget"]
-    assert "also takes 2W" in notes(content, "trading_sessions.create_advance()")["body.strategyDuration"]
+    assert "it takes 1D, 3D, 7D, 30D, 90D, 2W" in found["body.strategyDuration"]
 
 
 def test_a_renamed_field_of_a_reply_is_a_difference_at_every_place_it_is_read(content: Content) -> None:
@@ -302,6 +306,149 @@ def test_a_wrapper_around_every_reply_is_seen_through(content: Content) -> None:
     assert [place for _, place, _ in differences(content)] == ["reply.$.data.balance"]
 
 
+def test_a_wrapper_whose_content_is_not_described_is_a_note(content: Content) -> None:
+    """The most usual DTO of NestJS servers: one class for all replies."""
+    content["components"]["schemas"]["ApiResponse"] = {
+        "type": "object",
+        "properties": {
+            "statusCode": {"type": "number"},
+            "message": {"type": "string"},
+            "data": {"type": "object"},
+        },
+        "required": ["statusCode", "message", "data"],
+    }
+    for path in content["paths"]:
+        schema_of(content, path)["schema"] = {"$ref": "#/components/schemas/ApiResponse"}
+    assert differences(content) == []
+    assert notes(content, "auth.challenge()")["reply.$.data"] == "the document does not describe it"
+    assert notes(content, "trading_sessions.active()")["reply.$.data"] == "the document does not describe it"
+
+
+def test_only_successes_are_taken_for_replies(content: Content) -> None:
+    error = {"description": "", "content": {REPLY: {"schema": {"type": "object", "properties": {"why": {}}}}}}
+    for path in content["paths"]:
+        found = operation(content, path)
+        found["responses"] = {"default": error, "401": error}
+    assert differences(content) == []
+    for path in ("/trading-sessions", "/user/profile"):
+        operation(content, path)["responses"] = {"200": {"description": ""}, "201": error}
+    assert [endpoint for endpoint, *_ in differences(content)] == ["trading_sessions.create()", "user.profile()"]
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "schema"),
+    [
+        ("Position", "size", {"value": {"type": "string"}, "currency": {"type": "string"}}),
+        ("Position", "size", {"$numberDecimal": {"type": "string"}}),
+        ("Position", "id", {"$oid": {"type": "string"}}),
+        ("Position", "closedAt", {"$date": {"type": "string"}}),
+        ("Position", "tradeId", {"_id": {"type": "string"}, "name": {"type": "string"}}),
+        ("Position", "tradeId", {"$ref": "#/components/schemas/Trade"}),
+    ],
+)
+def test_what_the_decoder_understands_is_a_note(content: Content, name: str, field: str, schema: Content) -> None:
+    fields_of(content, name)[field] = schema if "$ref" in schema else {"type": "object", "properties": schema}
+    assert differences(content) == []
+    said = notes(content, "trading_sessions.current_trade()")[f"reply.$.positions[].{field}"]
+    assert said.endswith("object is converted")
+
+
+def test_whole_replies_that_the_decoder_understands_are_notes(content: Content) -> None:
+    symbol = {"type": "object", "properties": {"symbol": {"type": "string"}, "name": {"type": "string"}}}
+    schema_of(content, "/api/indicators/candles/aggregated/symbols")["schema"] = {"type": "array", "items": symbol}
+    schema_of(content, "/health")["schema"] = {"type": "string"}
+    done = {"type": "object", "properties": {"success": {"type": "boolean"}}}
+    schema_of(content, "/trading-sessions/trades/{tradeId}/close")["schema"] = done
+    assert differences(content) == []
+    schema_of(content, "/user/profile")["schema"] = {"type": "string"}
+    assert [endpoint for endpoint, *_ in differences(content)] == ["user.profile()"]
+
+
+def test_what_only_one_side_sends_is_no_part_of_the_other(content: Content) -> None:
+    create = body_of(content, "/trading-sessions")
+    create["properties"]["id"] = {"type": "string", "readOnly": True}
+    create["required"].append("id")
+    assert differences(content) == []
+    fields_of(content, "Position")["size"]["writeOnly"] = True
+    assert [place for _, place, _ in differences(content)] == ["reply.$.positions[].size"]
+
+
+def test_a_query_that_is_not_described_at_all_is_a_note(content: Content) -> None:
+    operation(content, "/api/leaderboard/rankings")["parameters"] = []
+    assert differences(content) == []
+    assert "page, limit may be ignored" in notes(content, "leaderboard.rankings()")["query"]
+
+
+@pytest.mark.parametrize("others", [True, {}])
+def test_a_body_that_may_have_other_fields_takes_ours(content: Content, others: Any) -> None:
+    create = body_of(content, "/trading-sessions")
+    create["additionalProperties"] = others
+    del create["properties"]["maxPositions"]
+    assert differences(content) == []
+
+
+def test_what_is_no_call_of_an_api_is_passed_over(content: Content) -> None:
+    before = compared(content)
+    for item in content["paths"].values():
+        item["head"] = item["options"] = {"responses": {}}
+    content["paths"]["x-note"] = {"get": {"responses": {}}}
+    assert compared(content) == before
+
+
+def test_of_two_paths_that_differ_in_names_only_ours_is_compared(content: Content) -> None:
+    other = {"get": {"responses": {"200": {"content": {REPLY: {"schema": {"type": "string"}}}}}}}
+    content["paths"] = {"/referrals/{code}": other, **content["paths"], "/referrals/{slug}": other}
+    assert differences(content) == []
+
+
+def test_types_and_values_of_path_parameters_are_compared(content: Content) -> None:
+    for parameter in operation(content, "/api/indicators/candles/{symbol}/{interval}")["parameters"]:
+        if parameter["name"] == "symbol":
+            parameter["schema"] = {"type": "string", "enum": ["BTC", "ETH", "SOL", "XRP", "AVAX"]}
+        elif parameter["name"] == "interval":
+            parameter["schema"] = {"type": "string", "enum": ["1min", "5min"]}
+    ((endpoint, place, message),) = differences(content)
+    assert (endpoint, place) == ("indicators.candles()", "path.symbol")
+    assert message == "the document does not take DOGE; it takes BTC, ETH, SOL, XRP, AVAX"
+    assert notes(content, "indicators.candles()")["path.interval"] == "the document takes 1min, 5min"
+
+
+def test_long_enumerations_are_cut(content: Content) -> None:
+    duration = body_of(content, "/trading-sessions/advance")["properties"]["strategyDuration"]
+    duration["enum"] = [f"E{number}" for number in range(5000)]
+    ((_, _, message),) = differences(content)
+    assert message.endswith("E11 and 4988 more")
+
+
+def test_credentials_that_a_call_does_not_send_are_a_difference(content: Content) -> None:
+    content["components"]["securitySchemes"] = {
+        "bearer": {"type": "http", "scheme": "bearer"},
+        "key": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
+    }
+    content["security"] = [{"bearer": []}]
+    for path in ("/auth/evm/challenge", "/auth/evm/verify"):
+        operation(content, path)["security"] = []
+    assert differences(content) == []
+    operation(content, "/auth/evm/verify")["security"] = [{"bearer": []}]
+    operation(content, "/user/profile")["security"] = [{"bearer": [], "key": []}]
+    operation(content, "/health")["security"] = [{"key": []}, {}]
+    found = {endpoint: (place, message) for endpoint, place, message in differences(content)}
+    assert set(found) == {"auth.verify()", "user.profile()"}
+    assert found["auth.verify()"][1].startswith("the document wants Authorization")
+    assert found["user.profile()"][1].startswith("the document wants header X-Api-Key")
+
+
+def test_no_argument_is_advised_that_a_method_does_not_have(content: Content) -> None:
+    verify = body_of(content, "/auth/evm/verify")
+    verify["properties"]["device"] = {"type": "string"}
+    verify.setdefault("required", []).append("device")
+    create = operation(content, "/trading-sessions")
+    create.setdefault("parameters", []).append({"name": "dry", "in": "query", "required": True, "schema": {}})
+    said = [message for _, _, message in differences(content)]
+    assert len(said) == 2
+    assert all(message.endswith("a Route of your own can send it") for message in said)
+
+
 def test_lists_in_other_forms_are_notes(content: Content) -> None:
     session = {"$ref": "#/components/schemas/TradingSession"}
     active = schema_of(content, "/trading-sessions/active")
@@ -375,6 +522,15 @@ def test_references_in_circles_end(content: Content) -> None:
     assert notes(content, "user.profile()")["reply.$"] == "the document does not describe it"
 
 
+def test_references_to_anchors_are_followed(content: Content) -> None:
+    content["components"]["schemas"]["Profile"]["$anchor"] = "profile"
+    schema_of(content, "/user/profile")["schema"] = {"$ref": "#profile"}
+    before = compared(content)
+    del fields_of(content, "Profile")["balance"]
+    assert not any("not followed" in finding.message for finding in before)
+    assert [place for _, place, _ in differences(content)] == ["reply.$.balance"]
+
+
 def test_references_elsewhere_are_reported_and_not_followed(content: Content) -> None:
     schema_of(content, "/health")["schema"] = {"$ref": "https://example.com/schemas.json#/Health"}
     schema_of(content, "/health/kafka")["schema"] = {"$ref": "#/components/schemas/Gone"}
@@ -394,6 +550,29 @@ def test_a_prefix_that_all_paths_share_may_stand_in_the_servers_address(content:
     assert "health.basic()" in found
 
 
+@pytest.mark.parametrize("place", ["servers", "variables", "paths"])
+def test_what_stands_in_front_of_all_addresses_is_said_once(content: Content, place: str) -> None:
+    if place == "paths":
+        content["paths"] = {f"/v1{path}": item for path, item in content["paths"].items()}
+    elif place == "servers":
+        content["servers"] = [{"url": "/v1"}]
+    else:
+        variables = {"version": {"default": "v1"}}
+        content["servers"] = [{"url": "https://api.example.com/{version}/", "variables": variables}]
+    said = "the document's addresses begin with /v1: give a base_url that ends with it"
+    assert differences(content) == [("", "path", said)]
+    document = Document.read(json.dumps(content).encode())
+    assert not [one for one in compare(document, base_path="/v1") if one.severity is Severity.DIFFERENCE]
+
+
+def test_a_base_url_with_a_path_that_the_document_does_not_have_is_said_once(content: Content) -> None:
+    document = Document.read(json.dumps(content).encode())
+    found = [one for one in compare(document, base_path="/v1") if one.severity is Severity.DIFFERENCE]
+    assert [one.message for one in found] == [
+        "the document's addresses do not begin with /v1: give a base_url without it"
+    ]
+
+
 def test_names_that_could_fool_a_terminal_are_neutralised(content: Content) -> None:
     evil = "\x1b[31m\u202eevil\r\n"
     fields_of(content, "Profile")[evil] = {"type": "string"}
@@ -410,7 +589,8 @@ def test_names_that_could_fool_a_terminal_are_neutralised(content: Content) -> N
     ("data", "said"),
     [
         (b"<!doctype html><title>Swagger UI</title>", "web page.*/api/docs-json"),
-        (b"openapi: 3.0.0", "not JSON"),
+        (b"# the API\nopenapi: 3.0.0", "YAML: give the same document as JSON"),
+        (b"weather: fine", "not JSON"),
         (b"[" * 100_000, "not JSON"),
         (b"\xff", "not JSON"),
         (b"[]", "not an object"),
@@ -426,6 +606,11 @@ def test_what_is_no_document_is_said_clearly(data: bytes, said: str) -> None:
         Document.read(data)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_documents_are_read_as_editors_save_them(served: str, encoding: str) -> None:
+    assert len(Document.read(served.encode(encoding)).operations) == 41
+
+
 def test_a_document_whose_parts_are_broken_is_compared_as_far_as_it_can_be() -> None:
     broken: Content = {"openapi": "3.1.0", "servers": [{"url": "http://["}, 5], "paths": {}}
     for path, item in {
@@ -433,6 +618,8 @@ def test_a_document_whose_parts_are_broken_is_compared_as_far_as_it_can_be() -> 
         "/health/kafka": {"get": {"parameters": [{"in": 5}, {"$ref": "#/x"}, None], "responses": {"200": 7}}},
         "/user/profile": {"get": {"responses": {"200": {"content": {REPLY: {"schema": {"type": 5, "enum": {}}}}}}}},
         "/user/withdraw": {"post": {"requestBody": [], "responses": {}}},
+        "/health/x": {"get": {"responses": {"200": {"content": {REPLY: {"schema": {"type": [["x"], {"a": 1}]}}}}}}},
+        "/y": {"get": {"security": [5, {"x": 1}], "servers": [7]}},
         "/x": None,
         "x": {"get": {}},
     }.items():
@@ -507,6 +694,50 @@ async def test_what_goes_wrong_is_told_apart() -> None:
     ]
 
 
+@pytest.mark.anyio
+async def test_what_a_refusal_says_of_the_contract() -> None:
+    faults = {
+        "404 on GET /user/profile": ("user.profile()", True),
+        "405 on GET /health": ("health.basic()", True),
+        "501 on GET /health/kafka": ("health.kafka()", True),
+        "400 on GET /trading-sessions/active": ("trading_sessions.active()", True),
+        "404 on GET /api/indicators/signals/*": ("indicators.signals()", False),
+        "403 on GET /api/leaderboard/stats": ("leaderboard.stats()", False),
+        "500 on GET /api/leaderboard/analytics": ("leaderboard.analytics()", False),
+        "401 on GET /trading-sessions/current-trade": ("trading_sessions.current_trade()", True),
+    }
+    async with Sandbox(seed=4) as sandbox:
+        sandbox.faults.add_all("; ".join(faults))
+        readings = await read_sandbox(sandbox, wallet=sandbox.wallet())
+    assert {name: readings[name].breaks for name, _ in faults.values()} == dict(faults.values())
+    assert readings["trading_sessions.current_trade()"].state is ReadState.UNSIGNED
+    assert readings["user.profile()"].state is ReadState.REFUSED
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("fault", "state"),
+    [("401 on POST /auth/evm/verify", ReadState.UNSIGNED), ("500 on POST /auth/evm/challenge", ReadState.LOST)],
+)
+async def test_a_sign_in_that_fails_is_told_from_one_that_nobody_asked_for(fault: str, state: ReadState) -> None:
+    async with Sandbox(seed=4) as sandbox:
+        sandbox.faults.add_all(fault)
+        reading = (await read_sandbox(sandbox, wallet=sandbox.wallet()))["user.profile()"]
+    assert (reading.state, reading.breaks) == (state, state is ReadState.UNSIGNED)
+
+
+@pytest.mark.anyio
+async def test_a_limit_that_is_refused_is_a_difference_and_the_reply_is_read_without_it() -> None:
+    async with Sandbox(seed=4) as sandbox:
+        refused = Fault.status(400, "property limit should not exist")
+        sandbox.faults.add(refused, on="GET /api/leaderboard/rankings", times=1)
+        reading = (await read_sandbox(sandbox, wallet=sandbox.wallet()))["leaderboard.rankings()"]
+        queries = [one.query for one in sandbox.requests if one.path == "/api/leaderboard/rankings"]
+    assert (reading.state, reading.breaks) == (ReadState.READ, True)
+    assert "property limit should not exist" in reading.said
+    assert [bool(query) for query in queries] == [True, False]
+
+
 class Inner(Model, frozen=True, kw_only=True):
     price: int | None = None
     note: str | None = None
@@ -537,6 +768,13 @@ def test_leftovers_around_a_value_are_named_by_their_own_path() -> None:
     outer = Outer(id="a", _extra={"$.success": True, "$.rows[3].at": None, "own": [1]})
     unknown, _ = leftovers([outer])
     assert unknown == {"$.success": "boolean", "$.rows[].at": "null", "$[].own": "array"}
+
+
+def test_leftovers_under_keys_that_are_no_names_do_not_show_them() -> None:
+    token = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.abc"
+    keys = (WALLET, token, "jane@example.com", "66f0a1b2c3d4e5f6a7b8c9d0", "apiKey1")
+    unknown, _ = leftovers(Outer(id="a", _extra={**dict.fromkeys(keys, 1), f"$.users['{WALLET}'].tag": ""}))
+    assert unknown == {"$.*": "number", "$.apiKey1": "number", "$.users.*.tag": "string"}
 
 
 def test_leftovers_that_could_not_be_read_as_their_field_say_so() -> None:
@@ -634,7 +872,7 @@ def test_a_recording_is_a_reply_again(tmp_path: Path) -> None:
     request = TradingSessions.trade_logs.request("trd_1", page=2)
     body = {"data": [{"id": "1"}], "total": 5}
     recording = Redactor().recording(reply_of(body, request, {"Content-Type": REPLY, "X-Total-Count": "5"}))
-    write_recording(tmp_path / "logs.json", recording)
+    write_recordings(tmp_path, {"logs": recording})
     ((name, reply),) = recordings(tmp_path)
     assert name == "logs"
     assert (reply.request.path, reply.request.query) == (request.path, "page=2")
@@ -644,26 +882,112 @@ def test_a_recording_is_a_reply_again(tmp_path: Path) -> None:
     assert (page.total, page.data[0].id) == (5, "1")
 
 
-def test_a_recording_is_private_and_not_overwritten(tmp_path: Path) -> None:
-    path = tmp_path / "x.json"
+def test_recordings_are_private_and_replace_only_what_was_recorded(tmp_path: Path) -> None:
+    (tmp_path / "notes.json").write_text("mine")
     recording = Redactor().recording(reply_of({}))
-    write_recording(path, recording)
+    write_recordings(tmp_path, {"user.profile": recording, "health.basic": recording})
+    write_recordings(tmp_path, {"user.profile": recording})
+    assert {path.name for path in tmp_path.iterdir()} == {"notes.json", "user.profile.json"}
+    assert (tmp_path / "notes.json").read_text() == "mine"
     if os.name == "posix":
-        assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    with pytest.raises(InvalidArgumentError, match="is there already"):
-        write_recording(path, recording)
-    path.chmod(0o644)
-    write_recording(path, recording, overwrites=True)
-    if os.name == "posix":
-        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert stat.S_IMODE((tmp_path / "user.profile.json").stat().st_mode) == 0o600
+    (tmp_path / "file").touch()
     with pytest.raises(InvalidArgumentError, match="cannot be written"):
-        write_recording(tmp_path / "no" / "x.json", recording)
+        write_recordings(tmp_path / "file", {"user.profile": recording})
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgumentError, match="nowhere: there is no such folder"):
+        list(recordings(tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mnemonic",
+        "seedPhrase",
+        "seed",
+        "passphrase",
+        "passwd",
+        "pwd",
+        "sessionCookie",
+        "credential",
+        "otp",
+        "userOtp",
+        "refresh",
+        "agentKey",
+        "wallet_key",
+        "encryptedKey",
+        "accessKey",
+        "signing_key",
+        "bearer",
+    ],
+)
+def test_secrets_are_known_by_their_names(name: str) -> None:
+    assert json.loads(Redactor().recording(reply_of({name: "legal winner"})).body) == {name: "***"}
+    assert "winner" not in Redactor().text(f"{name}=winner, x")
+
+
+def test_what_is_said_of_a_transaction_or_a_coin_stays() -> None:
+    body = {
+        "tokenAmount": "1.5",
+        "tokenSymbol": "USDC",
+        "token_count": 2,
+        "transactionCount": 3,
+        "lastTransactionAt": "today",
+        "transactionStatus": "confirmed",
+        "notPaid": "x",
+        "footprint": "x",
+        "seeded": "x",
+        "refreshInterval": "5s",
+        "tokens": [{"symbol": "USDC", "amount": "5", "raw": "legal winner"}],
+        "transactions": [{"status": "confirmed", "transactionHash": HASH}],
+    }
+    found = json.loads(Redactor().recording(reply_of(body)).body)
+    fake = found["transactions"][0].pop("transactionHash")
+    assert re.fullmatch("0x[0-9]{64}", fake)
+    assert fake != HASH
+    body["transactions"] = [{"status": "confirmed"}]
+    body["tokens"] = [{"symbol": "USDC", "amount": "5", "raw": "***"}]
+    assert found == body
+
+
+def test_bearer_tokens_are_blanked_wherever_they_stand() -> None:
+    assert Redactor().text("sent Bearer abc.def-123, twice") == "sent Bearer ***, twice"
+    assert Redactor().text("missing bearer token") == "missing bearer token"
+
+
+def test_addresses_of_people_are_replaced_where_they_are_percent_encoded() -> None:
+    request = Referrals.get.request("jane+x@example.org", params={"mail": "jane+x@example.org", "code": "a/b"})
+    headers = {"Content-Type": REPLY, "Link": "<https://h/x?email=jane%2Bx%40example.org>; rel=next"}
+    recording = Redactor().recording(reply_of({"next": "/x?m=jane%2bx%40example.org"}, request, headers))
+    email = json.loads(recording.body)["next"].removeprefix("/x?m=")
+    assert re.fullmatch(r"user\d%40example\.com", email)
+    assert recording.path == f"/referrals/{email}"
+    assert recording.query == f"mail={email}&code=a%2Fb"
+    assert recording.headers["link"] == f"<https://h/x?email={email}>; rel=next"
+
+
+def test_referral_codes_are_replaced() -> None:
+    redactor = Redactor()
+    profile = json.loads(redactor.recording(reply_of({"referralCode": "JANEDOE7", "code": "E1"})).body)
+    own = json.loads(redactor.recording(reply_of({"code": "JANEDOE7"}, Referrals.get.request("1"))).body)
+    assert profile == {"referralCode": "CODE1", "code": "E1"}
+    assert own == {"code": "CODE1"}
+
+
+def test_keys_that_are_redacted_alike_stay_apart() -> None:
+    keys = [f"eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.key{number}" for number in range(3)]
+    found = json.loads(Redactor().recording(reply_of(dict.fromkeys(keys, 1))).body)
+    assert len(found) == 3
+    assert not any("eyJ" in name for name in found)
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("{", "no recording"),
+        ('{"method":"GET","path":"/x","templ', "x.json: this is no recording"),
         ("{}", "no recording"),
         (
             '{"method":"GET","path":"/x","template":"/x","status":200,"headers":{},"body":""}',

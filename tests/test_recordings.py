@@ -6,6 +6,7 @@ A folder there is what `alura contract record` wrote, of a real server or, by `p
 from __future__ import annotations
 
 import enum
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
@@ -70,9 +71,11 @@ def meanings(leaf: Any) -> set[Any]:
 
 
 def lost(body: Any, value: Any) -> list[Any]:
-    """What a body has, and what was read of it has not."""
-    kept: set[Any] = set().union(*map(meanings, leaves(value)))
-    return [leaf for leaf in leaves(body) if not meanings(leaf) & kept]
+    """What a body has, and what was read of it has not, or not so often."""
+    kept = Counter(meaning for leaf in leaves(value) for meaning in meanings(leaf))
+    wanted = Counter(meaning for leaf in leaves(body) for meaning in meanings(leaf))
+    # One meaning of a leaf is enough: text may look like a number, and a number like a time.
+    return [leaf for leaf in leaves(body) if not any(kept[meaning] >= wanted[meaning] for meaning in meanings(leaf))]
 
 
 def test_there_are_recordings_of_several_servers() -> None:
@@ -94,3 +97,4 @@ def test_what_is_lost_is_noticed() -> None:
     """The measure itself."""
     assert lost({"a": "1.50", "at": "2026-01-02T03:04:05Z", "b": None}, [Decimal("1.5"), 1767323045000]) == []
     assert lost({"a": "1.50", "b": [True, "x"]}, {"c": 1.5}) == [True, "x"]
+    assert lost({"a": "x", "b": "x"}, ["x"]) == ["x", "x"]

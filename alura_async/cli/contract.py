@@ -26,11 +26,12 @@ from ..contract import (
     expectations,
     fetch,
     read_all,
-    write_recording,
+    write_recordings,
 )
 from ..contract.document import DOCUMENT_PATH
+from ..core.request import Access
 from ..core.settings import TESTNET_URL
-from ..core.text import printable
+from ..core.text import printable, redact
 from ..errors import AluraError
 from .failure import Failed
 from .invocation import command_line
@@ -39,6 +40,8 @@ from .presenter import Cell, Column, Feeling, Presenter, Table, presenter
 T = TypeVar("T")
 
 _CREDENTIALS = ("ALURA_PRIVATE_KEY", "ALURA_KEYSTORE", "ALURA_TOKEN")
+# Of what one reply has, or lacks.
+_MOST_ROWS = 20
 # From how many replies on what they share is listed once.
 _EVERYWHERE = 5
 _DIFFERENT_CODE = 1
@@ -48,9 +51,13 @@ _STATES: dict[ReadState, tuple[str, Feeling]] = {
     ReadState.READ: ("read", "good"),
     ReadState.SHAPELESS: ("unknown shape", "bad"),
     ReadState.REFUSED: ("refused", "neutral"),
+    ReadState.UNSIGNED: ("no sign-in", "bad"),
     ReadState.LOST: ("no reply", "neutral"),
     ReadState.SKIPPED: ("skipped", "faint"),
 }
+
+# What needs no words in a summary: nothing was expected of what was skipped.
+_GOOD = (ReadState.READ, ReadState.SKIPPED)
 
 _base_url = click.option(
     "--base-url", metavar="URL", help="The server; by default ALURA_BASE_URL, or else the testnet's."
@@ -88,12 +95,12 @@ def check(source: str | None, base_url: str | None, live: bool, as_json: bool) -
     found = _run(_check(source, base_url, live=live))
     if as_json:
         click.echo(_as_json(found))
-    else:
+    elif found.version or live:
         _show(presenter(), found)
-    if found.breaks:
-        return _DIFFERENT_CODE
     if found.error and not as_json:
         click.echo(f"alura: {printable(found.error)}", err=True)
+    if found.breaks:
+        return _DIFFERENT_CODE
     return _FAILED_CODE if found.error else 0
 
 
@@ -104,32 +111,36 @@ def check(source: str | None, base_url: str | None, live: bool, as_json: bool) -
 def record(directory: Path, base_url: str | None, force: bool) -> int:
     """Make every harmless read, and keep the replies in DIR, redacted, a file each.
 
-    Keys, tokens and signatures are blanked; e-mail addresses, wallet addresses and hashes of transactions are replaced
-    by others, the same one always by the same. Names of fields, numbers, times, ids and other text stay: look through
-    the files before you show them to anybody.
+    Keys, tokens and signatures are blanked; e-mail addresses, wallet addresses, hashes of transactions and referral
+    codes are replaced by others, the same one always by the same. All else stays: names of fields, numbers, times, ids
+    of users and of other things, names of people, phone numbers. Look through the files before you show them to
+    anybody.
 
     The exit code is 0 if replies were recorded, and 2 if there were none or they cannot be written.
     """
     if not force and any(directory.glob("*.json")):
         raise Failed(f"{directory}: there are recordings already; give another folder, or --force to overwrite them")
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise Failed(f"{directory}: cannot be made: {error.strerror}") from None
-    readings = _run(_read(base_url))
+    server = _server(base_url)
+    readings = _run(_read(server))
     redactor = Redactor()
-    written = [(reading, reading.reply) for reading in readings if reading.reply is not None]
-    for reading, reply in written:
-        path = directory / f"{reading.name.removesuffix('()')}.json"
-        try:
-            write_recording(path, redactor.recording(reply), overwrites=force)
-        except AluraError as error:
-            raise Failed(str(error)) from error
+    found = {
+        reading.name.removesuffix("()"): redactor.recording(reading.reply)
+        for reading in readings
+        if reading.reply is not None
+    }
     show = presenter()
     show.table(_readings(readings))
-    show.say(f"{_count(len(written), 'reply', 'replies')} recorded in {printable(str(directory))}, redacted.")
+    if not found:
+        raise Failed(f"{server}: no read brought a reply, and nothing is recorded; ALURA_LOG=info shows why")
+    try:
+        write_recordings(directory, found)
+    except AluraError as error:
+        raise Failed(str(error)) from error
+    show.say(f"{_count(len(found), 'reply', 'replies')} recorded in {printable(str(directory))}, redacted.")
+    if unsigned := [reading for reading in readings if reading.state is ReadState.UNSIGNED]:
+        show.say(f"The sign-in failed, so what is the account's is missing: {unsigned[0].said}")
     show.say("Look through the files before you show them to anybody.")
-    return 0 if written else _FAILED_CODE
+    return 0
 
 
 class _Found(NamedTuple):
@@ -141,6 +152,7 @@ class _Found(NamedTuple):
         version: its version of OpenAPI.
         operations: how many it has.
         findings: what differs.
+        server: where the reads were made.
         readings: the reads that were made, or None without `--live`.
         is_anonymous: whether there was neither a wallet nor a token for them.
     """
@@ -150,6 +162,7 @@ class _Found(NamedTuple):
     version: str
     operations: int
     findings: list[Finding]
+    server: str
     readings: list[Reading] | None
     is_anonymous: bool
 
@@ -168,48 +181,58 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
 
 
 async def _check(source: str | None, base_url: str | None, *, live: bool) -> _Found:
-    found = _Found(source or _default(base_url), "", "", 0, [], None, not any(map(os.environ.get, _CREDENTIALS)))
+    server = _server(base_url)
+    shown = redact(source or server + DOCUMENT_PATH)
+    found = _Found(shown, "", "", 0, [], server, None, not any(map(os.environ.get, _CREDENTIALS)))
     try:
-        document = Document.read(await _document(source, base_url))
-    except AluraError as error:
-        if not live:
-            raise
+        document = Document.read(await _document(source, server))
+        findings = compare(document, base_path=urlsplit(server).path)
+    except (AluraError, Failed) as error:
         # A server that keeps its document to itself still answers.
         found = found._replace(error=str(error))
+    except RecursionError:
+        found = found._replace(error="the OpenAPI document is broken: it is nested too deeply")
     else:
-        found = found._replace(
-            version=document.version, operations=len(document.operations), findings=compare(document)
-        )
+        found = found._replace(version=document.version, operations=len(document.operations), findings=findings)
     if not live:
         return found
-    readings = await _read(base_url)
-    if not found.error and all(reading.reply is None for reading in readings):
-        found = found._replace(error="no read brought a reply; run it again with ALURA_LOG=info to see why")
-    return found._replace(readings=readings)
+    readings = await _read(server)
+    return found._replace(readings=readings, error=found.error or _unread(readings, server, found.is_anonymous))
 
 
-async def _document(source: str | None, base_url: str | None) -> bytes:
+def _unread(readings: Sequence[Reading], server: str, is_anonymous: bool) -> str:
+    """Why what was read says nothing about the rest, if it does not."""
+    read = [reading for reading in readings if reading.state is ReadState.READ]
+    if not read:
+        return f"{server}: nothing could be read; ALURA_LOG=info shows why"
+    if not is_anonymous and not any(reading.access is Access.BEARER for reading in read):
+        why = next((reading.said for reading in readings if reading.access is Access.BEARER and reading.said), "")
+        return f"{server}: nothing of the account could be read: {why}"
+    return ""
+
+
+async def _document(source: str | None, server: str) -> bytes:
     if source is not None and not source.lower().startswith(("http://", "https://")):
         try:
             return await asyncio.to_thread(Path(source).read_bytes)
         except OSError as error:
             raise Failed(f"{source}: cannot be read: {error.strerror}") from None
     try:
-        address = urlsplit(source or _default(base_url))
+        address = urlsplit(source or server + DOCUMENT_PATH)
     except ValueError as error:
-        raise Failed(f"{source}: this is no address: {error}") from None
+        raise Failed(f"{redact(source or server)}: this is no address: {error}") from None
     path = address.path.strip("/") or DOCUMENT_PATH
     # Without the account's credentials: a document is for everybody, and its address may be anybody's.
     async with AsyncAlura(base_url=f"{address.scheme}://{address.netloc}") as alura:
         return await fetch(alura, f"{path}?{address.query}")
 
 
-def _default(base_url: str | None) -> str:
-    return (base_url or os.environ.get("ALURA_BASE_URL") or TESTNET_URL).rstrip("/") + DOCUMENT_PATH
+def _server(base_url: str | None) -> str:
+    return (base_url or os.environ.get("ALURA_BASE_URL") or TESTNET_URL).rstrip("/")
 
 
-async def _read(base_url: str | None) -> list[Reading]:
-    async with AsyncAlura.from_env(**({"base_url": base_url} if base_url else {})) as alura:
+async def _read(server: str) -> list[Reading]:
+    async with AsyncAlura.from_env(base_url=server) as alura:
         return [reading async for reading in read_all(alura)]
 
 
@@ -233,7 +256,7 @@ def _show(show: Presenter, found: _Found) -> None:
             show.table(Table(columns, rows))
         if found.is_anonymous:
             show.say("Only what is public was read: set ALURA_PRIVATE_KEY, ALURA_KEYSTORE or ALURA_TOKEN for the rest.")
-        show.say(_live_summary(found.readings))
+        show.say(_live_summary(found.readings, found.server))
     if found.breaks and found.readings is not None:
         show.end(command_line("contract", "record", "DIR"))
 
@@ -244,11 +267,14 @@ def _summary(findings: Sequence[Finding]) -> str:
     return f"{_count(differences, 'difference') if differences else 'No difference'}, {_count(notes, 'note')}."
 
 
-def _live_summary(readings: Sequence[Reading]) -> str:
-    read = sum(reading.state is ReadState.READ for reading in readings)
-    text = f"{read} of {len(readings)} reads were read"
-    broken = [reading.name for reading in readings if reading.breaks]
-    return f"{text}; these do not work: {', '.join(broken)}." if broken else f"{text}; all that was read fits this SDK."
+def _live_summary(readings: Sequence[Reading], server: str) -> str:
+    """How many of the reads were read, what became of the others, and what does not work."""
+    met = Counter(reading.state for reading in readings)
+    states = [f"{met[state]} {words}" for state, (words, _) in _STATES.items() if met[state] and state not in _GOOD]
+    text = f"{', '.join([f'{met[ReadState.READ]} of {len(readings)} reads of {printable(server)} were read', *states])}"
+    if broken := [reading.name for reading in readings if reading.breaks]:
+        return f"{text}; these do not work: {', '.join(broken)}."
+    return f"{text}." if states else f"{text}; all that was read fits this SDK."
 
 
 def _findings(findings: Sequence[Finding]) -> Table:
@@ -300,12 +326,15 @@ def _rows(readings: Sequence[Reading]) -> list[list[Cell]]:
         for found in everywhere
     ]
     for reading in readings:
-        rows += [
+        own = [
             [_call(reading), Cell(path), Cell(f"{kind}, in no field: kept in .extra")]
             for path, kind in reading.unknown.items()
             if (path, kind) not in everywhere
         ]
-        rows += [[_call(reading), Cell(field), Cell("None in all that was read", "faint")] for field in reading.unset]
+        own += [[_call(reading), Cell(field), Cell("None in all that was read", "faint")] for field in reading.unset]
+        rows += own[:_MOST_ROWS]
+        if len(own) > _MOST_ROWS:
+            rows.append([_call(reading), Cell(f"and {len(own) - _MOST_ROWS} more"), Cell("")])
     return rows
 
 
@@ -318,6 +347,7 @@ def _as_json(found: _Found) -> str:
     return json.dumps(
         {
             "source": found.source,
+            "server": found.server,
             "error": found.error or None,
             "openapi": found.version or None,
             "differs": found.breaks,

@@ -14,7 +14,7 @@ from .compare import Finding, Severity, compare
 from .document import Document, fetch
 from .expected import Expected, Sent, expectations
 from .live import Reading, ReadState, read_all
-from .recording import Recording, Redactor, recordings, write_recording
+from .recording import Recording, Redactor, recordings, write_recordings
 
 __all__ = [
     "Document",
@@ -31,5 +31,5 @@ __all__ = [
     "fetch",
     "read_all",
     "recordings",
-    "write_recording",
+    "write_recordings",
 ]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
+import functools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -11,7 +14,7 @@ import msgspec
 
 from ..core.decode import parse
 from ..core.request import Access, Route
-from ..core.text import shown
+from ..core.text import clip, printable, shown
 from ..errors import InvalidArgumentError, UsageError
 
 if TYPE_CHECKING:
@@ -20,7 +23,11 @@ if TYPE_CHECKING:
 DOCUMENT_PATH = "/api/docs-json"
 """Where NestJS servers have their document."""
 
-_METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
+AUTHORIZATION = "Authorization"
+"""The header that tokens are sent in."""
+
+# Not OPTIONS, HEAD and TRACE, which servers have of themselves.
+_METHODS = ("get", "put", "post", "delete", "patch")
 _KINDS = frozenset({"object", "array", "string", "number", "integer", "boolean"})
 _COMPOSED = ("allOf", "anyOf", "oneOf")
 
@@ -37,6 +44,8 @@ class Shape(msgspec.Struct, frozen=True):
         others: the schema of an object's fields that are not named, as in a map, if it says.
         choices: the only values that it allows, if it says.
         format: what a text holds, such as `date-time`.
+        is_only_replied: whether it is no part of a request's body (`readOnly`).
+        is_only_sent: whether it is no part of a reply (`writeOnly`).
     """
 
     kinds: frozenset[str] = frozenset()
@@ -47,11 +56,13 @@ class Shape(msgspec.Struct, frozen=True):
     others: Any = None
     choices: tuple[Any, ...] | None = None
     format: str = ""
+    is_only_replied: bool = False
+    is_only_sent: bool = False
 
     @property
     def is_described(self) -> bool:
         """Whether it says anything that a value could be held against."""
-        return bool(self.properties) or self.others is not None or bool(self.kinds - {"object"})
+        return bool(self.properties) or bool(self.others) or bool(self.kinds - {"object"})
 
     @property
     def is_null(self) -> bool:
@@ -81,22 +92,26 @@ class Operation(msgspec.Struct, frozen=True):
     Attributes:
         method: such as `GET`.
         path: as the document writes it, such as `/referrals/{userId}`.
+        addresses: where it is on the server: the path below that of each server's address.
         parameters: those of the operation and of its path.
         has_body: whether it takes a body.
         needs_body: whether it takes no call without one.
         body: the schema of a JSON body, or None where there is none.
         reply: the schema of a success's JSON body, or None where there is none.
         has_other_body: whether it takes bodies, and none of JSON.
+        credentials: what it wants, in each way that a caller may choose; empty where it wants none, or does not say.
     """
 
     method: str
     path: str
+    addresses: tuple[str, ...]
     parameters: tuple[Parameter, ...]
     has_body: bool
     needs_body: bool
     has_other_body: bool
     body: Any
     reply: Any
+    credentials: tuple[frozenset[str], ...]
 
     def of(self, place: str) -> list[Parameter]:
         """Its parameters of a place."""
@@ -108,7 +123,7 @@ class Document:
 
     Attributes:
         version: of OpenAPI, such as `3.0.0`.
-        operations: by method and path, the names of path parameters left out: `("GET", "/referrals/{}")`.
+        operations: all of them.
         unresolved: references that were met and not followed, with the reason. Nothing is fetched.
     """
 
@@ -117,10 +132,9 @@ class Document:
         self.unresolved: dict[str, str] = {}
         self._shapes: dict[int, tuple[Any, Shape]] = {}
         self._look_up = _look_up_in(content)
-        self.prefixes = tuple(dict.fromkeys(_server_paths(content.get("servers"))))
-        self.operations = {
-            (operation.method, anonymous(operation.path)): operation for operation in self._operations(content["paths"])
-        }
+        self._content = content
+        self._anchors = dict(_anchored(content))
+        self.operations = tuple(self._operations(content["paths"]))
 
     @classmethod
     def read(cls, data: bytes) -> Document:
@@ -133,12 +147,17 @@ class Document:
             InvalidArgumentError: not JSON, not OpenAPI, or of a version that is not read; the message says which.
         """
         try:
-            content = parse(data)
-        except msgspec.DecodeError as error:
+            content = parse(_as_utf_8(data))
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             if data.lstrip()[:1] == b"<":
                 raise InvalidArgumentError(
                     "this is a web page, not an OpenAPI document: give the address of its JSON, which NestJS servers "
                     f"have at {DOCUMENT_PATH}"
+                ) from None
+            if re.match(rb"\s*(?:#.*\s+|---\s+)*(?:openapi|swagger)\s*:", data):
+                raise InvalidArgumentError(
+                    "this is YAML: give the same document as JSON, which NestJS servers have at "
+                    f"{DOCUMENT_PATH}, or convert it"
                 ) from None
             raise InvalidArgumentError(
                 f"this is not JSON, and so no OpenAPI document: {shown(str(error), 120)}"
@@ -161,20 +180,34 @@ class Document:
             return cls(content)
         except RecursionError:
             raise InvalidArgumentError("the OpenAPI document is broken: it is nested too deeply") from None
+        except (TypeError, ValueError, AttributeError, KeyError) as error:
+            why = shown(f"{type(error).__name__}: {error}", 120)
+            raise InvalidArgumentError(f"the OpenAPI document is broken: {why}") from None
 
     def find(self, method: str, path: str) -> Operation | None:
-        """The operation of a method and a path, whatever the path's parameters are called."""
-        for prefix in ("", *self.prefixes):
-            # What a server's address ends with is in front of every path.
-            if path.startswith(f"{prefix}/"):
-                found = self.operations.get((method, anonymous(path[len(prefix) :])))
-                if found is not None:
-                    return found
-        return None
+        """The operation of a method and an address, whatever the path's parameters are called."""
+        wanted, names = anonymous(path), set(parameter_names(path))
+        found = [one for one in self.operations if one.method == method and wanted in map(anonymous, one.addresses)]
+        return max(found, key=lambda one: len(names & set(parameter_names(one.path))), default=None)
 
     def shape(self, schema: Any) -> Shape:
         """Reduce a schema: references followed, what is composed put together."""
         return self._shape(schema, frozenset())
+
+    def sent(self, schema: Any) -> Shape:
+        """The shape of what a request has."""
+        return self._without(self.shape(schema), "is_only_replied")
+
+    def replied(self, schema: Any) -> Shape:
+        """The shape of what a reply has."""
+        return self._without(self.shape(schema), "is_only_sent")
+
+    def _without(self, shape: Shape, mark: str) -> Shape:
+        away = {name for name, inner in shape.properties.items() if getattr(self.shape(inner), mark)}
+        if not away:
+            return shape
+        properties = {name: inner for name, inner in shape.properties.items() if name not in away}
+        return msgspec.structs.replace(shape, properties=properties, required=shape.required - away)
 
     def _shape(self, schema: Any, within: frozenset[int]) -> Shape:
         """Reduce a schema, each once: what refers to the same in many ways would take for ever.
@@ -210,6 +243,8 @@ class Document:
         if not reference.startswith("#"):
             self.unresolved[reference] = "it leads out of the document, and nothing is fetched"
             return None
+        if reference[1:] in self._anchors:
+            return self._anchors[reference[1:]]
         try:
             return self._look_up(reference)
         except LookupError:
@@ -227,7 +262,8 @@ class Document:
 
     def _operations(self, paths: Mapping[str, Any]) -> Iterable[Operation]:
         for path, entry in paths.items():
-            item = self._resolved(entry)
+            # Other names are the document's own: `x-…`.
+            item = self._resolved(entry) if path.startswith("/") else {}
             for method in _METHODS:
                 if isinstance(item.get(method), dict):
                     yield self._operation(method.upper(), path, item, item[method])
@@ -239,17 +275,39 @@ class Document:
             if (parameter := self._parameter(self._resolved(found))) is not None
         }
         body = self._resolved(content.get("requestBody"))
-        reply = self._resolved(_success(_object(content.get("responses"))))
+        replies = list(map(self._resolved, _successes(_object(content.get("responses")))))
+        reply = next((found for found in replies if _json(found) is not None), {})
+        servers = _list(content.get("servers")) or _list(item.get("servers")) or _list(self._content.get("servers"))
+        prefixes = dict.fromkeys(_server_paths(servers)) or ("",)
         return Operation(
             method=method,
             path=path,
+            addresses=tuple(prefix + path for prefix in prefixes),
             parameters=tuple(parameters.values()),
             has_body="requestBody" in content,
             needs_body=body.get("required") is True,
             has_other_body=bool(_object(body.get("content"))) and _json(body) is None,
             body=_object(_json(body)).get("schema"),
             reply=_object(_json(reply)).get("schema"),
+            credentials=tuple(self._credentials(content.get("security", self._content.get("security")))),
         )
+
+    def _credentials(self, security: Any) -> Iterable[frozenset[str]]:
+        """What each way to be let in wants: `Authorization`, which this SDK sends, or the name of something else."""
+        schemes = _object(_object(self._content.get("components")).get("securitySchemes"))
+        ways = [
+            frozenset(self._credential(name, schemes) for name in way) for way in _list(security) if _is_object(way)
+        ]
+        return ways if all(ways) else ()
+
+    def _credential(self, name: str, schemes: Mapping[str, Any]) -> str:
+        scheme = self._resolved(schemes.get(name))
+        kind, carrier = scheme.get("type"), str(scheme.get("name"))
+        if kind == "apiKey" and carrier.lower() != AUTHORIZATION.lower():
+            return f"{scheme.get('in')} {carrier}"
+        if kind == "mutualTLS" or (kind == "http" and str(scheme.get("scheme")).lower() != "bearer"):
+            return f"{kind} {scheme.get('scheme', '')}".strip()
+        return AUTHORIZATION
 
     def _parameter(self, content: Mapping[str, Any]) -> Parameter | None:
         name, place = content.get("name"), content.get("in")
@@ -299,6 +357,14 @@ async def fetch(alura: AsyncAlura, path: str = DOCUMENT_PATH) -> bytes:
     return reply.body
 
 
+def _as_utf_8(data: bytes) -> bytes:
+    """JSON text as editors save it: with a byte order mark, in UTF-16."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data.decode("utf-16").encode()
+    return data.removeprefix(codecs.BOM_UTF8)
+
+
+@functools.lru_cache(maxsize=4096)
 def anonymous(path: str) -> str:
     """A path without the names of its parameters: `/a/:b` and `/a/{c}` are `/a/{}`."""
     return re.sub(r"(?<=/)(?::[^/]+|\{[^/}]*\})", "{}", path.rstrip("/") or "/")
@@ -312,14 +378,14 @@ def parameter_names(path: str) -> list[str]:
 def _own(schema: Mapping[str, Any]) -> Shape:
     """What a schema says itself, without what it refers to or is composed of."""
     declared = schema.get("type")
-    said = declared if isinstance(declared, list) else [declared]
-    kinds = {kind for kind in said if kind in _KINDS}
+    said = [kind for kind in (declared if isinstance(declared, list) else [declared]) if isinstance(kind, str)]
+    kinds = _KINDS.intersection(said)
     properties = _object(schema.get("properties"))
     others = schema.get("additionalProperties")
     if not kinds and (properties or isinstance(others, dict)):
-        kinds = {"object"}
+        kinds = frozenset({"object"})
     elif not kinds and "items" in schema:
-        kinds = {"array"}
+        kinds = frozenset({"array"})
     is_nullable = "null" in said or schema.get("nullable") is True
     choices: tuple[Any, ...] | None = None
     if "null" in said and not kinds:
@@ -328,17 +394,20 @@ def _own(schema: Mapping[str, Any]) -> Shape:
         listed = _list(schema.get("enum")) or [schema.get("const")]
         is_nullable = None in listed and (is_nullable or declared is None)
         choices = tuple(choice for choice in listed if choice is not None)
-        kinds = kinds & {_kind(choice) for choice in choices} if "number" not in kinds else kinds
-        kinds = kinds or {_kind(choice) for choice in choices}
+        held = frozenset(map(_listed_kind, choices))
+        kinds = kinds & held if "number" not in kinds else kinds
+        kinds = kinds or held
     return Shape(
-        kinds=frozenset(kinds),
+        kinds=kinds,
         is_nullable=is_nullable,
         properties=properties,
         required=frozenset(name for name in _list(schema.get("required")) if isinstance(name, str)),
         items=schema.get("items"),
-        others=others if isinstance(others, dict) else None,
+        others=others if isinstance(others, dict) else {} if others is True else None,
         choices=choices,
         format=str(schema.get("format", "")),
+        is_only_replied=schema.get("readOnly") is True,
+        is_only_sent=schema.get("writeOnly") is True,
     )
 
 
@@ -359,6 +428,8 @@ def _all_of(parts: Sequence[Shape]) -> Shape:
             others=part.others if result.others is None else result.others,
             choices=part.choices if result.choices is None else result.choices,
             format=result.format or part.format,
+            is_only_replied=result.is_only_replied or part.is_only_replied,
+            is_only_sent=result.is_only_sent or part.is_only_sent,
         )
     return result
 
@@ -385,12 +456,11 @@ def _any_of(members: Sequence[Shape]) -> Shape:
     )
 
 
-def _success(responses: Mapping[str, Any]) -> Any:
-    """The reply of a success, the usual one first."""
-    for status in ("200", "201", "202", *sorted(status for status in responses if status.startswith("2")), "default"):
-        if status in responses:
-            return responses[status]
-    return None
+def _successes(responses: Mapping[str, Any]) -> Iterable[Any]:
+    """The replies of a success, the usual ones first. `default` is none: standing alone, it is that of an error."""
+    usual = [status for status in ("200", "201", "202") if status in responses]
+    others = sorted(status for status in responses if status.startswith("2") and status not in usual)
+    return [responses[status] for status in (*usual, *others)]
 
 
 def _json(holder: Mapping[str, Any]) -> Any:
@@ -402,20 +472,46 @@ def _json(holder: Mapping[str, Any]) -> Any:
 
 
 def _server_paths(servers: Any) -> Iterable[str]:
-    for server in _list(servers):
-        url = server.get("url") if isinstance(server, dict) else None
-        if isinstance(url, str):
-            try:
-                path = urlsplit(url).path.rstrip("/")
-            except ValueError:
-                continue
-            if path.startswith("/"):
-                yield path
+    for server in filter(_is_object, servers):
+        url = str(server.get("url", ""))
+        for name, variable in _object(server.get("variables")).items():
+            url = url.replace(f"{{{name}}}", str(_object(variable).get("default")))
+        with suppress(ValueError):
+            path = urlsplit(url).path.strip("/")
+            yield f"/{path}" if path else ""
 
 
-def _kind(value: Any) -> str:
-    kinds = {dict: "object", list: "array", str: "string", bool: "boolean", int: "integer"}
+def _anchored(value: Any) -> Iterable[tuple[str, Any]]:
+    """The schemas that have a name of their own, which the library knows of JSON Schema only, and not of OpenAPI."""
+    if isinstance(value, dict) and isinstance(value.get("$anchor"), str):
+        yield value["$anchor"], value
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for one in inner:
+        yield from _anchored(one)
+
+
+def kind_of(value: Any) -> str:
+    """The JSON type of a value."""
+    kinds = {dict: "object", list: "array", str: "string", bool: "boolean", type(None): "null"}
     return kinds.get(type(value), "number")
+
+
+def kinds_text(kinds: Iterable[str]) -> str:
+    """JSON types, as a message may show them."""
+    return " or ".join(sorted(kinds)) or "anything"
+
+
+def name_shown(name: str) -> str:
+    """A name that a document or a reply has, as a message may show it."""
+    return clip(printable(name), 60)
+
+
+def _listed_kind(choice: Any) -> str:
+    return "integer" if type(choice) is int else kind_of(choice)
+
+
+def _is_object(value: Any) -> bool:
+    return isinstance(value, dict)
 
 
 def _object(value: Any) -> dict[str, Any]:

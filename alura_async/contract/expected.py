@@ -5,10 +5,11 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 from typing import Any, get_origin, get_type_hints
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
+from ..assets import DEFAULT_ASSETS
 from ..client import AsyncAlura
 from ..core.request import Request, Route
 from ..core.surface import Endpoint, Group
@@ -18,7 +19,7 @@ from ..groups.trading_sessions import ExecutionStrategy, StrategyDuration
 _ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "address": ("0x" + "ab" * 20,),
     "amount": ("12.5",),
-    "asset": ("BTC",),
+    "asset": tuple(DEFAULT_ASSETS),
     "budget": ("12.5",),
     "code": ("FRIEND",),
     "destination": ("0x" + "ab" * 20,),
@@ -37,20 +38,20 @@ _ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "signature": ("0x51",),
     "start": (1_767_225_600_000,),
     "strategy_duration": tuple(StrategyDuration),
-    "symbol": ("BTC",),
+    "symbol": tuple(DEFAULT_ASSETS),
     "trade_id": ("1",),
     "tx_hash": ("0x" + "ab" * 32,),
     "user_id": ("1",),
 }
 # The user's own fields, which say nothing about the API.
-_OWN = {"extra", "params"}
+_OWN = frozenset({"extra", "params"})
 
 
 class Sent(msgspec.Struct, frozen=True):
-    """One query parameter or one field of a body that a method can send.
+    """One segment of a path, one query parameter or one field of a body that a method can send.
 
     Attributes:
-        name: its name on the wire.
+        name: its name on the wire, or in the path.
         argument: the method's optional argument that adds it, or None where every call has it.
         values: what it may hold: the whole of a closed list, or an example; as text in a query, where all is text.
     """
@@ -69,6 +70,8 @@ class Expected(msgspec.Struct, frozen=True):
         make: makes a request of the method's arguments.
         needed: the arguments without which there is no call.
         optional: the other arguments.
+        own: by which of `params` and `extra` a caller can send more.
+        path: the path's parameters.
         query: the query parameters that it can send.
         body: the fields of a body that it can send.
     """
@@ -78,6 +81,8 @@ class Expected(msgspec.Struct, frozen=True):
     make: Callable[..., Request[Any]]
     needed: tuple[str, ...]
     optional: tuple[str, ...]
+    own: frozenset[str]
+    path: tuple[Sent, ...]
     query: tuple[Sent, ...]
     body: tuple[Sent, ...]
 
@@ -98,15 +103,18 @@ def _endpoints() -> Iterator[tuple[str, Endpoint[..., Any]]]:
 
 
 def _expected(name: str, endpoint: Endpoint[..., Any]) -> Expected:
-    parameters = [found for found in endpoint.__signature__.parameters.values() if found.name not in _OWN]
+    signature = endpoint.__signature__.parameters
+    parameters = [found for found in signature.values() if found.name not in _OWN]
     needed = {found.name: _ARGUMENTS[found.name][0] for found in parameters if found.default is found.empty}
     optional = tuple(found.name for found in parameters if found.default is not found.empty)
+    path: dict[str, Sent] = {}
     query: dict[str, Sent] = {}
     body: dict[str, Sent] = {}
     for argument in (None, *needed, *optional):
         for value in (None,) if argument is None else _ARGUMENTS[argument]:
             request = endpoint.request(**needed if argument is None else {**needed, argument: value})
             added = argument if argument in optional else None
+            _note(path, _segments(request), None)
             _note(query, dict(parse_qsl(request.query)), added)
             _note(body, _body(request), added)
     return Expected(
@@ -115,9 +123,17 @@ def _expected(name: str, endpoint: Endpoint[..., Any]) -> Expected:
         make=endpoint.request,
         needed=tuple(needed),
         optional=optional,
+        own=_OWN & signature.keys(),
+        path=tuple(path.values()),
         query=tuple(query.values()),
         body=tuple(body.values()),
     )
+
+
+def _segments(request: Request[Any]) -> dict[str, Any]:
+    """What fills in the path, in order."""
+    pairs = zip(request.route.template.split("/"), request.path.split("/"), strict=True)
+    return {name[1:]: unquote(value) for name, value in pairs if name.startswith(":")}
 
 
 def _body(request: Request[Any]) -> dict[str, Any]:

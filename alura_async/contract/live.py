@@ -13,10 +13,22 @@ import msgspec
 from ..core.model import Model
 from ..core.names import meant
 from ..core.outcome import Reply
-from ..core.request import Request
+from ..core.request import Access, Request
 from ..core.text import clip, printable
-from ..errors import AluraError, CallError, ShapeError, TransportError
+from ..core.unwrap import below
+from ..errors import (
+    AluraError,
+    CallError,
+    RateLimitedError,
+    ServerError,
+    ShapeError,
+    SignInError,
+    TransportError,
+    UnauthorizedError,
+)
+from .document import kind_of
 from .expected import Expected, expectations
+from .recording import is_name
 
 if TYPE_CHECKING:
     from ..client import AsyncAlura
@@ -34,6 +46,15 @@ _USUAL = {"symbol": "BTC", "interval": "1h"}
 # Enough to see a shape by.
 _LIMIT = 5
 _LONGEST = 60
+# Of what is sent, the server takes something not.
+_NOT_TAKEN = (
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.METHOD_NOT_ALLOWED,
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+    HTTPStatus.NOT_IMPLEMENTED,
+)
+# A step of a JSONPath, as `below` makes it.
+_STEP = re.compile(r"\.(\w+)|\['(.*?)'\]", re.DOTALL)
 # What a NestJS server says where it has no such path.
 _NO_ROUTE = re.compile(r"cannot get /", re.IGNORECASE)
 
@@ -45,6 +66,7 @@ class ReadState(enum.StrEnum):
         READ: it was read.
         SHAPELESS: it succeeded, and nothing in its body was recognised.
         REFUSED: the server did not answer with a success.
+        UNSIGNED: the sign-in failed, or the server does not take the token.
         LOST: no complete reply came.
         SKIPPED: it was not made.
     """
@@ -52,6 +74,7 @@ class ReadState(enum.StrEnum):
     READ = "read"
     SHAPELESS = "shapeless"
     REFUSED = "refused"
+    UNSIGNED = "unsigned"
     LOST = "lost"
     SKIPPED = "skipped"
 
@@ -63,9 +86,11 @@ class Reading(msgspec.Struct, frozen=True):
         name: how a user calls it, such as `trading_sessions.active()`.
         template: its path, as this SDK writes it.
         state: how it ended.
-        said: why it was not made or did not succeed.
+        said: why it was not made or did not succeed; or, of one that was read, why it had to be made without `limit`.
         unknown: what came and no field takes, by its path in what was read, list indices left out: its JSON type.
         unset: the fields that were None in everything that was read, as `TradingSession.close_reason`.
+        access: whether it carries a token.
+        refuses_limit: whether the server refused it with `limit`, and not without.
         reply: the reply, where one came.
     """
 
@@ -75,13 +100,20 @@ class Reading(msgspec.Struct, frozen=True):
     said: str = ""
     unknown: Mapping[str, str] = {}
     unset: tuple[str, ...] = ()
+    access: Access = Access.OPTIONAL
+    refuses_limit: bool = False
     reply: Reply[Any] | None = None
 
     @property
     def breaks(self) -> bool:
-        """Whether this endpoint does not work with this SDK: it is not there, or what it answers is not understood."""
-        is_missing = self.state is ReadState.REFUSED and _NO_ROUTE.search(self.said) is not None
-        return self.state is ReadState.SHAPELESS or is_missing
+        """Whether this endpoint does not work with this SDK: it is not there, it does not take what is sent, or what it
+        answers is not understood.
+        """
+        if self.state is ReadState.REFUSED and self.reply is not None:
+            # Where the path has an id, it may be the thing that is not there.
+            is_missing = ":" not in self.template or _NO_ROUTE.search(self.said) is not None
+            return self.reply.status in _NOT_TAKEN or (self.reply.status == HTTPStatus.NOT_FOUND and is_missing)
+        return self.refuses_limit or self.state in (ReadState.SHAPELESS, ReadState.UNSIGNED)
 
 
 async def read_all(alura: AsyncAlura) -> AsyncIterator[Reading]:
@@ -108,12 +140,17 @@ async def _read(alura: AsyncAlura, expected: Expected, known: Mapping[str, str])
             why = f"it needs a {name}, and {_SOURCES[name]} brought none"
             return _ended(expected, ReadState.SKIPPED, why), None
     arguments: dict[str, Any] = {name: known[name] for name in expected.needed}
-    # A server that knows no `limit` may ignore it, or refuse it.
-    limits: list[dict[str, Any]] = [{"limit": _LIMIT}, {}] if "limit" in expected.optional else [{}]
-    reading, value = await _try(alura, expected, {**arguments, **limits.pop(0)})
-    if limits and reading.reply is not None and reading.reply.status == HTTPStatus.BAD_REQUEST:
-        reading, value = await _try(alura, expected, arguments)
-    return reading, value
+    if "limit" not in expected.optional:
+        return await _try(alura, expected, arguments)
+    reading, value = await _try(alura, expected, {**arguments, "limit": _LIMIT})
+    if reading.reply is None or reading.reply.status not in _NOT_TAKEN:
+        return reading, value
+    # What is in the reply is wanted all the same.
+    without, value = await _try(alura, expected, arguments)
+    if without.reply is None or without.reply.status in _NOT_TAKEN:
+        return reading, None
+    said = f"limit={_LIMIT} is refused: {reading.said}"
+    return msgspec.structs.replace(without, said=said, refuses_limit=True), value
 
 
 async def _try(alura: AsyncAlura, expected: Expected, arguments: Mapping[str, Any]) -> tuple[Reading, Any]:
@@ -123,21 +160,28 @@ async def _try(alura: AsyncAlura, expected: Expected, arguments: Mapping[str, An
         reply = await alura.send_raw(request)
         value = reply.decode()
     except AluraError as error:
-        return _ended(expected, _state(error), str(error), reply), None
+        return _ended(expected, _state(error, expected.route.access), str(error), reply), None
     unknown, unset = leftovers(value)
-    return Reading(expected.name, expected.route.template, ReadState.READ, "", unknown, unset, reply), value
+    return msgspec.structs.replace(_ended(expected, ReadState.READ, "", reply), unknown=unknown, unset=unset), value
 
 
-def _state(error: AluraError) -> ReadState:
+def _state(error: AluraError, access: Access) -> ReadState:
     if isinstance(error, ShapeError):
         return ReadState.SHAPELESS
+    if isinstance(error, SignInError):
+        # A server that is down has not refused it.
+        is_lost = isinstance(error.__cause__, TransportError | ServerError | RateLimitedError)
+        return ReadState.LOST if is_lost else ReadState.UNSIGNED
+    if isinstance(error, UnauthorizedError) and access is Access.BEARER:
+        return ReadState.UNSIGNED
     if isinstance(error, TransportError):
         return ReadState.LOST
     return ReadState.REFUSED if isinstance(error, CallError) else ReadState.SKIPPED
 
 
 def _ended(expected: Expected, state: ReadState, why: str, reply: Reply[Any] | None = None) -> Reading:
-    return Reading(expected.name, expected.route.template, state, printable(why), reply=reply)
+    route = expected.route
+    return Reading(expected.name, route.template, state, printable(why), access=route.access, reply=reply)
 
 
 def _ids(name: str, value: Any) -> Iterator[tuple[str, str]]:
@@ -172,8 +216,8 @@ def leftovers(value: Any) -> tuple[dict[str, str], tuple[str, ...]]:
 def _look(value: Any, path: str, unknown: dict[str, str], seen: dict[str, bool]) -> None:
     for name, inner in getattr(value, "extra", {}).items():
         # What stood around the value is named by its whole path.
-        where = re.sub(r"\[\d+\]", "[]", name) if name.startswith("$") else f"{path}.{name}"
-        unknown[clip(printable(where), 2 * _LONGEST)] = _kind(inner) + _unread(value, name)
+        where = re.sub(r"\[\d+\]", "[]", name) if name.startswith("$") else below(path, name)
+        unknown[clip(_names_only(where), 2 * _LONGEST)] = kind_of(inner) + _unread(value, name)
     if isinstance(value, Model):
         for field in msgspec.structs.fields(value):
             if field.name == "_extra":
@@ -195,6 +239,6 @@ def _unread(value: Any, name: str) -> str:
     return "" if field is None else f", which cannot be read as {type(value).__name__}.{field}"
 
 
-def _kind(value: Any) -> str:
-    kinds = {dict: "object", list: "array", str: "string", bool: "boolean", type(None): "null"}
-    return kinds.get(type(value), "number")
+def _names_only(path: str) -> str:
+    """A path with `*` for each step that is no name, but the key of a map: an address, an id, a token."""
+    return printable(_STEP.sub(lambda step: step[0] if is_name(step[1] or step[2]) else ".*", path))

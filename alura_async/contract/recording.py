@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 import msgspec
 
@@ -24,15 +26,20 @@ _HEADERS = re.compile(
     re.IGNORECASE,
 )
 
-_EMAIL = re.compile(r"[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+")
+# Percent-encoded where it is part of an address.
+_EMAIL = re.compile(r"(?:[\w.+-]|%2[bB]){1,64}(?:@|%40)[\w-]{1,63}(?:\.[\w-]{1,63})+")
 # Not within a longer run: that is a signature or a key, which is blanked.
 _HASH = re.compile(r"(?<![0-9a-zA-Z])(?:0[xX])?[0-9a-fA-F]{64}(?![0-9a-zA-Z])")
 _ADDRESS = re.compile(r"(?<![0-9a-zA-Z])0[xX][0-9a-fA-F]{40}(?![0-9a-zA-Z])")
 _NUMBER = re.compile(r"[+-]?\d{1,20}(?:\.\d{1,20})?")
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[T ][\d:.]{5,16}(?:Z|[+-][\d:]{4,6})?")
-# All that is left of the text within transactions.
+# All that is left of the text within transactions and coins, besides what these names say of them.
 _HARMLESS = (_NUMBER, _TIME, _EMAIL, _HASH, _ADDRESS)
-_TRANSACTIONS = re.compile("transactions?", re.IGNORECASE)
+_HARMLESS_NAMES = re.compile("(?:status|state|type|kind|side|symbol|currency|asset|chain|network)$", re.IGNORECASE)
+_TRANSACTIONS = re.compile("transactions?|tokens", re.IGNORECASE)
+# By which people can be found.
+_CODE = re.compile("(?:referral|ref|invite|invitation)[_-]?codes?", re.IGNORECASE)
+_ANY_CODE = re.compile(f"{_CODE.pattern}|codes?", re.IGNORECASE)
 
 
 class Recording(msgspec.Struct, frozen=True):
@@ -71,32 +78,56 @@ class Recording(msgspec.Struct, frozen=True):
         raise InvalidArgumentError(f"a recording of {self.method} {self.template}, which this SDK does not have")
 
 
+# No digits in a row, as ids and hex have them.
+_NAME = re.compile(r"[A-Za-z_$@](?:[A-Za-z_$@ -]|\d{1,2}(?!\d)){0,39}")
+
+
+def is_name(name: str) -> bool:
+    """Whether what stands in front of a value in an object names it, and is not itself the key of a map: an address,
+    an id, a token.
+    """
+    return _NAME.fullmatch(name) is not None and _EMAIL.search(name) is None and redact(name) == name
+
+
 class Redactor:
     """Makes what was read fit to be shown to others, the same value always in the same way.
 
     What a name calls a secret is blanked, and so is what looks like a key, a token or a signature. E-mail addresses,
-    wallet addresses and hashes of transactions are replaced by others of their form. Names of fields, numbers, times,
-    ids and all other text stay.
+    wallet addresses, hashes of transactions and referral codes are replaced by others of their form. Names of fields,
+    numbers, times, ids and all other text stay, names of people and phone numbers among it.
     """
 
     def __init__(self) -> None:
         self._replaced: dict[str, str] = {}
+        self._codes = _CODE
 
     def recording(self, reply: Reply[Any]) -> Recording:
         """A reply, redacted."""
+        self._codes = _ANY_CODE if "referral" in reply.request.route.template else _CODE
         body = self.body(reply.body)
         headers = {name.lower(): self.text(value) for name, value in reply.headers.items() if _HEADERS.fullmatch(name)}
         if "content-length" in headers:
             headers["content-length"] = str(len(body.encode()))
         return Recording(
             method=reply.request.method,
-            path=self.text(reply.request.path),
+            path="/".join(map(self._encoded, reply.request.path.split("/"))),
             template=reply.request.route.template,
             status=reply.status,
             headers=headers,
             body=body,
-            query=self.text(reply.request.query),
+            query="&".join(map(self._pair, reply.request.query.split("&"))),
         )
+
+    def _pair(self, pair: str) -> str:
+        """One parameter of a query."""
+        name, equals, value = pair.partition("=")
+        return f"{self._encoded(name)}{equals}{BLANK if names_secret(name) else self._encoded(value)}"
+
+    def _encoded(self, text: str) -> str:
+        """Percent-encoded text, redacted."""
+        plain = unquote(text)
+        redacted = self.text(plain)
+        return text if redacted == plain else quote(redacted, safe="")
 
     def body(self, body: bytes) -> str:
         """A body, redacted: JSON stays JSON, with every number as it was written."""
@@ -118,7 +149,14 @@ class Redactor:
 
     def _value(self, value: Any, *, near_secrets: bool = False) -> Any:
         if isinstance(value, dict):
-            return {self.text(name): self._named(name, inner, near_secrets) for name, inner in value.items()}
+            found: dict[str, Any] = {}
+            for name, inner in value.items():
+                # Two keys must not become one.
+                shown = plain = self.text(name)
+                while shown in found:
+                    shown = f"{plain} {len(found)}"
+                found[shown] = self._named(name, inner, near_secrets)
+            return found
         if isinstance(value, list):
             return [self._value(inner, near_secrets=near_secrets) for inner in value]
         if not isinstance(value, str):
@@ -129,13 +167,24 @@ class Redactor:
 
     def _named(self, name: str, value: Any, near_secrets: bool) -> Any:
         """The value of a field, whose name may say that it is a secret."""
+        if self._codes.fullmatch(name):
+            return self._coded(value)
         if not names_secret(name):
-            return self._value(value, near_secrets=near_secrets)
+            is_near = near_secrets and not (isinstance(value, str) and _HARMLESS_NAMES.search(name))
+            return self._value(value, near_secrets=is_near)
         has_parts = isinstance(value, dict) or (isinstance(value, list) and any(map(_is_container, value)))
         if has_parts and not names_secret(_TRANSACTIONS.sub("", name)):
             # A list of transactions is no secret, and what is signed of one would be.
             return self._value(value, near_secrets=True)
         return _blanked(value)
+
+    def _coded(self, value: Any) -> Any:
+        """Referral codes, replaced."""
+        if isinstance(value, list):
+            return list(map(self._coded, value))
+        if isinstance(value, str):
+            return self._instead(value.lower(), lambda number: f"CODE{number}") if value else value
+        return self._value(value)
 
     def _hash(self, found: re.Match[str]) -> str:
         prefix = "0x" if found[0][1] in "xX" else ""
@@ -145,7 +194,8 @@ class Redactor:
         return self._instead(found[0].lower(), lambda number: f"0x{number:040d}")
 
     def _email(self, found: re.Match[str]) -> str:
-        return self._instead(found[0].lower(), lambda number: f"user{number}@example.com")
+        email = self._instead(unquote(found[0]).lower(), lambda number: f"user{number}@example.com")
+        return email if "@" in found[0] else quote(email, safe="")
 
     def _instead(self, original: str, make: Callable[[int], str]) -> str:
         if original not in self._replaced:
@@ -173,27 +223,33 @@ _exact = msgspec.json.Decoder(float_hook=lambda text: msgspec.Raw(text.encode())
 _writer = msgspec.json.Encoder()
 
 
-def write_recording(path: Path, recording: Recording, *, overwrites: bool = False) -> None:
-    """Write a recording into a file that only its owner can read.
+def write_recordings(directory: Path, found: Mapping[str, Recording]) -> None:
+    """Write recordings into a folder that only its owner can read, in place of those that were written there before.
+
+    What else is in the folder stays. Until all are written, nothing there changes.
 
     Args:
-        path: the file.
-        recording: what to write; redact it before.
-        overwrites: whether a file that is there may be replaced.
+        directory: the folder; it is made where there is none.
+        found: the recordings by the names of their files, without an ending; redact them before.
 
     Raises:
-        InvalidArgumentError: the file is there, or it cannot be written.
+        InvalidArgumentError: they cannot be written.
     """
-    content = msgspec.json.format(msgspec.json.encode(recording), indent=2) + b"\n"
+    ours = {f"{expected.name.removesuffix('()')}.json" for expected in expectations()}
     try:
-        if overwrites:
-            path.unlink(missing_ok=True)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(content)
-    except FileExistsError:
-        raise InvalidArgumentError(f"{path}: this file is there already, and is not overwritten") from None
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".", dir=directory) as aside:
+            for name, recording in found.items():
+                content = msgspec.json.format(msgspec.json.encode(recording), indent=2) + b"\n"
+                path = Path(aside, f"{name}.json")
+                with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                    file.write(content)
+            for old in ours:
+                (directory / old).unlink(missing_ok=True)
+            for name in found:
+                os.replace(Path(aside, f"{name}.json"), directory / f"{name}.json")
     except OSError as error:
-        raise InvalidArgumentError(f"{path}: cannot be written: {error.strerror}") from None
+        raise InvalidArgumentError(f"{directory}: cannot be written: {error.strerror}") from None
 
 
 def recordings(directory: str | os.PathLike[str]) -> Iterator[tuple[str, Reply[Any]]]:
@@ -209,8 +265,11 @@ def recordings(directory: str | os.PathLike[str]) -> Iterator[tuple[str, Reply[A
         The file's name without its ending, and the reply; in the order of the names.
 
     Raises:
-        InvalidArgumentError: a file is no recording, or of an endpoint that this SDK does not have.
+        InvalidArgumentError: there is no such folder; a file is no recording, or of an endpoint that this SDK does not
+            have.
     """
+    if not Path(directory).is_dir():
+        raise InvalidArgumentError(f"{directory}: there is no such folder")
     for path in sorted(Path(directory).glob("*.json")):
         try:
             recording = msgspec.json.decode(path.read_bytes(), type=Recording)

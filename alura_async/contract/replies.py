@@ -13,21 +13,32 @@ import msgspec
 from ..core.model import Model
 from ..core.names import meant
 from ..core.outcome import Reply
-from ..core.request import Route
-from ..core.text import clip, printable
+from ..core.request import Request, Route
+from ..core.unwrap import is_telling, is_wrapper
 from ..errors import CallError
 from ..groups.pages import Page
 from ..secret import Secret
-from .document import Document, Shape
+from .document import Document, Shape, kind_of, kinds_text, name_shown, parameter_names
 
 Difference: TypeAlias = tuple[bool, str, str]
 """Whether it breaks something, where it is as a JSONPath, and what it is."""
 
-_LONGEST = 60
+_NOT_DESCRIBED = "the document does not describe it"
 # How many wrappers may be around a value.
 _DEPTH = 3
 # Of a list: how it may come, besides as a list.
 _SINGLE, _MAP, _COLUMNS, _ROWS = "a single object", "a map", "columns", "a list"
+# How many fields of an object, or values of an enumeration, are looked at where one value is made of it.
+_WIDTH = 50
+_TIME = "2026-01-02T03:04:05Z"
+# What text may hold, and numbers. It is taken for good if the decoder makes something of one of them.
+_TEXTS = ("1", "1.5", _TIME, "true")
+_LOOKS: Mapping[str, tuple[bytes, ...]] = {
+    "string": tuple(map(msgspec.json.encode, _TEXTS)),
+    "number": (b"1.5", b"1", b"1767225600000"),
+    "integer": (b"1", b"1767225600000"),
+    "boolean": (b"true",),
+}
 
 
 def compare_reply(route: Route[Any], schema: Any, document: Document) -> Iterator[Difference]:
@@ -38,11 +49,10 @@ def compare_reply(route: Route[Any], schema: Any, document: Document) -> Iterato
         schema: the schema of a success's body; None where the document has none.
         document: where its references lead to.
     """
-    if not document.shape(schema).is_described:
-        yield False, "$", "the document does not describe it"
+    if not document.replied(schema).is_described:
+        yield False, "$", _NOT_DESCRIBED
         return
-    filled = {_snake(name) for name in re.findall(r":(\w+)", route.template)}
-    yield from _Comparison(document, filled).whole(route.returns, schema)
+    yield from _Comparison(route, document).whole(schema)
 
 
 class _Found(NamedTuple):
@@ -65,32 +75,78 @@ class _Comparison:
     """One reply's type against its schema.
 
     Args:
+        route: the endpoint.
         document: where references lead to.
-        filled: the fields that a reply may lack because the request's path names them.
     """
 
-    def __init__(self, document: Document, filled: set[str]) -> None:
+    def __init__(self, route: Route[Any], document: Document) -> None:
+        self._route = route
         self._document = document
-        self._filled = filled
+        # What the request's path names, a reply may lack.
+        self._filled = {_snake(name) for name in parameter_names(route.template)}
 
-    def whole(self, returns: Any, schema: Any) -> Iterator[Difference]:
+    def whole(self, schema: Any) -> Iterator[Difference]:
         """A whole reply, in whatever it may be wrapped."""
-        expected = _not_none(returns)
+        expected = _not_none(self._route.returns)
         found = self._search(expected, schema, "$", _DEPTH)
+        undescribed = self._undescribed(schema, "$", _DEPTH)
+        if undescribed is not None and (found is None or not self._tells(expected, found)):
+            yield False, undescribed, _NOT_DESCRIBED
+            return
         if found is None or not found.score:
-            yield True, "$", f"{_named(expected)} is expected, and nothing of it is described: {self._what(schema)}"
+            if self._is_read(schema):
+                yield False, "$", f"{_named(expected)} is expected; what the document has is understood as one"
+            else:
+                yield True, "$", f"{_named(expected)} is expected, and nothing of it is described: {self._what(schema)}"
             return
         if found.path != "$":
             yield False, found.path, f"{_named(expected)} is in here, which is understood"
         yield from self._value(expected, found)
 
+    def _undescribed(self, schema: Any, path: str, depth: int) -> str | None:
+        """Where in the wrappers around a reply the document ends: `{success: …, data: {type: object}}`."""
+        shape = self._document.replied(schema)
+        if not shape.is_described:
+            return path if path != "$" else None
+        held = [(name, inner) for name, inner in shape.properties.items() if depth and is_wrapper(name)]
+        found = (self._undescribed(inner, f"{path}.{name_shown(name)}", depth - 1) for name, inner in held)
+        return next(filter(None, found), None)
+
+    def _tells(self, expected: Any, found: _Found) -> bool:
+        """Whether anything of what was found would not be in every reply, as a `message` is."""
+        struct = _struct(expected) if found.form == "" else _struct(_item(expected))
+        if found.form in (_ROWS, _MAP) or struct is None:
+            return found.score > 0
+        return any(map(is_telling, self._names(struct, found.shape).values()))
+
+    def _is_read(self, schema: Any) -> bool:
+        """Whether the decoder makes what is wanted of such a reply."""
+        request = self._route.request(*("1" for _ in parameter_names(self._route.template)))
+        return any(
+            _decoded(request, msgspec.json.encode(self._sample(schema, text, _DEPTH))) is not None for text in _TEXTS
+        )
+
+    def _sample(self, schema: Any, text: str, depth: int) -> Any:
+        """A value as a schema has it, all its text being the same."""
+        shape = self._document.replied(schema)
+        if shape.choices:
+            return shape.choices[0]
+        if "object" in shape.kinds:
+            named = list(shape.properties.items())[:_WIDTH] if depth else []
+            return {name: self._sample(inner, text, depth - 1) for name, inner in named}
+        if "array" in shape.kinds:
+            return [self._sample(shape.items, text, depth - 1)] if depth else []
+        if "string" in shape.kinds:
+            return _TIME if shape.format.startswith("date") else text
+        return True if "boolean" in shape.kinds else 1
+
     def _search(self, expected: Any, schema: Any, path: str, depth: int) -> _Found | None:
         """Where in a schema the most of a type is; of equals, the outermost."""
-        shape = self._document.shape(schema)
+        shape = self._document.replied(schema)
         candidates = list(self._here(expected, shape, path))
         if depth and "object" in shape.kinds:
             for name, inner in shape.properties.items():
-                found = self._search(expected, inner, f"{path}.{_shown(name)}", depth - 1)
+                found = self._search(expected, inner, f"{path}.{name_shown(name)}", depth - 1)
                 if found is not None:
                     candidates.append(found)
         return max(candidates, key=lambda candidate: candidate.score, default=None)
@@ -104,7 +160,7 @@ class _Comparison:
             score = len(names)
             if _is_page(expected) and "data" in names:
                 # What counts is what is on the page.
-                inner = self._document.shape(shape.properties[names["data"]])
+                inner = self._document.replied(shape.properties[names["data"]])
                 score += self._list(item, inner, path).score if "array" in inner.kinds else 0
             yield _Found(score, path, shape, "")
         if _is_page(expected) and "array" in shape.kinds:
@@ -128,7 +184,7 @@ class _Comparison:
                 yield _Found(1, path, shape, _MAP)
             return
         names = self._names(struct, shape)
-        inner = {attribute: self._document.shape(shape.properties[name]) for attribute, name in names.items()}
+        inner = {attribute: self._document.replied(shape.properties[name]) for attribute, name in names.items()}
         if len(names) > 1 and all("array" in found.kinds for found in inner.values()):
             yield _Found(len(names), path, shape, _COLUMNS)
         elif len(names) > 1:
@@ -158,12 +214,13 @@ class _Comparison:
             yield from self._fields(item, struct, found, are_columns=found.form == _COLUMNS)
 
     def _rows(self, item: Any, schema: Any, path: str) -> Iterator[Difference]:
-        shape = self._document.shape(schema)
+        shape = self._document.replied(schema)
         struct = _struct(item)
         if struct is None:
-            yield from self._scalar(item, shape, path, path)
+            # As a list: what may be in one is taken for it where it stands alone, too.
+            yield from self._scalar(list[item], {"type": "array", "items": schema}, path, path)
         elif not shape.is_described:
-            yield False, path, "the document does not describe it"
+            yield False, path, _NOT_DESCRIBED
         elif "object" not in shape.kinds and "array" in shape.kinds:
             yield False, path, f"a {struct.__name__} comes as a bare list, whose order the document does not say"
         else:
@@ -181,10 +238,10 @@ class _Comparison:
         """A Struct against an object."""
         shape = found.shape
         names = self._names(struct, shape)
-        for field in msgspec.structs.fields(expected):
+        for field in _fields_of(expected):
             if field.name == "_extra":
                 continue
-            path = f"{found.path}.{_shown(names.get(field.name, field.encode_name))}"
+            path = f"{found.path}.{name_shown(names.get(field.name, field.encode_name))}"
             about = f"{struct.__name__}.{field.name}"
             if field.name not in names:
                 yield from self._lacking(struct, field, path, about)
@@ -192,14 +249,15 @@ class _Comparison:
             name = names[field.name]
             if name != field.encode_name:
                 yield False, path, f"it is understood as {about}"
-            inner = self._document.shape(shape.properties[name])
-            yield from self._field(field.type, self._document.shape(inner.items) if are_columns else inner, path, about)
+            schema = shape.properties[name]
+            inner = self._document.replied(schema)
+            yield from self._field(field.type, inner.items if are_columns else schema, path, about)
             if field.required and (inner.is_nullable or (shape.required and name not in shape.required)):
                 yield False, path, f"{about} is needed, and the document does not promise it"
         used = set(names.values())
         for name in shape.properties:
             if name not in used:
-                path = f"{found.path}.{_shown(name)}"
+                path = f"{found.path}.{name_shown(name)}"
                 yield False, path, f"{struct.__name__} has no such field: it is kept in .extra"
 
     def _lacking(self, struct: type[Model], field: Any, path: str, about: str) -> Iterator[Difference]:
@@ -212,35 +270,38 @@ class _Comparison:
         else:
             yield True, path, f"the document has no such field, so {about} is always None"
 
-    def _field(self, kind: Any, shape: Shape, path: str, about: str) -> Iterator[Difference]:
+    def _field(self, kind: Any, schema: Any, path: str, about: str) -> Iterator[Difference]:
+        shape = self._document.replied(schema)
         expected = _not_none(kind)
-        if expected is Any or not (shape.kinds or shape.properties):
-            return
         item, struct = _item(expected), _struct(expected)
-        if struct is not None and "object" in shape.kinds:
-            if shape.properties:
-                yield from self._fields(expected, struct, _Found(0, path, shape, ""))
-        elif item is not None and get_origin(expected) is dict and "object" in shape.kinds:
-            if shape.others is not None:
-                yield from self._field(item, self._document.shape(shape.others), f"{path}.*", about)
-        elif item is not None and get_origin(expected) is not dict and "array" in shape.kinds:
+        is_map = get_origin(expected) is dict
+        if expected is Any or (is_map and shape.kinds == frozenset({"object"}) and not shape.others):
+            return
+        if not shape.is_described:
+            # `type: object` and no more is what `@nestjs/swagger` writes of `Date | null`, of relations and the like.
+            yield False, path, _NOT_DESCRIBED
+        elif struct is not None and "object" in shape.kinds:
+            yield from self._fields(expected, struct, _Found(0, path, shape, ""))
+        elif is_map and "object" in shape.kinds:
+            yield from self._field(item, shape.others, f"{path}.*", about)
+        elif item is not None and not is_map and "array" in shape.kinds:
             yield from self._rows(item, shape.items, f"{path}[]")
         elif item is not None and "object" in shape.kinds and (found := next(self._no_list(item, shape, path), None)):
             yield from self._value(expected, found)
-        elif item is not None or struct is not None:
-            yield True, path, f"{about} is {_named(expected)}; the document has {_kinds(shape)}"
         else:
-            yield from self._scalar(expected, shape, path, about)
+            yield from self._scalar(expected, schema, path, about)
 
-    def _scalar(self, expected: Any, shape: Shape, path: str, about: str) -> Iterator[Difference]:
-        """What is neither an object nor a list. The decoder itself is asked what it makes of it."""
+    def _scalar(self, expected: Any, schema: Any, path: str, about: str) -> Iterator[Difference]:
+        """What is compared as a whole. The decoder itself is asked what it makes of it."""
+        shape = self._document.replied(schema)
         if expected is Any:
             return
         if not shape.is_described:
-            # `type: object` and no more is what `@nestjs/swagger` writes of `Date | null` and the like.
-            yield False, path, "the document does not describe it"
+            yield False, path, _NOT_DESCRIBED
             return
-        verdicts = {kind: _verdict(expected, kind, shape.format, _known(shape, kind)) for kind in sorted(shape.kinds)}
+        name = about.rpartition(".")[2]
+        name = name if name.isidentifier() else "values"
+        verdicts = {kind: _verdict(expected, name, self._looks(schema, kind)) for kind in sorted(shape.kinds)}
         lost = [kind for kind, verdict in verdicts.items() if verdict == "lost"]
         converted = [kind for kind, verdict in verdicts.items() if verdict == "converted"]
         if lost:
@@ -252,22 +313,35 @@ class _Comparison:
             known = {str(member.value).casefold() for member in members.values()}
             new = [str(choice) for choice in shape.choices if str(choice).casefold() not in known]
             if new:
-                listed = ", ".join(map(_shown, new))
+                listed = ", ".join(map(name_shown, new))
                 yield False, path, f"{about} has values that this SDK has no name for, and passes on: {listed}"
+
+    def _looks(self, schema: Any, kind: str) -> tuple[bytes, ...]:
+        """What a value of a JSON type may look like, as JSON."""
+        shape = self._document.replied(schema)
+        if shape.choices:
+            listed = [choice for choice in shape.choices if kind in _kinds_of(choice)]
+            return tuple(map(msgspec.json.encode, listed[:_WIDTH]))
+        if kind == "string" and shape.format.startswith("date"):
+            return (msgspec.json.encode(_TIME),)
+        if kind in _LOOKS:
+            return _LOOKS[kind]
+        only = {"allOf": [schema, {"type": kind}]}
+        return tuple(msgspec.json.encode(self._sample(only, text, _DEPTH)) for text in _TEXTS)
 
     def _names(self, struct: type[Model], shape: Shape) -> dict[str, str]:
         """The document's name of each field that it has."""
         return matched(struct, tuple(shape.properties))
 
     def _what(self, schema: Any) -> str:
-        shape = self._document.shape(schema)
-        names = ", ".join(map(_shown, list(shape.properties)[:8]))
-        return f"the document has {_kinds(shape)}{f' with {names}' if names else ''}"
+        shape = self._document.replied(schema)
+        names = ", ".join(map(name_shown, list(shape.properties)[:8]))
+        return f"the document has {kinds_text(shape.kinds)}{f' with {names}' if names else ''}"
 
 
 def matched(struct: type[Model], names: Sequence[str]) -> dict[str, str]:
     """Which of an object's names stands for which field of a Struct: each for one, its own name first."""
-    own = {field.encode_name: field.name for field in msgspec.structs.fields(struct) if field.name != "_extra"}
+    own = {field.encode_name: field.name for field in _fields_of(struct) if field.name != "_extra"}
     found = {own[name]: name for name in names if name in own}
     for name in names:
         if name not in own:
@@ -277,48 +351,37 @@ def matched(struct: type[Model], names: Sequence[str]) -> dict[str, str]:
     return found
 
 
-_TIME = '"2026-01-02T03:04:05Z"'
-_EPOCH = "1767225600000"
-# Of each JSON type, what it may look like. It is taken for good if the decoder makes something of one of them.
-_LOOKS: dict[str, tuple[str, ...]] = {
-    "string": ('"1"', '"1.5"', _TIME, '"true"'),
-    "number": ("1.5", "1", _EPOCH),
-    "integer": ("1", _EPOCH),
-    "boolean": ("true",),
-    "object": ('{"x": 1}',),
-    "array": ('["x"]',),
-}
-
-
 @functools.cache
-def _verdict(expected: Any, kind: str, form: str, choices: tuple[str, ...]) -> str:
-    """What the decoder makes of a JSON type where another is expected: `same`, `converted` or `lost`."""
-    route = _probe(expected)
-    looks = choices or ((_TIME,) if form.startswith("date") else _LOOKS[kind])
-    verdicts = [_made_of(route, look) for look in looks]
+def _verdict(expected: Any, name: str, looks: tuple[bytes, ...]) -> str:
+    """What the decoder makes of such values in a field of a type: `same`, `converted` or `lost`."""
+    verdicts = [_made_of(_probe(expected, name), look) for look in looks]
     return next((verdict for verdict in ("same", "converted") if verdict in verdicts), "lost")
 
 
 @functools.cache
-def _probe(expected: Any) -> Route[Any]:
-    """An endpoint that returns one field of a type."""
-    struct = msgspec.defstruct("Probe", [("probe", expected)], bases=(Model,), frozen=True, kw_only=True)
-    return Route("GET", "/probe", struct)
+def _probe(expected: Any, name: str) -> Route[Any]:
+    """An endpoint that returns one field of a type, and one by which its reply is recognised."""
+    fields: list[str | tuple[str, Any] | tuple[str, Any, Any]] = [("anchor", str), (name, expected | None, None)]
+    return Route("GET", "/probe", msgspec.defstruct("Probe", fields, bases=(Model,), frozen=True, kw_only=True))
 
 
-def _made_of(route: Route[Any], value: str) -> str:
-    body = f'{{"probe": {value}}}'.encode()
+def _made_of(route: Route[Any], value: bytes) -> str:
+    field = msgspec.structs.fields(route.returns)[-1]
+    body = b'{"anchor": "1", "%b": %b}' % (field.encode_name.encode(), value)
     try:
         msgspec.json.decode(body, type=route.returns, dec_hook=_secret)
     except (msgspec.DecodeError, ValueError):
-        pass
-    else:
-        return "same"
+        found = _decoded(route.request(), body)
+        return "lost" if found is None or getattr(found, field.name) is None else "converted"
+    return "same"
+
+
+def _decoded(request: Request[Any], body: bytes) -> Any:
+    """What the decoder makes of a body; None where it makes nothing of it."""
     try:
-        Reply(route.request(), 200, {"Content-Type": "application/json", "Content-Length": "1"}, body).decode()
+        return Reply(request, 200, {"Content-Type": "application/json", "Content-Length": "1"}, body).decode()
     except CallError:
-        return "lost"
-    return "converted"
+        return None
 
 
 def _secret(kind: type, value: Any) -> Any:
@@ -327,11 +390,12 @@ def _secret(kind: type, value: Any) -> Any:
     raise NotImplementedError
 
 
-def _known(shape: Shape, kind: str) -> tuple[str, ...]:
-    """The values of a JSON type, where they are listed, as JSON."""
-    types: Mapping[str, Any] = {"string": str, "boolean": bool, "integer": int, "number": (int, float)}
-    listed = [choice for choice in shape.choices or () if isinstance(choice, types.get(kind, ()))]
-    return tuple(msgspec.json.encode(choice).decode() for choice in listed)
+def _kinds_of(value: Any) -> tuple[str, ...]:
+    return ("integer", "number") if type(value) is int else (kind_of(value),)
+
+
+# msgspec looks its annotations up each time.
+_fields_of = functools.cache(msgspec.structs.fields)
 
 
 def _not_none(kind: Any) -> Any:
@@ -372,13 +436,5 @@ def _named(kind: Any) -> str:
     return getattr(kind, "__name__", str(kind))
 
 
-def _kinds(shape: Shape) -> str:
-    return " or ".join(sorted(shape.kinds)) or "anything"
-
-
 def _snake(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])[A-Z]", lambda found: "_" + found[0].lower(), name)
-
-
-def _shown(text: str) -> str:
-    return clip(printable(text), _LONGEST)

@@ -12,7 +12,12 @@ BLANK = "***"
 # an error. All of this is linear in the text: a hostile server must not hold up the loop with it. Quotes may be
 # escaped: JSON within JSON.
 _SECRET_NAME = re.compile(
-    "token|signature|secret|password|private_?key|trading_?key|api_?key|jwt|authorization|transaction", re.IGNORECASE
+    # Of tokens that are coins, and of transactions: what is said of one is not the thing itself.
+    "(?:token|transaction)(?!_?(?:hash|id|status|count|at|date|type|symbol|amount|decimals)(?![a-z]))"
+    "|signature|secret|password|passphrase|passwd|pwd|mnemonic|seed_?(?:phrase|words)|seed(?![a-z_])|jwt|authorization"
+    "|bearer|cookie|credential|refresh(?![a-z_])|(?-i:(?<![A-Za-z])otp|Otp|OTP)(?-i:(?![a-z]))"
+    "|(?:private|trading|api|agent|wallet|encrypted|access|signing)_?key",
+    re.IGNORECASE,
 )
 _SECRET_VALUE = re.compile(
     rf"""((?:{_SECRET_NAME.pattern})"""
@@ -20,6 +25,8 @@ _SECRET_VALUE = re.compile(
     r"""(\\+["'][^"'\\]*+|"(?:[^"\\]|\\.)*+"?|'[^']*+'?|\[[^\]]*+\]?|\{[^}]*+\}?|(?:bearer\s++)?[^\s,}\]&]++)""",
     re.IGNORECASE,
 )
+# Not the word behind it in a sentence, such as "missing bearer token".
+_BEARER = re.compile(r"(?<![a-z])(bearer\s++)(?=[a-z.~+/_=-]*+\d|[\w.~+/=-]{20})[\w.~+/=-]++", re.IGNORECASE | re.ASCII)
 # Up to the last @: a password may have one.
 _USER_INFO = re.compile(r"""://[^\s/"\\<>]*@""")
 _RUN = re.compile(r"[\w.-]{16,}+")
@@ -60,6 +67,7 @@ def redact(text: str) -> str:
     JSON whose secrets are text or numbers is JSON afterwards.
     """
     text = _SECRET_VALUE.sub(_blanked, text)
+    text = _BEARER.sub(rf"\g<1>{BLANK}", text)
     text = _USER_INFO.sub(f"://{BLANK}@", text)
     text = _RUN.sub(_without_jwt, text)
     return _LONG_HEX.sub(BLANK, text)

@@ -185,7 +185,7 @@ def test_live_goes_on_where_a_server_keeps_its_document_to_itself(
     assert run(["contract", "check", "--live"]) == 2
     shown = capsys.readouterr()
     assert "could not be compared" in shown.out
-    assert "23 of 24 reads were read" in shown.out
+    assert f"23 of 24 reads of {sandbox.url} were read" in shown.out
     assert "404" in shown.err
 
 
@@ -197,8 +197,91 @@ def test_a_server_that_answers_no_read_is_exit_code_2(
     assert run(["contract", "check", "--live", document]) == 2
     shown = capsys.readouterr()
     assert "No difference" in shown.out
-    assert "0 of 24 reads were read" in shown.out
-    assert "no read brought a reply" in shown.err
+    assert f"0 of 24 reads of {sandbox.url} were read, 18 no reply." in shown.out
+    assert "nothing could be read" in shown.err
+
+
+def test_a_server_that_refuses_every_read_is_no_fit(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+    document = f"{sandbox.url}/api/docs-json"
+    sandbox.faults.add_all(
+        "404 on POST /auth/*; 404 on GET /user/*; 404 on GET /trading-sessions/*; 404 on GET /api/leaderboard/*; "
+        "404 on GET /api/indicators/*; 404 on GET /health*; 404 on GET /referrals/*; 404 on GET /usdc-verification/*"
+    )
+    assert run(["contract", "check", "--live", document]) == 1
+    shown = capsys.readouterr()
+    assert f"0 of 24 reads of {sandbox.url} were read" in shown.out
+    assert "these do not work: trading_sessions.active()" in shown.out
+    assert "fits" not in shown.out
+    assert "nothing could be read" in shown.err
+
+
+def test_nothing_of_the_account_is_not_enough_for_credentials(
+    sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sandbox.faults.add("500 on POST /auth/evm/challenge")
+    assert run(["contract", "check", "--live", "--json"]) == 2
+    found = json.loads(capsys.readouterr().out)
+    assert found["error"].startswith(f"{sandbox.url}: nothing of the account could be read")
+    assert {reading["state"] for reading in found["live"]} == {"read", "lost", "skipped"}
+
+
+def test_what_was_not_answered_is_counted(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+    sandbox.faults.add_all("403 on GET /api/leaderboard/stats; reset on GET /health")
+    assert run(["contract", "check", "--live"]) == 0
+    shown = capsys.readouterr().out
+    assert f"21 of 24 reads of {sandbox.url} were read, 1 refused, 1 no reply.\n" in shown
+    assert "fits" not in shown
+
+
+def test_a_reply_full_of_unknown_fields_does_not_fill_the_screen(
+    sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
+) -> None:
+    letters = "abcdefghij"
+    body = {"id": "usr_1", "address": "0x12", **{f"x{one}{other}": 1 for one in letters for other in letters}}
+    sandbox.faults.add(Fault.status(200, body=json.dumps(body)), on="GET /user/profile")
+    assert run(["contract", "check", "--live"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.count(" $.x") == 20
+    assert re.search(r"GET /user/profile +and \d\d more", shown)
+
+
+def test_a_document_that_cannot_be_had_is_said_in_json_too(
+    sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sandbox.faults.add("404 on GET /api/docs-json", times=2)
+    assert run(["contract", "check", "--json"]) == 2
+    assert "404" in json.loads(capsys.readouterr().out)["error"]
+    sandbox.faults.add(Fault.status(200, body='[{"weather": "fine"}]'), on="GET /health")
+    assert run(["contract", "check", "--live"]) == 1
+    assert "404" in capsys.readouterr().err
+    assert run(["contract", "check", "--json", str(tmp_path / "none")]) == 2
+    assert "cannot be read" in json.loads(capsys.readouterr().out)["error"]
+
+
+def test_the_address_of_a_document_is_shown_without_its_secrets(
+    sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["contract", "check", f"{sandbox.url}/api/docs-json?api_key=hunter2"]) == 0
+    shown = capsys.readouterr()
+    assert "api_key=***" in shown.out
+    assert "hunter2" not in shown.out + shown.err
+
+
+def test_a_record_of_nothing_leaves_no_folder(
+    sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sandbox.faults.add("close on GET /*")
+    assert run(["contract", "record", str(tmp_path / "new")]) == 2
+    assert f"{sandbox.url}: no read brought a reply" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+def test_record_says_that_the_sign_in_failed(
+    sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sandbox.faults.add("401 on POST /auth/evm/verify")
+    assert run(["contract", "record", str(tmp_path)]) == 0
+    assert "The sign-in failed, so what is the account's is missing" in capsys.readouterr().out
 
 
 def test_what_every_reply_has_is_listed_once(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
