@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import threading
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -1060,3 +1061,134 @@ def test_a_reply_of_a_great_many_names_does_not_hold_up_the_loop() -> None:
                 decode(call, content)
             # About a twentieth of that is parsing.
             assert time.process_time() - began < 5
+
+
+# What a second look found
+
+
+@pytest.mark.parametrize(
+    "body", [{"sessionId": "s1", "data": []}, {"sessionId": "s1", "items": [], "total": 0}], ids=json.dumps
+)
+def test_what_is_said_beside_an_empty_list_is_no_item_of_it(body: Any) -> None:
+    assert decode(SESSION_LOGS, body) == []
+    assert decode(TRADE_LOGS, body).data == []
+
+
+def test_what_is_said_beside_a_list_does_not_make_one_thing_of_it() -> None:
+    rows = [{"id": "l1", "message": "a"}, {"id": "l2", "message": "b"}]
+    for body in ({"sessionId": "s1", "data": rows}, {"tradeId": "t1", "entries": rows, "level": "info"}):
+        assert [entry.id for entry in decode(SESSION_LOGS, body)] == ["l1", "l2"]
+    signals: dict[str, Any] = {"interval": "1m", "timestamp": FIRST_MS, "data": [{"symbol": "BTC", "signal": "BUY"}]}
+    assert [signal.symbol for signal in decode(SIGNALS, signals)] == ["BTC"]
+    with pytest.raises(ShapeError):
+        decode(SESSION_LOGS, {"sessionId": "s1", "logs": None})
+
+
+@pytest.mark.parametrize("name", ["result", "data", "values", "trade"])
+def test_a_trade_with_a_null_in_it_is_not_none(name: str) -> None:
+    body = {"id": "t1", "status": "OPEN", "createdAt": "2026-03-01T12:00:00Z", "userId": "u1", name: None}
+    for given in (body, {"data": body}, {"success": True, "data": body}):
+        with suppress(ShapeError):
+            assert decode(CURRENT_TRADE, given).id == "t1"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"status": False},
+        {"status": 500},
+        {"Error": "x"},
+        {"Errors": ["x"]},
+        {"err": "x"},
+        {"StatusCode": 500},
+        {"status": "failed"},
+    ],
+    ids=json.dumps,
+)
+def test_a_failure_in_other_words_is_one(more: dict[str, Any]) -> None:
+    body = {**more, "message": "x"}
+    for call, nothing in ((ACTIVE, []), (CURRENT_TRADE, None)):
+        with pytest.raises((RefusedError, ShapeError)):
+            decode(call, {**body, "data": nothing})
+    with pytest.raises(OutcomeUnknownError):
+        decode(CLOSE, body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"closed": False},
+        {"accepted": False, "reason": "x"},
+        {"hasError": True},
+        {"result": False},
+        {"result": "error"},
+        "error",
+    ],
+    ids=json.dumps,
+)
+def test_a_close_that_is_not_so_is_not_done(body: Any) -> None:
+    with pytest.raises(OutcomeUnknownError):
+        decode(CLOSE, body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{"success": True, "txHash": "0x1"}, {"accepted": True}, {"closed": True}, {"success": True, "orderId": "1"}, True],
+    ids=json.dumps,
+)
+def test_an_acceptance_may_say_what_nobody_knows(body: Any) -> None:
+    closing = decode(CLOSE, body)
+    assert (closing.position_id, dict(closing.extra)) == ("p1", body if isinstance(body, dict) else {})
+
+
+@pytest.mark.parametrize(
+    ("call", "body", "name", "value"),
+    [
+        (UsdcVerification.total_deposited.request(), {"success": True, "data": "5"}, "total", 5),
+        (Referrals.create_code.request("u1"), {"data": "ABC"}, "code", "ABC"),
+        (Referrals.check.request("A"), {"data": True}, "valid", True),
+        (FILLS, {"success": True, "data": [{"id": "f1"}]}, "fills", [Fill(id="f1")]),
+        (CURRENT_TRADE, {"data": [{"id": "t1", "status": "open"}]}, "id", "t1"),
+        (HEALTH, {"healthy": True}, "status", "true"),
+        (HEALTH, {"message": "OK"}, "status", "OK"),
+    ],
+)
+def test_a_single_value_may_be_wrapped(call: Request[Any], body: Any, name: str, value: Any) -> None:
+    assert getattr(decode(call, body), name) == value
+
+
+def test_what_is_called_the_id_of_such_a_thing_goes_before_a_plain_one() -> None:
+    created = decode(CREATE, {"id": "t1", "sessionId": "s1", "status": "OPEN"})
+    assert (created.id, dict(created.extra)) == ("s1", {"id": "t1"})
+    position = {"id": "p1", "tradeId": "t1", "size": "1", "side": "long"}
+    assert decode(CURRENT_TRADE, position).id == "t1"
+
+
+@pytest.mark.parametrize("name", ["lastTrade", "recentTrade", "previousTrade"])
+def test_a_trade_that_is_over_is_not_the_current_one(name: str) -> None:
+    for own in ("currentTrade", "activeTrade", "trade"):
+        with pytest.raises(ShapeError):
+            decode(CURRENT_TRADE, {own: None, name: {"id": "t0", "status": "closed", "realizedPnl": "1"}})
+    assert decode(CURRENT_TRADE, {"activeTrade": None}) is None
+    assert decode(CURRENT_TRADE, {"hasActiveTrade": False, "trade": None}) is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"active": [], "pending": [TOLD]},
+        {"activeSessions": [], "pendingSessions": [TOLD]},
+        {"active": [], "sessions": [TOLD]},
+    ],
+    ids=json.dumps,
+)
+def test_a_list_beside_which_there_are_others_of_its_kind_is_not_complete(body: Any) -> None:
+    found = decode(ACTIVE, body)
+    assert (found, found.is_complete) == ([], False)
+
+
+@pytest.mark.parametrize("name", ["bars", "ohlcv", "klines", "prices", "candleHistory"])
+def test_the_name_of_a_list_is_no_symbol(name: str) -> None:
+    for rows in ([{"t": FIRST_MS, **ROW}], [[FIRST_MS, "1", "3", "0.5", "2", "9"]]):
+        (candle,) = decode(CANDLES, {name: rows})
+        assert (candle.symbol, candle.interval, candle.open) == ("BTC", "1m", 1)

@@ -37,7 +37,7 @@ from .names import folded, ranked
 from .objects import ObjectReader
 from .paging import facts, is_complete, may_tell
 from .scalars import MismatchError, read_secret, read_text
-from .unwrap import find, holds_nothing, is_denied, is_other_thing, is_telling, last_name
+from .unwrap import Place, find, holds_nothing, is_denied, is_other_thing, is_present, is_telling, is_wrapper, last_name
 
 T = TypeVar("T")
 
@@ -171,10 +171,11 @@ class Shape(Generic[T]):
             value = {"items": value[0], "total": value[1]}
         names = reader.names | self._hints
         place = find(reader, value, _DEPTH, self._hints)
-        if not place.score or is_denied(value, place, names):
+        if not place.score or is_denied(value, place, names, is_list=isinstance(reader, ListReader)):
             if self._may_be_none and (value in (None, {}, []) or holds_nothing(value, names, _DEPTH)):
                 return cast("T", None)
-            return self._finish(self._read_bare(reader, value, may_say_nothing=may_say_nothing), {}, asked)
+            inner, around = _out_of_wrapper(value)
+            return self._finish(self._read_bare(reader, inner, may_say_nothing=may_say_nothing), around, asked)
         inner, around = place.take(value)
         try:
             if isinstance(reader, ObjectReader):
@@ -186,7 +187,7 @@ class Shape(Generic[T]):
         asked = {} if type(items) is Rows else {**asked, **self._told_around(around)}
         around.update((place.path + path[1:], item) for path, item in more.items())
         if not self._is_page:
-            return self._finish(_listed(items, around, headers), around, asked)
+            return self._finish(_listed(items, around, headers, names), around, asked)
         said, around = facts(around, len(items), headers)
         return self._finish(Page(data=items, **said), around, asked)
 
@@ -203,7 +204,7 @@ class Shape(Generic[T]):
             except MismatchError:
                 if not (is_act and _says_nothing(value)):
                     raise
-                return reader.struct(_extra=value or None)
+                return reader.struct(_extra=value if type(value) is dict and value else None)
         if isinstance(reader, ListReader) and type(value) is list:
             # Says which row is none, and why.
             reader.read_items(value)
@@ -290,10 +291,14 @@ class Shape(Generic[T]):
                     msgspec.structs.force_setattr(item, field, beside.get(field, text))
 
 
-def _listed(values: list[Any], around: dict[str, Any], headers: Mapping[str, str]) -> Items[Any]:
+def _listed(
+    values: list[Any], around: dict[str, Any], headers: Mapping[str, str], names: frozenset[str] = frozenset()
+) -> Items[Any]:
     """What a call that returns a list returns."""
     items = Items(values)
     complete = is_complete(around, len(items), headers)
+    if any(item and type(item) in (dict, list) and is_present(last_name(path), names) for path, item in around.items()):
+        complete = False
     if complete is not None:
         items._is_complete = complete
     return items
@@ -312,9 +317,24 @@ def _is_counted(value: Any) -> bool:
     return type(value) is list and len(value) == 2 and type(value[0]) is list and type(value[1]) is int
 
 
+def _out_of_wrapper(value: Any) -> tuple[Any, dict[str, Any]]:
+    """A single value or a list in a wrapper, and what stands around it: `{"success": true, "data": "5"}`."""
+    if type(value) is not dict:
+        return value, {}
+    held = [name for name, item in value.items() if is_wrapper(name) and item is not None and type(item) is not dict]
+    if len(held) != 1 or any(is_telling(name) for name in value if name != held[0]):
+        return value, {}
+    return Place(0, (held[0],)).take(value)
+
+
 def _says_nothing(value: Any) -> bool:
     """Whether a body says no more than that a call succeeded, if that."""
-    return value in (None, "", [], {}) or (type(value) is dict and not any(map(is_telling, value)))
+    if type(value) is not dict:
+        return value in (None, "", []) or value is True
+    if not any(map(is_telling, value)):
+        return True
+    is_yes = any(value.get(name) is True for name in ("success", "ok", "accepted", "closed"))
+    return is_yes and not any(type(item) in (dict, list) for item in value.values())
 
 
 def _holds_any(kind: msgspec.inspect.Type) -> bool:

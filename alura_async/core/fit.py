@@ -21,7 +21,7 @@ import msgspec
 from ..secret import Secret
 from . import scalars
 from .lists import ListReader, MapReader
-from .model import Asked, Items, Milliseconds, Model, OpenEnum, Time, WireNumber
+from .model import Asked, Items, Milliseconds, Model, OpenEnum, Time, WireNumber, Word
 from .objects import ObjectReader
 from .reader import Reader
 from .scalars import MismatchError, Read, kind_of
@@ -88,5 +88,6 @@ _SCALARS: dict[Any, Read] = {
     Milliseconds: scalars.read_milliseconds,
     WireNumber: scalars.read_wire_number,
     Asked: scalars.read_text,
+    Word: scalars.read_word,
     Secret: scalars.read_secret,
 }

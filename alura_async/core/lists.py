@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 from . import scalars
+from .names import is_symbol
 from .objects import ROW_DEPTH, ObjectReader
 from .reader import Reader
 from .scalars import MismatchError, Partly, Read, kind_of
@@ -86,6 +87,8 @@ class ListReader(Reader):
 
     def _probe_item(self, value: Any) -> int:
         if self.rows is not None:
+            if type(value) is str:
+                return 1 if self.rows.struct._bare else 0
             if type(value) is list and not self.rows.is_array(value):
                 return 0
             return find(self.rows, value, ROW_DEPTH).score
@@ -150,7 +153,11 @@ class ListReader(Reader):
         if not entries or not all(may_be_key(key) for key, _ in entries) or entries[0][0] in self.names:
             return 0
         if self.rows is None:
-            return 1 if self.item is scalars.read_text and all(type(item) is dict for item in value.values()) else 0
+            is_map = all(type(item) is dict and is_symbol(key) for key, item in value.items())
+            return 1 if self.item is scalars.read_text and is_map else 0
+        if len(entries) == 1 and type(entries[0][1]) is list and not is_symbol(entries[0][0]):
+            # A list under the only name is what has this name.
+            return 0
         # What tells of itself is one thing, whatever else is in it.
         if self.rows.probe(value) >= TELLING:
             return 0

@@ -25,6 +25,9 @@ EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 LATEST = datetime(2200, 1, 1, tzinfo=UTC)
 """What is not before this is none either. Between the two, seconds, milliseconds and so on cannot be confused."""
 
+Word: TypeAlias = Annotated[str, msgspec.Meta(description="a word")]
+"""Text for which `true` or `false` may stand."""
+
 Milliseconds: TypeAlias = Annotated[int, msgspec.Meta(ge=946_684_800_000, le=7_258_118_399_999)]
 """A time as epoch milliseconds, between `EARLIEST` and `LATEST`."""
 

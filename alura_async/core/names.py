@@ -122,7 +122,9 @@ _IN_USDC = frozenset(
         *("price", "entry_price", "mark_price", "exit_price", "liquidation_price"),
     )
 )
+_SYMBOL = re.compile(r"[kuU@]?[A-Z0-9][A-Z0-9/:@._-]*")
 # How surely a name stands for a field: 0 is its own; synonyms follow in their order.
+_TITLED = -1
 _SPELT_OTHERWISE = 1
 _SYNONYM = 2
 _WITH_UNIT = 100
@@ -173,6 +175,11 @@ def _ranked(struct: type[Model], name: str) -> tuple[tuple[int, str], ...]:
     return tuple((_WITH_UNIT + rank, field) for rank, field in others.get(plain.removeprefix("is"), ()))
 
 
+def is_symbol(name: str) -> bool:
+    """Whether a name looks like an asset's: `BTC`, `kPEPE`, `PURR/USDC`."""
+    return _SYMBOL.fullmatch(name) is not None
+
+
 @functools.cache
 def titles(struct: type[Any]) -> frozenset[str]:
     """What a thing of this type, or a list of them, is called: `session`, `sessions`, `tradingSession`."""
@@ -197,7 +204,9 @@ def _index(struct: type[Model]) -> tuple[dict[str, str], dict[str, tuple[tuple[i
         # What a type says of itself goes before what is common.
         synonyms = (*struct._also.get(field.name, ()), *_SYNONYMS.get(field.name, ()))
         if field.name == "id":
-            synonyms += tuple(f"{title}Id" for title in sorted(titles(struct)) if not title.endswith("s"))
+            # What is called the id of such a thing surely is; a plain one beside it may be that of a row.
+            for title in titles(struct):
+                others.setdefault(f"{title}id", {}).setdefault("id", _TITLED)
         for rank, name in enumerate(synonyms, _SYNONYM):
             key = folded(name) if len(folded(name)) > 1 else name
             others.setdefault(key, {}).setdefault(field.name, rank)

@@ -15,7 +15,7 @@ import msgspec
 
 from . import scalars
 from .model import Asked, Model
-from .names import ranked, titles
+from .names import is_symbol, ranked, titles
 from .reader import Reader, names_in
 from .scalars import MismatchError, Partly, Read, kind_of
 from .unwrap import TELLING, below, find, is_telling
@@ -271,6 +271,8 @@ class ObjectReader(Reader):
         if any(str(known.get(name)) == key for name in self._keys):
             return
         field = next((name for name in self._keys if name not in known), None)
+        if field == "symbol" and not is_symbol(key):
+            field = None
         # A list that was made into an object has numbers for keys; what must have an id has it there.
         if field not in self.required and key.isdecimal() and len(key) <= _LONGEST_PLACE:
             field = None

@@ -216,8 +216,8 @@ def _read_unexpected(reply: Reply[T]) -> T | _Failed:
     is_read = request.route.effect is Effect.READ
     if not reply.body.strip() and not _is_whole(reply):
         return _Failed(_untrustworthy(reply, _CUT_SHORT))
+    value: Any = None
     try:
-        value: Any = None
         if reply.body.strip():
             try:
                 value = shape.parse(reply.body, asked)
@@ -238,6 +238,9 @@ def _read_unexpected(reply: Reply[T]) -> T | _Failed:
     except Exception as error:  # noqa: BLE001 - the call succeeded: no mistake in reading its reply may say otherwise
         if "html" in reply.headers.get("Content-Type", "").lower():
             return _Failed(_untrustworthy(reply, _WEB_PAGE))
+        if request.route.effect is Effect.ONCE and isinstance(value, dict) and False in value.values():
+            # Whatever it is that is not so, it may be what was asked for.
+            return _Failed(_refused(reply, messages_of(reply.body)))
         mismatch = error if isinstance(error, MismatchError) else f"{type(error).__name__} while reading it"
         documented = _documented(reply, messages_of(reply.body))
         why = f"its body has an unknown shape: {mismatch}" if reply.body.strip() else "its body is empty"
@@ -284,10 +287,23 @@ def _untrustworthy(reply: Reply[Any], why: str) -> CallError:
     return _error(TransportError, reply, why, Outcome.UNKNOWN)
 
 
+_SUCCESS = ("success", "ok", "succeeded", "issuccess", "successful")
+_ERRORS = ("error", "errors", "err", "haserror", "iserror", "errormessage")
+_FAILURES = frozenset(("error", "err", "fail", "failure", "failed", "rejected"))
+# That a transfer has failed later is its state, and no refusal.
+_TRANSFER_FAILURES = frozenset(("error", "err", "fail", "failure"))
+_LONGEST_CODE = 12
+# A refusal may be wrapped as a result is.
+_DEPTH = 3
+
+
 def _refusal_in(reply: Reply[Any], value: Any) -> CallError | None:
     """The error of a 2xx whose body says that the call failed, by a flag or by a documented message."""
     effect = reply.request.route.effect
-    if (value is False and effect is Effect.ONCE) or _says_no(value, _DEPTH, is_act=effect is not Effect.READ):
+    failures = _TRANSFER_FAILURES if reply.request.route.action is Action.TRANSFER else _FAILURES
+    is_act = effect is not Effect.READ
+    is_no = value is False and effect is Effect.ONCE
+    if is_no or _says_no(value, _DEPTH, is_act=is_act, failures=failures):
         messages = messages_of(reply.body)
         return _documented(reply, messages) or _refused(reply, messages)
     if effect is not Effect.READ and isinstance(value, dict):
@@ -298,7 +314,7 @@ def _refusal_in(reply: Reply[Any], value: Any) -> CallError | None:
     return None
 
 
-def _says_no(value: Any, depth: int, *, is_act: bool) -> bool:
+def _says_no(value: Any, depth: int, *, is_act: bool, failures: frozenset[str] = _FAILURES) -> bool:
     """Whether a body, or what is wrapped in it, says that the call failed.
 
     Args:
@@ -306,19 +322,23 @@ def _says_no(value: Any, depth: int, *, is_act: bool) -> bool:
         depth: how many wrappers to look into.
         is_act: whether it is the answer to a call that does something, or an empty one: what a read brings besides may
             be about the failure of something else, and only a plain flag counts.
+        failures: the words for a failure, as a status.
     """
     if isinstance(value, list):
-        return is_act and any(isinstance(item, dict) and _says_no(item, 0, is_act=True) for item in value)
+        rows = (item for item in value if isinstance(item, dict))
+        return is_act and any(_says_no(row, 0, is_act=True, failures=failures) for row in rows)
+    if isinstance(value, str):
+        return is_act and value.casefold() in failures
     if not isinstance(value, dict):
         return False
-    if any(folded(name) in _SUCCESS and _is_no(item) for name, item in value.items()):
+    told = {folded(name): item for name, item in value.items()}
+    if any(_is_no(told.get(name)) for name in _SUCCESS):
         return True
-    if is_act and (value.get("error") or value.get("errors") or _fails(value)):
+    if is_act and (any(map(told.get, _ERRORS)) or _fails(told, failures)):
         return True
+    inner = [item for name, item in value.items() if is_wrapper(name) or name == "statuses"]
     return depth > 0 and any(
-        _says_no(item, depth - 1, is_act=is_act)
-        for name, item in value.items()
-        if isinstance(item, dict | list) and (is_wrapper(name) or name == "statuses")
+        (is_act and item is False) or _says_no(item, depth - 1, is_act=is_act, failures=failures) for item in inner
     )
 
 
@@ -327,28 +347,21 @@ def _is_no(flag: Any) -> bool:
     return flag is False or (isinstance(flag, str) and flag.casefold() == "false")
 
 
-def _fails(value: Mapping[str, Any]) -> bool:
+def _fails(told: Mapping[str, Any], failures: frozenset[str]) -> bool:
     """Whether a status or a code is that of a failure."""
-    status = value.get("status")
-    if isinstance(status, str) and status.casefold() in _FAILURES:
+    status = told.get("status")
+    if status is False or (isinstance(status, str) and status.casefold() in failures):
         return True
     # A code without a word on it may be anything, such as one for referrals.
-    has_message = isinstance(value.get("message", value.get("msg")), str)
-    names = ("statusCode", "retCode", "code") if has_message else ("statusCode", "retCode")
-    return any(_is_failure(value.get(name)) for name in names)
+    has_message = isinstance(told.get("message", told.get("msg")), str)
+    names = ("status", "statuscode", "retcode", "code") if has_message else ("status", "statuscode", "retcode")
+    return any(_is_failure(told.get(name)) for name in names)
 
 
 def _is_failure(code: Any) -> bool:
     if isinstance(code, str) and code.removeprefix("-").isdecimal() and len(code) < _LONGEST_CODE:
         code = int(code)
     return type(code) is int and not 0 <= code < HTTPStatus.BAD_REQUEST
-
-
-_SUCCESS = ("success", "ok", "succeeded", "issuccess")
-_FAILURES = ("error", "err", "fail", "failure")
-_LONGEST_CODE = 12
-# A refusal may be wrapped as a result is.
-_DEPTH = 3
 
 
 def _refused(reply: Reply[Any], messages: tuple[str, ...]) -> CallError:

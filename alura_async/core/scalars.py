@@ -84,6 +84,11 @@ def read_text(value: Any) -> str:
     raise _mismatch("text", value)
 
 
+def read_word(value: Any) -> str:
+    """Text, or `true` or `false` as text."""
+    return str(value).lower() if type(value) is bool else read_text(value)
+
+
 def read_amount(value: Any) -> Decimal:
     """A finite number with all its digits."""
     amount: Decimal | None = None

@@ -5,7 +5,7 @@ the body itself. In this order:
 
 1. What stands under a name of the thing (`sessions`, `currentTrade`); of a list, also if it is empty. Not what stands
    under the name of a past one (`closedSessions`).
-2. The body itself, if any of its names is telling.
+2. The body itself, if any of its names is telling; but of a list, one that stands under a name that wrappers have.
 3. What stands under a name that wrappers have (`data`, `result`).
 4. What stands under the only other name under which there is something telling; not under the name of another thing
    (`user`, `trade`).
@@ -52,8 +52,9 @@ _OTHER_THINGS = (
 # Before the name of a thing: it is not one of those that there are now.
 _PAST = (
     "closed", "past", "inactive", "expired", "previous", "old", "archived", "finished", "completed", "ended",
-    "cancelled", "canceled", "deleted", "history", "historical",
+    "cancelled", "canceled", "deleted", "history", "historical", "last", "recent", "stopped", "failed",
 )
+_PRESENT = frozenset(("pending", "open", "opening", "running", "active", "closing", "current"))
 # fmt: on
 _IS_WRAPPER = frozenset(_WRAPPERS)
 # An object of more names than these is a list that was made into one, or an attack.
@@ -122,7 +123,8 @@ def find(sought: Sought, value: Any, depth: int, hints: frozenset[str] = frozens
         return here
     found: dict[_Claim, list[Place]] = {claim: [] for claim in _Claim}
     for name, claim in _claims(value, sought.names, hints):
-        if here.score >= TELLING and (claim in _WEAK or sought.owns(name)):
+        is_rows = sought.is_list and claim is _Claim.WRAPPER and type(value[name]) is list
+        if here.score >= TELLING and not is_rows and (claim in _WEAK or sought.owns(name)):
             continue
         inner = find(sought, value[name], depth - 1, hints)
         if inner.score:
@@ -134,7 +136,8 @@ def find(sought: Sought, value: Any, depth: int, hints: frozenset[str] = frozens
         # Its own name tells of a list, whatever is in it.
         return titled[0]._replace(score=max(titled[0].score, TELLING)) if sought.is_list else titled[0]
     if here.score >= TELLING:
-        return here
+        # What is said beside a list does not make one thing of it: `{"sessionId": "s1", "data": []}`.
+        return found[_Claim.WRAPPER][0] if found[_Claim.WRAPPER] else here
     if found[_Claim.WRAPPER]:
         # Of equals the first: its name is the likelier.
         return max(found[_Claim.WRAPPER], key=attrgetter("score"))
@@ -144,20 +147,22 @@ def find(sought: Sought, value: Any, depth: int, hints: frozenset[str] = frozens
     return here
 
 
-def is_denied(value: Any, place: Place, names: frozenset[str]) -> bool:
+def is_denied(value: Any, place: Place, names: frozenset[str], *, is_list: bool) -> bool:
     """Whether a body says that there is nothing, where something was found under another name, or it itself.
 
     Args:
         value: the body.
         place: what was found in it.
         names: what the thing is called, as `folded` has it.
+        is_list: whether it is a list.
     """
+    own = tuple(names)
     for step in (*place.steps, None):
         if type(value) is not dict:
             return False
         nulls = [folded(name) for name, item in value.items() if item is None]
-        if any(name in names for name in nulls) and (step is None or folded(step) not in names):
-            return place.score < TELLING or step is not None
+        if any(name.endswith(own) for name in nulls) and (step is None or not folded(step).endswith(own)):
+            return is_list or place.score < TELLING or step is not None
         if step is None:
             return place.score < TELLING and any(name in _IS_WRAPPER for name in nulls)
         value = value[step]
@@ -168,8 +173,17 @@ def holds_nothing(value: Any, names: frozenset[str], depth: int) -> bool:
     """Whether a body says that there is no such thing, and nothing else: `{"success": true, "data": null}`."""
     if type(value) is not dict or depth == 0 or value.get("error") or value.get("errors"):
         return False
-    held = [name for name in value if is_wrapper(name) or folded(name) in names]
-    beside = (name for name, item in value.items() if name not in held and item not in (None, [], {}))
+    # What has an id is something, though a column of it may be null.
+    if "jsonrpc" not in value and any(value.get(name) is not None for name in ("id", "_id")):
+        return False
+    own = tuple(names)
+    held = [
+        name
+        for name, item in value.items()
+        if (item is None or type(item) in (dict, list)) and (is_wrapper(name) or folded(name).endswith(own))
+    ]
+    # That there is none may be said in words of its own: `{"hasTrade": false, "trade": null}`.
+    beside = (name for name, item in value.items() if name not in held and item not in (None, False, [], {}))
     if len(held) != 1 or any(map(is_telling, beside)):
         return False
     inner = value[held[0]]
@@ -185,6 +199,12 @@ def is_telling(name: str) -> bool:
 def is_other_thing(name: str) -> bool:
     """Whether a name is that of a thing with an id of its own; it may be the one that is wanted."""
     return folded(name).endswith(_OTHER_THINGS)
+
+
+def is_present(name: str, names: frozenset[str]) -> bool:
+    """Whether more of the things may be under a name, such as `pending` or `pendingSessions`."""
+    plain = folded(name)
+    return not plain.startswith(_PAST) and (plain in _PRESENT or plain.endswith(tuple(names)))
 
 
 def may_be_key(name: str) -> bool:

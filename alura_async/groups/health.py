@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..core.model import CheckedModel, Synonyms, Time
+from ..core.model import CheckedModel, Synonyms, Time, Word
 from ..core.request import Parts
 from ..core.surface import Group, Mode, endpoint
 
@@ -16,7 +16,7 @@ class ServiceHealth(CheckedModel, frozen=True, kw_only=True):
     """How a service feels. Every field is assumed [guess].
 
     Attributes:
-        status: `ok` when all is well.
+        status: `ok` when all is well; a flag such as `healthy` comes as `true` or `false`.
         service: which service answers.
         version: its version.
         uptime: seconds since it was started.
@@ -25,14 +25,14 @@ class ServiceHealth(CheckedModel, frozen=True, kw_only=True):
     """
 
     _also: ClassVar[Synonyms] = {
-        "status": ("health", "state"),
+        "status": ("health", "state", "healthy", "ok", "alive", "connected", "message"),
         "service": ("name", "serviceName"),
         "uptime": ("uptimeSeconds", "uptimeSec"),
         "details": ("checks", "components", "services", "dependencies"),
     }
     _bare = ("status",)
 
-    status: str | None = None
+    status: Word | None = None
     service: str | None = None
     version: str | None = None
     uptime: float | None = None

@@ -314,7 +314,7 @@ class Closing(CheckedModel, frozen=True, kw_only=True):
         message: what the server says about it.
     """
 
-    _also: ClassVar[Synonyms] = {"closed_positions": ("closedCount", "positionsClosed", "closed", "count")}
+    _also: ClassVar[Synonyms] = {"closed_positions": ("closedCount", "positionsClosed", "count")}
     _bare = ("message",)
 
     status: SessionStatus | None = None

@@ -176,6 +176,8 @@ class Personality:
                 (member,) = (member for member in types if not isinstance(member, inspect.NoneType))
                 inner = self._writer(member)
                 return lambda value: None if value is None else inner(value)
+            case inspect.Metadata(type=inner_kind):
+                return self._writer(inner_kind)
             case inspect.StructType():
                 return self._struct(kind)
             case inspect.ListType(item_type=inspect.StructType() as item):
