@@ -37,7 +37,18 @@ from .names import folded, ranked
 from .objects import ObjectReader
 from .paging import facts, is_complete, may_tell
 from .scalars import MismatchError, read_secret, read_text
-from .unwrap import Place, find, holds_nothing, is_denied, is_other_thing, is_present, is_telling, is_wrapper, last_name
+from .unwrap import (
+    Place,
+    find,
+    holds_nothing,
+    is_called,
+    is_denied,
+    is_other_thing,
+    is_present,
+    is_telling,
+    is_wrapper,
+    last_name,
+)
 
 T = TypeVar("T")
 
@@ -87,8 +98,8 @@ class Shape(Generic[T]):
         self._fills_in = self._rows is not None and not self._rows.always_told.issuperset(self._in_path)
         # What the path ends with, such as `candles/latest`; not `user` of `user/withdraw`, which is another thing.
         *_, before, last = "", "", *(folded(piece) for piece in pieces if piece[:1] != ":")
-        own = () if self._rows is None else tuple(self._rows.names)
-        is_it = before.endswith(own) or not is_other_thing(before)
+        own = frozenset[str]() if self._rows is None else self._rows.names
+        is_it = is_called(before, own) or not is_other_thing(before)
         self._hints = frozenset((before, last) if is_it else (last,)) - {""}
         self._learned: Learned | None = None
 

@@ -57,6 +57,8 @@ _PAST = (
 _PRESENT = frozenset(("pending", "open", "opening", "running", "active", "closing", "current"))
 # fmt: on
 _IS_WRAPPER = frozenset(_WRAPPERS)
+# A name of so few letters ends others by chance.
+_SHORTEST = 3
 # An object of more names than these is a list that was made into one, or an attack.
 _MOST_NAMES = 2_000
 
@@ -156,12 +158,11 @@ def is_denied(value: Any, place: Place, names: frozenset[str], *, is_list: bool)
         names: what the thing is called, as `folded` has it.
         is_list: whether it is a list.
     """
-    own = tuple(names)
     for step in (*place.steps, None):
         if type(value) is not dict:
             return False
         nulls = [folded(name) for name, item in value.items() if item is None]
-        if any(name.endswith(own) for name in nulls) and (step is None or not folded(step).endswith(own)):
+        if any(is_called(name, names) for name in nulls) and (step is None or not is_called(folded(step), names)):
             return is_list or place.score < TELLING or step is not None
         if step is None:
             return place.score < TELLING and any(name in _IS_WRAPPER for name in nulls)
@@ -176,11 +177,10 @@ def holds_nothing(value: Any, names: frozenset[str], depth: int) -> bool:
     # What has an id is something, though a column of it may be null.
     if "jsonrpc" not in value and any(value.get(name) is not None for name in ("id", "_id")):
         return False
-    own = tuple(names)
     held = [
         name
         for name, item in value.items()
-        if (item is None or type(item) in (dict, list)) and (is_wrapper(name) or folded(name).endswith(own))
+        if (item is None or type(item) in (dict, list)) and (is_wrapper(name) or is_called(folded(name), names))
     ]
     # That there is none may be said in words of its own: `{"hasTrade": false, "trade": null}`.
     beside = (name for name, item in value.items() if name not in held and item not in (None, False, [], {}))
@@ -201,10 +201,15 @@ def is_other_thing(name: str) -> bool:
     return folded(name).endswith(_OTHER_THINGS)
 
 
+def is_called(plain: str, names: frozenset[str]) -> bool:
+    """Whether a folded name is one of these, or ends with one that is long enough to say so: `currentTrade`."""
+    return plain in names or any(plain.endswith(name) for name in names if len(name) > _SHORTEST)
+
+
 def is_present(name: str, names: frozenset[str]) -> bool:
     """Whether more of the things may be under a name, such as `pending` or `pendingSessions`."""
     plain = folded(name)
-    return not plain.startswith(_PAST) and (plain in _PRESENT or plain.endswith(tuple(names)))
+    return not plain.startswith(_PAST) and (plain in _PRESENT or is_called(plain, names))
 
 
 def may_be_key(name: str) -> bool:
@@ -257,7 +262,7 @@ def _claims(value: dict[str, Any], names: frozenset[str], hints: frozenset[str])
             claims.append((_WRAPPERS.index(plain), name, _Claim.WRAPPER))
         elif plain in hints or _begins(plain, hints):
             claims.append((0, name, _Claim.ASKED))
-        elif plain in names or plain.endswith(tuple(names)):
+        elif is_called(plain, names):
             if not plain.startswith(_PAST):
                 # Of `activeSessions` and `pendingSessions`, the active ones may be asked for.
                 is_asked = plain.startswith(tuple(hints))
@@ -271,6 +276,3 @@ def _claims(value: dict[str, Any], names: frozenset[str], hints: frozenset[str])
 def _begins(plain: str, hints: frozenset[str]) -> bool:
     """Whether a name is the beginning of what was asked for: `current` of `currentTrade`."""
     return len(plain) > _SHORTEST and any(hint.startswith(plain) for hint in hints)
-
-
-_SHORTEST = 3

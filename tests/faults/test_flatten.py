@@ -532,10 +532,10 @@ async def test_what_still_shows_after_a_close_is_sent_another_one_only_after_a_w
     sent.clear()
     async with client(raw.url, token="t") as alura:
         with pytest.raises(NotFlatError):
-            await flatten(alura, patience=0.06, timeout=0.15)
+            await flatten(alura, patience=0.2, timeout=0.5)
         assert sent == []
         with pytest.raises(NotFlatError):
-            await flatten(alura, patience=0.06, timeout=0.15)
+            await flatten(alura, patience=0.2, timeout=0.5)
     assert [path for _, path in sent] == ["/trading-sessions/trades/t1/close"]
 
 
