@@ -182,7 +182,7 @@ class Shape(Generic[T]):
             value = {"items": value[0], "total": value[1]}
         names = reader.names | self._hints
         place = find(reader, value, _DEPTH, self._hints)
-        if not place.score or is_denied(value, place, names, is_list=isinstance(reader, ListReader)):
+        if not place.score or is_denied(value, place, names, reader):
             if self._may_be_none and (value in (None, {}, []) or holds_nothing(value, names, _DEPTH)):
                 return cast("T", None)
             inner, around = _out_of_wrapper(value)

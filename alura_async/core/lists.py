@@ -46,6 +46,10 @@ class ListReader(Reader):
 
     def owns(self, name: str) -> bool:
         """Whether what is under this name belongs to a single one of them, or is a column."""
+        return self.may_be_field(name)
+
+    def may_be_field(self, name: str) -> bool:
+        """Whether a name may be one of a field of a single one of them."""
         return self.rows is not None and self.rows.may_be_field(name)
 
     def read(self, value: Any) -> Any:

@@ -335,6 +335,7 @@ class Row:
     def __init__(self, reader: ObjectReader, key: str | None) -> None:
         self.names = reader.names
         self.owns = reader.owns
+        self.may_be_field = reader.may_be_field
         self._probe = reader.probe_row
         self._key = key
 

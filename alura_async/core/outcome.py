@@ -290,8 +290,8 @@ def _untrustworthy(reply: Reply[Any], why: str) -> CallError:
 _SUCCESS = ("success", "ok", "succeeded", "issuccess", "successful")
 _ERRORS = ("error", "errors", "err", "haserror", "iserror", "errormessage")
 _FAILURES = frozenset(("error", "err", "fail", "failure", "failed", "rejected"))
-# That a transfer has failed later is its state, and no refusal.
-_TRANSFER_FAILURES = frozenset(("error", "err", "fail", "failure"))
+# That what was asked about has failed, such as a transfer or a deposit, is its state and no refusal.
+_REFUSALS = frozenset(("error", "err", "fail", "failure"))
 _LONGEST_CODE = 12
 # A refusal may be wrapped as a result is.
 _DEPTH = 3
@@ -300,7 +300,7 @@ _DEPTH = 3
 def _refusal_in(reply: Reply[Any], value: Any) -> CallError | None:
     """The error of a 2xx whose body says that the call failed, by a flag or by a documented message."""
     effect = reply.request.route.effect
-    failures = _TRANSFER_FAILURES if reply.request.route.action is Action.TRANSFER else _FAILURES
+    failures = _FAILURES if reply.request.route.action in (Action.OPEN, Action.CLOSE) else _REFUSALS
     is_act = effect is not Effect.READ
     is_no = value is False and effect is Effect.ONCE
     if is_no or _says_no(value, _DEPTH, is_act=is_act, failures=failures):

@@ -32,6 +32,10 @@ class Reader(ABC):
         """Whether what is under this name belongs to the thing itself."""
         return False
 
+    def may_be_field(self, name: str) -> bool:
+        """Whether a name may be one of a field."""
+        return False
+
     def mismatch(self, value: Any) -> MismatchError:
         """What is wrong with a value that is none of this type."""
         if type(value) is not dict:

@@ -80,6 +80,10 @@ class Sought(Protocol):
         """Whether what is under this name belongs to the thing itself."""
         ...
 
+    def may_be_field(self, name: str) -> bool:
+        """Whether a name may be one of a field of it."""
+        ...
+
 
 class Place(NamedTuple):
     """Where a value is.
@@ -149,21 +153,21 @@ def find(sought: Sought, value: Any, depth: int, hints: frozenset[str] = frozens
     return here
 
 
-def is_denied(value: Any, place: Place, names: frozenset[str], *, is_list: bool) -> bool:
+def is_denied(value: Any, place: Place, names: frozenset[str], sought: Sought) -> bool:
     """Whether a body says that there is nothing, where something was found under another name, or it itself.
 
     Args:
         value: the body.
         place: what was found in it.
         names: what the thing is called, as `folded` has it.
-        is_list: whether it is a list.
+        sought: tells what it is.
     """
     for step in (*place.steps, None):
         if type(value) is not dict:
             return False
-        nulls = [folded(name) for name, item in value.items() if item is None]
+        nulls = [folded(name) for name, item in value.items() if item is None and not sought.may_be_field(name)]
         if any(is_called(name, names) for name in nulls) and (step is None or not is_called(folded(step), names)):
-            return is_list or place.score < TELLING or step is not None
+            return sought.is_list or place.score < TELLING or step is not None
         if step is None:
             return place.score < TELLING and any(name in _IS_WRAPPER for name in nulls)
         value = value[step]

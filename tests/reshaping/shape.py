@@ -513,9 +513,14 @@ def no_list(form: str, items: list[Any], path: Mapping[str, str] = MappingProxyT
         return "one column, or one that is called data, is what a wrapped list looks like"
     if form == "one is no list" and len(items) == 1 and isinstance(items[0], LogEntry) and items[0].data is not None:
         return "{message, data: {…}} is what a wrapper looks like"
+    if form == "one is no list" and len(items) == 1 and not set(_names(rest[0])) - _SAID_OF_ANYTHING:
+        return "what any reply may say of itself is no item"
     if form == "{type, position: …}" and any(field.name == "kind" for field in fields_of(type(items[0]))):
         return "type is another name of kind"
     return None
+
+
+_SAID_OF_ANYTHING = {"id", "user_id", "status", "kind", "message", "code", "timestamp", "created_at", "data"}
 
 
 def _names(found: Iterable[Any]) -> list[str]:
