@@ -1191,3 +1191,9 @@ def test_the_name_of_a_list_is_no_symbol(name: str) -> None:
     for rows in ([{"t": FIRST_MS, **ROW}], [[FIRST_MS, "1", "3", "0.5", "2", "9"]]):
         (candle,) = decode(CANDLES, {name: rows})
         assert (candle.symbol, candle.interval, candle.open) == ("BTC", "1m", 1)
+
+
+def test_a_count_of_none_is_no_refusal() -> None:
+    with pytest.raises(ShapeError) as raised:
+        decode(CREATE, {"queued": 0})
+    assert raised.value.outcome is Outcome.DONE

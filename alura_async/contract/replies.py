@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeAlias, Union, get_args, get_origin
 
 import msgspec
 
+from ..core.fit import decode_hook
 from ..core.model import Model
 from ..core.names import meant
 from ..core.outcome import Reply
@@ -17,7 +18,6 @@ from ..core.request import Request, Route
 from ..core.unwrap import is_telling, is_wrapper
 from ..errors import CallError
 from ..groups.pages import Page
-from ..secret import Secret
 from .document import Document, Shape, kind_of, kinds_text, name_shown, parameter_names
 
 Difference: TypeAlias = tuple[bool, str, str]
@@ -369,7 +369,7 @@ def _made_of(route: Route[Any], value: bytes) -> str:
     field = msgspec.structs.fields(route.returns)[-1]
     body = b'{"anchor": "1", "%b": %b}' % (field.encode_name.encode(), value)
     try:
-        msgspec.json.decode(body, type=route.returns, dec_hook=_secret)
+        msgspec.json.decode(body, type=route.returns, dec_hook=decode_hook)
     except (msgspec.DecodeError, ValueError):
         found = _decoded(route.request(), body)
         return "lost" if found is None or getattr(found, field.name) is None else "converted"
@@ -382,12 +382,6 @@ def _decoded(request: Request[Any], body: bytes) -> Any:
         return Reply(request, 200, {"Content-Type": "application/json", "Content-Length": "1"}, body).decode()
     except CallError:
         return None
-
-
-def _secret(kind: type, value: Any) -> Any:
-    if kind is Secret and isinstance(value, str):
-        return Secret(value)
-    raise NotImplementedError
 
 
 def _kinds_of(value: Any) -> tuple[str, ...]:

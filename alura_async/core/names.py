@@ -96,32 +96,13 @@ _SYNONYMS: Mapping[str, tuple[str, ...]] = {
 
 # What servers add to a name to say the unit, where the field has the same: a size in USD is none in units of the asset.
 _UNIT = re.compile(r"(?:usdc|usd|ms)$")
-_IN_USDC = frozenset(
-    (
-        *(
-            "budget",
-            "amount",
-            "balance",
-            "available_balance",
-            "margin",
-            "fee",
-            "total",
-            "volume",
-            "pnl",
-            "unrealized_pnl",
-        ),
-        *(
-            "realized_pnl",
-            "average_pnl",
-            "median_pnl",
-            "total_pnl",
-            "total_volume",
-            "total_rewards",
-            "claimable_rewards",
-        ),
-        *("price", "entry_price", "mark_price", "exit_price", "liquidation_price"),
-    )
-)
+# fmt: off
+_IN_USDC = frozenset((
+    "budget", "amount", "balance", "available_balance", "margin", "fee", "total", "volume", "pnl", "unrealized_pnl",
+    "realized_pnl", "average_pnl", "median_pnl", "total_pnl", "total_volume", "total_rewards", "claimable_rewards",
+    "price", "entry_price", "mark_price", "exit_price", "liquidation_price",
+))
+# fmt: on
 _SYMBOL = re.compile(r"[kuU@]?[A-Z0-9][A-Z0-9/:@._-]*")
 # How surely a name stands for a field: 0 is its own; synonyms follow in their order.
 _TITLED = -1

@@ -238,7 +238,7 @@ def _read_unexpected(reply: Reply[T]) -> T | _Failed:
     except Exception as error:  # noqa: BLE001 - the call succeeded: no mistake in reading its reply may say otherwise
         if "html" in reply.headers.get("Content-Type", "").lower():
             return _Failed(_untrustworthy(reply, _WEB_PAGE))
-        if request.route.effect is Effect.ONCE and isinstance(value, dict) and False in value.values():
+        if request.route.effect is Effect.ONCE and _has_false(value):
             # Whatever it is that is not so, it may be what was asked for.
             return _Failed(_refused(reply, messages_of(reply.body)))
         mismatch = error if isinstance(error, MismatchError) else f"{type(error).__name__} while reading it"
@@ -254,6 +254,11 @@ def _read_unexpected(reply: Reply[T]) -> T | _Failed:
                 raw=SecretBytes(reply.body),
             )
         )
+
+
+def _has_false(value: Any) -> bool:
+    # Not a 0, which equals it and may be a count.
+    return isinstance(value, dict) and any(item is False for item in value.values())
 
 
 def _unreadable(reply: Reply[Any]) -> CallError | None:

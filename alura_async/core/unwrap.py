@@ -11,7 +11,8 @@ the body itself. In this order:
    (`user`, `trade`).
 5. The body itself, if any of its names is known.
 
-Where two have the same claim, none is taken; nor is anything where a name of the thing holds null.
+Where two have the same claim, none is taken, but of wrappers the one with the likelier name; nor is anything taken
+where a name of the thing holds null (`is_denied`).
 """
 
 from __future__ import annotations
