@@ -59,7 +59,7 @@ def tests(session: nox.Session) -> None:
 @nox.session(python="3.11", venv_backend="uv")
 def lowest(session: nox.Session) -> None:
     """The test suite on the oldest versions of the runtime dependencies that we declare."""
-    session.install("--resolution", "lowest-direct", ".[cli,sandbox]")
+    session.install("--resolution", "lowest-direct", ".[bulk,cli,sandbox]")
     # What is installed stays as it is where it will do.
     session.install("--group", "test")
     session.run("python", "-m", "pytest", *SIDE_BY_SIDE, *session.posargs)
@@ -149,6 +149,13 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def frames(session: nox.Session) -> None:
+    """The columns and the store, read by pandas, pyarrow and DuckDB besides polars."""
+    session.install("-r", str(HERE / "requirements-frames.txt"))
+    session.run("python", "-m", "pytest", "tests/bulk", "tests/test_readme.py", *session.posargs)
+
+
+@nox.session
 def schemathesis(session: nox.Session) -> None:
     """The sandbox against its OpenAPI document: thousands of good and bad calls, in about two minutes."""
     session.install("-r", str(HERE / "requirements-fuzz.txt"))
@@ -193,8 +200,10 @@ def lock(session: nox.Session) -> None:
     extras = ["--extra", "cli", "--extra", "sandbox"]
     compile_ = ["uv", "pip", "compile", "pyproject.toml", *everything, *named, *extras]
     session.run(*compile_, "-o", "requirements.txt", *session.posargs)
-    session.run(*compile_, "--group", "dev", "-o", "requirements-dev.txt", *session.posargs)
     session.run(*compile_, "--group", "fuzz", "-o", "requirements-fuzz.txt", *session.posargs)
+    compile_ += ["--extra", "bulk"]
+    session.run(*compile_, "--group", "dev", "-o", "requirements-dev.txt", *session.posargs)
+    session.run(*compile_, "--group", "test", "--group", "frames", "-o", "requirements-frames.txt", *session.posargs)
 
 
 def _install_locked(session: nox.Session) -> None:
