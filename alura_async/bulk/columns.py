@@ -417,7 +417,7 @@ class Candles:
         assert self.interval is not None  # or it had no multiple
         last_ends = _ends(groups["last"].cast(pl.Int64).to_numpy(), self.interval)
         if (last_ends > ends).any():
-            raise InvalidArgumentError(f"interval={interval!r}: candles here open at times that do not divide it")
+            raise InvalidArgumentError(f"interval={interval!r}: some candles open at odd times, and end after it")
         closed[0] &= times[0] == self._times[0]
         closed[-1] &= ends[-1] == last_ends[-1]
         columns = {name: groups[name].to_numpy() for name in (*NUMBERS, "trades")}
@@ -480,11 +480,11 @@ class Candles:
     # As it is shown
 
     def __repr__(self) -> str:
-        name = " ".join(printable(text) for text in (self.symbol, self.interval) if text is not None)
+        name = "".join(f" {printable(text)}" for text in (self.symbol, self.interval) if text is not None)
         if not len(self):
-            return f"<Candles {name}: none>"
+            return f"<Candles{name}: none>"
         first, last = (_shown_time(int(self._times[place])) for place in (0, -1))
-        return f"<Candles {name}: {len(self):,}, {first} to {last} UTC>"
+        return f"<Candles{name}: {len(self):,}, {first} to {last} UTC>"
 
     def _repr_html_(self) -> str:
         names = ("open time, UTC", *NUMBERS, "trades", "closed")
