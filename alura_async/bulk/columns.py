@@ -229,7 +229,7 @@ class Candles:
                 high=[float(candle.high_text) for candle in rows],
                 low=[float(candle.low_text) for candle in rows],
                 close=[float(candle.close_text) for candle in rows],
-                volume=[np.nan if candle.volume_text is None else float(candle.volume_text) for candle in rows],
+                volume=[*map(_volume, rows)],
                 trades=[UNTOLD if candle.trades is None else candle.trades for candle in rows],
                 as_of_ms=as_of_ms,
             )
@@ -371,8 +371,8 @@ class Candles:
         the beginning of 1970. An interval in which no candle opens makes no candle. A volume, or a number of trades,
         is unknown where it is so in one of the candles.
 
-        A new candle is `closed` if all of these are closed, its interval was over at `as_of_ms`, and the table has all
-        of it: the first one only if a candle opens when it opens, the last one only if a candle ends when it ends.
+        A new candle is `closed` if all that it is made of are closed, and the table has all of it: the first one only
+        if a candle opens when it opens, the last one only if a candle ends when it ends.
         Else a table that begins or ends within an interval would give a part of it as the whole. Within the table
         nothing tells what was never asked for from what had no trades: fill gaps first.
 
@@ -413,7 +413,7 @@ class Candles:
         )
         times = groups["open_time"].cast(pl.Int64).to_numpy()
         ends = _ends(times, interval)
-        closed = groups["closed"].to_numpy() & (ends <= (self.as_of_ms or 0))
+        closed = groups["closed"].to_numpy().copy()
         assert self.interval is not None  # or it had no multiple
         last_ends = _ends(groups["last"].cast(pl.Int64).to_numpy(), self.interval)
         if (last_ends > ends).any():
@@ -498,6 +498,15 @@ class Candles:
             for candle, closed in zip(ends, ends._closed.tolist(), strict=True)
         ]
         return html_table(repr(self)[1:-1], names, rows)
+
+
+def _volume(candle: Candle) -> float:
+    if candle.volume_text is None:
+        return np.nan
+    volume = float(candle.volume_text)
+    if volume != volume:  # noqa: PLR0124 - a NaN, which here would say that it is unknown
+        raise ValueError("a volume is no number")
+    return volume
 
 
 def _times(values: ArrayLike) -> NDArray[np.int64]:

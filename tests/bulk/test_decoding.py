@@ -127,6 +127,9 @@ SHAPES: Mapping[str, Callable[[list[Row]], Any]] = {
     "some volumes not told": changed(v=lambda row: None if row["n"] % 2 else row["v"]),
     "more in it": changed(final=lambda row: True, source=lambda row: "x" * (row["n"] % 40), fee=lambda row: 0.5),
     "more of one width": changed(final=lambda row: True, source=lambda row: "hl", fee=lambda row: 0.5),
+    "texts that are together of one width": lambda rows: [
+        {"a": "x" * (row["n"] % 5), **row, "b": "x" * (5 - row["n"] % 5)} for row in without("s", "i")(rows)
+    ],
     "the series around it": lambda rows: {"symbol": "BTC", "interval": "1m", "candles": without("s", "i")(rows)},
     "few": lambda rows: numeric(rows[:3]),
     "one": lambda rows: rows[:1],
@@ -246,7 +249,7 @@ def test_rows_of_another_series_are_an_error_and_no_data(shape: str, count: int)
 @pytest.mark.parametrize("count", [3, ROWS])
 def test_one_row_of_another_series_is_an_error(count: int) -> None:
     for shape in ("Hyperliquid", "long names, wrapped"):
-        for change in ({"s": "ETH"}, {"s": "BTCX"}, {"i": "5m"}, {"s": "BTCx", "i": "m"}):
+        for change in ({"s": "ETH"}, {"s": "BTX"}, {"s": "BTCX"}, {"i": "5m"}, {"s": "BTCx", "i": "m"}):
             rows = canonical(count)
             rows[count // 2] |= change
             reply = Reply(LATEST_CANDLES.request("BTC", "1m"), 200, DATE, json.dumps(SHAPES[shape](rows)).encode())
@@ -294,6 +297,14 @@ def price_of(body: Any) -> Any:
     if isinstance(body, dict):
         return body["o"][0] if "o" in body else price_of(body["data"])
     return body[0][1] if isinstance(body[0], list) else body[0].get("o", body[0].get("open"))
+
+
+def test_a_volume_that_is_no_number_is_an_error_and_none_that_is_unknown() -> None:
+    for volume in ("NaN", "inf", "much"):
+        rows = canonical()
+        rows[7]["v"] = volume
+        with pytest.raises(ShapeError):
+            Reply(LATEST_CANDLES.request("BTC", "1m"), 200, DATE, json.dumps(rows).encode()).decode()
 
 
 @pytest.mark.parametrize("count", [-1, 2**31, 1.5])

@@ -40,7 +40,7 @@ SIGNALS = Items(
             indicators={"rsi": Decimal("51.50"), "macd": None},
             timestamp=MOMENT.astimezone(timezone(timedelta(hours=5, minutes=30))),
         ),
-        Signal(symbol="ETH", action=SignalAction("wait"), _extra={"note": ["a", Decimal("1.50")]}),  # type: ignore[call-arg]
+        Signal(symbol="ETH", action=SignalAction("wait"), _extra={"note": ["a", Decimal("1.50")]}),
     ]
 )
 TYPES = {
@@ -142,7 +142,7 @@ def test_a_notebook_shows_a_table_without_markup_secrets_or_what_is_unknown() ->
     entries[0] = LogEntry(
         id="log_0",
         message="token=eyJhbGciOiJIUzI1NiJ9.e30.abc \x1b[31m",
-        _extra={"token": "very secret"},  # type: ignore[call-arg]
+        _extra={"note": "very secret"},
     )
     for shown in (Items(entries)._repr_html_(), Page(data=entries)._repr_html_()):
         assert shown is not None
