@@ -24,6 +24,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from ..errors import AluraError
 from .plan import Window, last_part, least_span_ms, span_ms
 from .query import CandlePath, CandleQuery
 
@@ -107,7 +108,8 @@ class Habits:
         self.path: CandlePath = query.path or "history"
         self.cuts: Cut | None = None
         self.knows_cut = False
-        self._may_change_path = query.path is None
+        # Of the first path, before the other one was tried.
+        self._refusal: AluraError | None = None
         self._reaches: dict[str, Reach] = {}
 
     def reach(self, interval: str) -> Reach:
@@ -184,9 +186,7 @@ class Habits:
         reach.narrow(window.symbol)
         return Verdict(None, (window,))
 
-    def _judge_elsewhere(
-        self, question: Question, count: int, reach: Reach, as_of_ms: int, span: int
-    ) -> Verdict:
+    def _judge_elsewhere(self, question: Question, count: int, reach: Reach, as_of_ms: int, span: int) -> Verdict:
         """A reply that has candles and proves nothing of the window: they are all before it, or all after it."""
         window = question.window
         if reach.has_room_for(count, _running(question, as_of_ms, span)):
@@ -195,12 +195,12 @@ class Habits:
             return Verdict(None, (window,))
         return Verdict(None, (window,), is_stuck=True)
 
-    def _is_whole(
-        self, question: Question, count: int, is_here: bool, reach: Reach, as_of_ms: int, span: int
-    ) -> bool:
+    def _is_whole(self, question: Question, count: int, is_here: bool, reach: Reach, as_of_ms: int, span: int) -> bool:
         """Whether a reply cannot have been cut: others held more candles, and over as long a time."""
         most = reach.slots if is_here else reach.empty_reach
-        return question.window.candles <= _within(most) and reach.has_room_for(count, _running(question, as_of_ms, span))
+        return question.window.candles <= _within(most) and reach.has_room_for(
+            count, _running(question, as_of_ms, span)
+        )
 
     def learn_cut(self, before: Sequence[int], after: Sequence[int]) -> None:
         """Learn which part a server leaves out, by two replies to the same question.
@@ -224,31 +224,37 @@ class Habits:
             Whether that is worth another try.
         """
         if refused is None:
+            self.limit = self.query.most if self.query.limit is not None else None
             return False
         if self.limit == refused:
             self.limit = next((limit for limit in _LIMITS if limit < refused), None)
             self._reaches.clear()
         return True
 
-    def change_path(self, tried: CandlePath) -> bool:
-        """Call the other path from now on, if this one is of no use; once.
+    def refuse(self, question: Question, refusal: AluraError) -> AluraError | None:
+        """A path is of no use. Call the other one from now on; if that is no better, the first one again.
+
+        Args:
+            question: what was asked.
+            refusal: how it showed.
 
         Returns:
-            Whether that is worth another try.
+            What to tell of the window; None if it is to be asked again.
         """
-        if self.path != tried:
-            return True
-        if not self._may_change_path:
-            return False
-        self._may_change_path = False
-        self.path = "interval" if tried == "history" else "history"
-        self._forget()
-        return True
-
-    def return_to(self, path: CandlePath) -> None:
-        """The other path is of no use either."""
-        self.path = path
-        self._forget()
+        if self.path != question.path:
+            return None
+        if self.query.path is not None:
+            return refusal
+        if self._refusal is None:
+            self._refusal = refusal
+            self.path = "interval"
+            self._forget()
+            return None
+        if self.path == "interval":
+            self.path = "history"
+            self._forget()
+            return self._refusal
+        return refusal
 
     def _forget(self) -> None:
         self._reaches.clear()

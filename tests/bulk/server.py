@@ -93,9 +93,9 @@ class Pulled:
         return [time for _, times in sorted(self.proven, key=lambda page: page[0].start_ms) for time in times]
 
 
-def pull(server: Server, start_ms: int, end_ms: int, query: CandleQuery = CandleQuery()) -> Pulled:
+def pull(server: Server, start_ms: int, end_ms: int, most: int = 5000) -> Pulled:
     """Pull a range of one series, one request after the other."""
-    habits = Habits(query)
+    habits = Habits(CandleQuery(most=most))
     todo = [(Window("BTC", server.interval, start_ms, end_ms), False)]
     pulled = Pulled([], [])
     while todo:

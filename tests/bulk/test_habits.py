@@ -6,7 +6,6 @@ import os
 import random
 from typing import Any
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,7 +25,10 @@ def series(seed: int, length: int, interval: str = "1m") -> list[int]:
     last = NOW // span
     listed = draw.choice([0, 0, length // 3, length - 5, length + 10])
     density = draw.choice([1.0, 1.0, 0.97, 0.5, 0.1, 0.01])
-    holes = [(at, at + draw.choice([1, 5, 60, 700])) for at in (draw.randrange(length) for _ in range(draw.choice([0, 0, 3])))]
+    holes = [
+        (at, at + draw.choice([1, 5, 60, 700]))
+        for at in (draw.randrange(length) for _ in range(draw.choice([0, 0, 3])))
+    ]
     end = draw.choice([0, 0, 0, 1, 2, 40, length // 2])
     return [
         (last - back) * span
@@ -81,8 +83,6 @@ KINDS: Any = st.sampled_from([{}, {"last_first": True}, {"ignores_start": True},
 def test_a_server_that_can_be_read_by_ranges_is_read_completely(
     habits: dict[str, Any], kind: dict[str, Any], seed: int, length: int, unaligned: int, until: int, most: int
 ) -> None:
-    from alura_async.bulk.query import CandleQuery
-
     if "ignores_start" in kind or "ignores_end" in kind or (habits["cap"] or 500) < 500:
         # Where a short stretch of time is all that a reply is about, whatever there is in it, a series with longer
         # holes cannot be told from its end.
@@ -90,6 +90,6 @@ def test_a_server_that_can_be_read_by_ranges_is_read_completely(
     server = Server("1m", series(seed, length), NOW, **habits, **kind)
     start = NOW // MINUTE * MINUTE - length * MINUTE + unaligned
     end = max(start + MINUTE, NOW - until * MINUTE)
-    pulled = pull(server, start, end, CandleQuery(most=most))
+    pulled = pull(server, start, end, most)
     check(server, pulled, start, end)
     assert not pulled.stuck
