@@ -59,6 +59,7 @@ from .errors import (
 )
 from .flatten import Flattened
 from .groups.auth import Auth, Challenge, SignIn, TradingKey
+from .groups.bulk import Bulk, LatestCandles, Signals
 from .groups.health import Health, ServiceHealth
 from .groups.indicators import Candle, Indicators, Signal, SignalAction
 from .groups.leaderboard import AssetActivity, Leaderboard, LeaderboardAnalytics, LeaderboardStats, Ranking
@@ -102,6 +103,7 @@ __all__ = [
     "BadRequestError",
     "BodyTooLargeError",
     "BuilderFeeError",
+    "Bulk",
     "CallError",
     "CallTimeoutError",
     "Candle",
@@ -138,6 +140,7 @@ __all__ = [
     "KeyWallet",
     "Keystore",
     "Lane",
+    "LatestCandles",
     "Leaderboard",
     "LeaderboardAnalytics",
     "LeaderboardStats",
@@ -179,6 +182,7 @@ __all__ = [
     "SignInError",
     "Signal",
     "SignalAction",
+    "Signals",
     "StrategyDuration",
     "TimeoutLike",
     "Timeouts",
