@@ -10,17 +10,26 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .columns import Candles
+    from .pages import CandlePage, Progress
+    from .plan import Plan, Window
+    from .query import CandleQuery
 
-__all__ = ["Candles"]
+__all__ = ["CandlePage", "CandleQuery", "Candles", "Plan", "Progress", "Window"]
 
-# Where the names are that need an extra.
-_LAZY = {"Candles": ".columns"}
+_MODULES = {
+    "CandlePage": ".pages",
+    "CandleQuery": ".query",
+    "Candles": ".columns",
+    "Plan": ".plan",
+    "Progress": ".pages",
+    "Window": ".plan",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(_LAZY[name], __name__), name)
+    value = globals()[name] = getattr(import_module(_MODULES[name], __name__), name)
     return value
 
 
