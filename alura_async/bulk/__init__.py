@@ -13,15 +13,42 @@ if TYPE_CHECKING:
     from .pages import CandlePage, Progress
     from .plan import Plan, Window
     from .query import CandleQuery
+    from .reports import Correction, Gap, Problem, PullReport, SeriesInfo, SeriesUpdate, StoreInfo, UpdateReport
+    from .store import CandleStore
 
-__all__ = ["CandlePage", "CandleQuery", "Candles", "Plan", "Progress", "Window"]
+__all__ = [
+    "CandlePage",
+    "CandleQuery",
+    "CandleStore",
+    "Candles",
+    "Correction",
+    "Gap",
+    "Plan",
+    "Problem",
+    "Progress",
+    "PullReport",
+    "SeriesInfo",
+    "SeriesUpdate",
+    "StoreInfo",
+    "UpdateReport",
+    "Window",
+]
 
 _MODULES = {
     "CandlePage": ".pages",
     "CandleQuery": ".query",
+    "CandleStore": ".store",
     "Candles": ".columns",
+    "Correction": ".reports",
+    "Gap": ".reports",
     "Plan": ".plan",
+    "Problem": ".reports",
     "Progress": ".pages",
+    "PullReport": ".reports",
+    "SeriesInfo": ".reports",
+    "SeriesUpdate": ".reports",
+    "StoreInfo": ".reports",
+    "UpdateReport": ".reports",
     "Window": ".plan",
 }
 

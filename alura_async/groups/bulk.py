@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
+from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar, cast
 
 from ..bulk.pages import CandlePage, Progress
@@ -14,11 +17,14 @@ from ..bulk.query import CandleQuery
 from ..core import arguments
 from ..core.model import Items
 from ..core.surface import Async, Group, Mode, operation, stream
+from ..core.threads import in_thread
 from ..errors import AluraError, InvalidArgumentError, UsageError
 from .indicators import Signal
 
 if TYPE_CHECKING:
     from ..bulk.columns import Candles
+    from ..bulk.reports import PullReport, UpdateReport
+    from ..bulk.store import CandleStore
     from ..client import AsyncAlura
     from ..core.arguments import Instant
 
@@ -29,6 +35,9 @@ Symbols: TypeAlias = str | Sequence[str]
 
 Intervals: TypeAlias = str | Sequence[str]
 """One interval, such as `1m`, or several."""
+
+StoreLike: TypeAlias = "CandleStore | str | os.PathLike[str]"
+"""A store, or its folder."""
 
 _ALL: Literal["all"] = "all"
 
@@ -237,6 +246,133 @@ class Bulk(Group[Mode]):
         signals = Signals(signal for read in found.values() for signal in read)
         signals.errors = errors
         return signals
+
+    @operation
+    async def pull(
+        self: Bulk[Async],
+        store: StoreLike,
+        symbols: Symbols,
+        intervals: Intervals,
+        *,
+        start: Instant,
+        end: Instant | None = None,
+        concurrency: int | None = None,
+        progress: Callable[[Progress], object] | None = None,
+        query: CandleQuery = CandleQuery(),  # noqa: B008 - it cannot change
+    ) -> PullReport:
+        """Pull candles into a store. What it has already is not asked for again, so the same call goes on.
+
+            report = await alura.bulk.pull("data", "all", "1m", start=datetime(2025, 1, 1, tzinfo=UTC))
+
+        What came is recorded page by page, so that a pull that is cancelled or killed loses nothing of it. The running
+        candle is left out. A minute without trades is no gap: a range is complete when the server has answered for it.
+        One that it could not answer for is a gap: in the report, and in `CandleStore.gaps()` until `repair` or the same
+        call fills it.
+
+        Args:
+            store: the store, or its folder, which is made where it is missing, in a folder that is there. A store holds
+                the candles of one server.
+            symbols: `"all"` asks the server which there are; or one, or several.
+            intervals: one, such as `1m`, or several.
+            start: the earliest open time, an aware datetime or epoch milliseconds.
+            end: the first moment after the last open time; by default now.
+            concurrency: requests at once at most; see `candles`.
+            progress: called after each page, in the thread of the event loop.
+            query: how the server wants to be asked; by default as assumed [conv].
+
+        Raises:
+            StoreError: somebody else writes into the store, it cannot be written, or it is another server's. What was
+                recorded before stays.
+            InvalidArgumentError: an argument cannot be used. Nothing was sent.
+            UsageError: NumPy or polars is not installed.
+        """
+        _require_count("concurrency", concurrency)
+        await _import_filling()
+        from ..bulk import filling
+
+        ranges = await _ranges(self, symbols, intervals, start, end)
+        client = cast("AsyncAlura", self._client)
+        return await filling.pull_into(client, store, ranges, filling.How(concurrency, progress, query))
+
+    @operation
+    async def update(
+        self: Bulk[Async],
+        store: StoreLike,
+        *,
+        symbols: Symbols | None = None,
+        intervals: Intervals | None = None,
+        again: int = 20,
+        concurrency: int | None = None,
+        progress: Callable[[Progress], object] | None = None,
+        query: CandleQuery = CandleQuery(),  # noqa: B008 - it cannot change
+    ) -> UpdateReport:
+        """Bring a store up to date: what is missing since its beginning, and the last candles once more.
+
+        Servers correct candles for a while after their close; of those that are asked for again, the report tells what
+        they were and what they are. A candle that the server does not give any more is told, and kept.
+
+        Args:
+            store: the store, or its folder.
+            symbols: of which symbols; by default all that the store has.
+            intervals: of which intervals; by default all that the store has.
+            again: how many of the last candles of each series are asked for again.
+            concurrency: requests at once at most; see `candles`.
+            progress: called after each page, in the thread of the event loop.
+            query: how the server wants to be asked; by default as assumed [conv].
+
+        Raises:
+            StoreError: there is no such store or series, somebody else writes into it, or it cannot be written. What
+                was recorded before stays.
+            InvalidArgumentError: an argument cannot be used. Nothing was sent.
+            UsageError: NumPy or polars is not installed.
+        """
+        _require_count("concurrency", concurrency)
+        if arguments.whole("again", again) < 0:
+            raise InvalidArgumentError(f"again={again}: give a whole number from 0 on")
+        names = None if symbols in (None, _ALL) else _texts("symbols", symbols, "such as 'BTC' or ['BTC', 'ETH']")
+        spans = None if intervals is None else _texts("intervals", intervals, "such as '1m' or ['1m', '1h']")
+        await _import_filling()
+        from ..bulk import filling
+
+        client = cast("AsyncAlura", self._client)
+        return await filling.update(client, store, names, spans, again, filling.How(concurrency, progress, query))
+
+    @operation
+    async def repair(
+        self: Bulk[Async],
+        store: StoreLike,
+        *,
+        concurrency: int | None = None,
+        progress: Callable[[Progress], object] | None = None,
+        query: CandleQuery = CandleQuery(),  # noqa: B008 - it cannot change
+    ) -> PullReport:
+        """Pull the gaps of a store, and what `CandleStore.verify()` finds damaged.
+
+        A damaged file is set aside under another name beside it, and its candles are pulled again. A manifest that is
+        gone or damaged is made anew of the Parquet files.
+
+        Args:
+            store: the store, or its folder.
+            concurrency: requests at once at most; see `candles`.
+            progress: called after each page, in the thread of the event loop.
+            query: how the server wants to be asked; by default as assumed [conv].
+
+        Raises:
+            StoreError: there is no such store, somebody else writes into it, or it cannot be written. What was recorded
+                before stays.
+            UsageError: NumPy or polars is not installed.
+        """
+        _require_count("concurrency", concurrency)
+        await _import_filling()
+        from ..bulk import filling
+
+        client = cast("AsyncAlura", self._client)
+        return await filling.repair(client, store, filling.How(concurrency, progress, query))
+
+
+async def _import_filling() -> None:
+    """Import what brings pages into a store. That takes a while, which calls that trade need not wait for."""
+    await in_thread(partial(import_module, "alura_async.bulk.filling"))
 
 
 async def _ranges(
