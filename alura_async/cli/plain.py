@@ -11,7 +11,8 @@ from ..groups.indicators import Candle
 from . import chart, figures
 from .presenter import Frame, Table, positions
 
-_CHART_WIDTH = 78
+# As wide as what is read in mails and logs.
+_WIDTH = 78
 # Of what is followed live, so many lines are enough.
 _FRAMES_A_LINE = 2
 
@@ -25,6 +26,11 @@ class PlainPresenter:
 
     def __init__(self, pace: float = 0.0) -> None:
         self.pace = pace
+
+    @property
+    def width(self) -> int:
+        """How many characters a line has."""
+        return _WIDTH
 
     def title(self, text: str, explanation: str) -> None:
         """What this is all about."""
@@ -57,7 +63,7 @@ class PlainPresenter:
 
     def chart(self, title: str, candles: Sequence[Candle]) -> None:
         """Candles, in ASCII."""
-        drawn = chart.draw(candles, width=_CHART_WIDTH, glyphs=chart.ASCII)
+        drawn = chart.draw(candles, width=self.width, glyphs=chart.ASCII)
         self._write(drawn.title(title, chart.ASCII))
         self._write(drawn.text)
 

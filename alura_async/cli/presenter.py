@@ -75,6 +75,11 @@ class Presenter(Protocol):
 
     pace: float
 
+    @property
+    def width(self) -> int:
+        """How many characters a line has room for."""
+        ...
+
     def title(self, text: str, explanation: str) -> None:
         """What this is all about."""
         ...

@@ -64,6 +64,11 @@ class TerminalPresenter:
         # Direction is told by colour; without any, by the characters.
         self._glyphs = chart.UNICODE if console.color_system and not console.no_color else chart.ASCII
 
+    @property
+    def width(self) -> int:
+        """How many characters a line of the terminal has."""
+        return self._console.width
+
     def title(self, text: str, explanation: str) -> None:
         """What this is all about."""
         self._console.print(Text(text, "bold"))
