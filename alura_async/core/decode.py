@@ -105,12 +105,13 @@ class Shape(Generic[T]):
 
     # The three steps
 
-    def exact(self, body: bytes, path: str, headers: Mapping[str, str]) -> T:
+    def exact(self, body: bytes, path: str, query: str, headers: Mapping[str, str]) -> T:
         """Decode a body of exactly the expected shape.
 
         Args:
             body: a reply's body.
             path: the path that was called.
+            query: the query of the call.
             headers: the reply's headers.
 
         Raises:

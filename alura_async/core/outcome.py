@@ -121,7 +121,8 @@ def conclude(reply: Reply[T]) -> T:
     route = reply.request.route
     value: T | _Failed
     try:
-        value = route.shape.exact(reply.body, reply.request.path, reply.headers)
+        request = reply.request
+        value = route.shape.exact(reply.body, request.path, request.query, reply.headers)
     except NOT_DECODED:
         value = _read_unexpected(reply)
     else:

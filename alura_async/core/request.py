@@ -200,6 +200,9 @@ class Route(Generic[T]):
     @property
     def shape(self) -> Shape[T]:
         """What makes the body of a success into the type. Made on first use, once."""
+        if self._shape is None and (own := getattr(self.returns, "__shape__", None)) is not None:
+            # What is no Struct, such as a table, may bring what reads it.
+            self._shape = own(self.template)
         if self._shape is None:
             # A type with room for a refusal decodes one without a complaint, so its successes are looked at again.
             room = {"ok"} if self.effect is Effect.READ else {"ok", "message", "status"}

@@ -1,0 +1,493 @@
+"""The candles of one series as a table: NumPy columns, in order of time."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
+
+from ..core.model import from_milliseconds
+from ..core.text import printable
+from ..errors import InvalidArgumentError
+from ..groups.indicators import Candle
+from .extra import needing
+
+with needing("numpy"):
+    import numpy as np
+
+if TYPE_CHECKING:
+    import pandas  # type: ignore[import-untyped, unused-ignore]
+    import polars
+    import pyarrow  # type: ignore[import-untyped, unused-ignore]
+    from numpy.typing import ArrayLike, NDArray
+
+    from ..core.decode import Shape
+
+    Times: TypeAlias = NDArray[np.datetime64]
+    Numbers: TypeAlias = NDArray[np.float64]
+    Flags: TypeAlias = NDArray[np.bool_]
+
+_NUMBERS = ("open", "high", "low", "close", "volume")
+_VOLUME = _NUMBERS.index("volume")
+# In place of a number of trades that nobody told: there are no fewer than none.
+_UNTOLD = -1
+_MOST_TRADES = 2**31 - 1
+# So many rows of either end show a table.
+_SHOWN = 5
+
+
+class Candles(Sequence[Candle]):
+    """The candles of one series, a column for each of their parts, in ascending order of time, one for each open time.
+
+    A table is a value: its arrays are read-only, and slicing, `between`, `concat` and `resample` give new ones.
+
+    **Prices and volumes are float64, not the server's exact text.** That is what research needs and what is fast; a
+    float64 holds about 15 digits, which is more than prices have. Where each digit counts, read `Candle`s
+    (`alura.indicators`), whose prices are `Decimal`.
+
+    **Times** are when the interval of a candle begins (`open_time`), in UTC. It ends where the next one begins: the
+    candle 10:00 of `1m` has all trades from 10:00:00.000 up to and without 10:01:00.000. When a candle opens, nothing
+    of it is known: what is computed from its close may be used from the end of the interval on, not before.
+
+    **`closed`** tells whether the interval was over by the server's clock (the `Date` of its reply) when the server
+    told of the candle. The last candle of a reply is mostly the running one, whose high, low, close and volume still
+    change: a backtest that takes it for a closed one looks ahead, or at what never was. Where the interval or the time
+    is unknown, a candle counts as running. Servers correct closed candles for a while.
+
+    Args:
+        symbol: the asset's symbol; None where it is unknown.
+        interval: the candles' interval, such as `1m`; None where it is unknown.
+        open_time: when the intervals begin: datetime64, or epoch milliseconds.
+        open: first prices, in USDC; finite.
+        high: highest prices.
+        low: lowest prices.
+        close: last prices.
+        volume: traded volumes, in units of the asset; NaN where unknown. None where all are.
+        trades: numbers of trades; below 0, or masked, where unknown. None where all are.
+        closed: which intervals were over when the server told of them; by default judged by `as_of_ms`.
+        as_of_ms: when the server told of them, by its clock, epoch milliseconds; None where that is unknown.
+
+    Where several rows have the same open time, the last of them counts. All arguments are copied.
+
+    Raises:
+        InvalidArgumentError: the columns differ in length, or hold what is no time or no number.
+    """
+
+    __slots__ = ("_closed", "_numbers", "_times", "_trades", "as_of_ms", "interval", "symbol")
+
+    symbol: str | None
+    interval: str | None
+    as_of_ms: int | None
+
+    def __init__(
+        self,
+        symbol: str | None,
+        interval: str | None,
+        *,
+        open_time: ArrayLike,
+        open: ArrayLike,  # noqa: A002 - what the field calls it
+        high: ArrayLike,
+        low: ArrayLike,
+        close: ArrayLike,
+        volume: ArrayLike | None = None,
+        trades: ArrayLike | None = None,
+        closed: ArrayLike | None = None,
+        as_of_ms: int | None = None,
+    ) -> None:
+        times = _times(open_time)
+        unknown = np.full(len(times), np.nan)
+        columns = (open, high, low, close, unknown if volume is None else volume)
+        try:
+            numbers = np.array([np.asarray(column, np.float64) for column in columns], np.float64)
+        except ValueError as error:
+            raise InvalidArgumentError(f"candles: columns of numbers of one length are needed: {error}") from None
+        counts = None if trades is None else _counts(trades)
+        flags = None if closed is None else np.array(closed, np.bool_)
+        for column in (numbers[0], counts, flags):
+            if column is not None and column.shape != times.shape:
+                raise InvalidArgumentError(f"candles: the columns differ in length: {len(times)} and {len(column)}")
+        self._settle(symbol, interval, as_of_ms, times, numbers, counts, flags)
+
+    def _settle(
+        self,
+        symbol: str | None,
+        interval: str | None,
+        as_of_ms: int | None,
+        times: NDArray[np.int64],
+        numbers: Numbers,
+        trades: NDArray[np.int32] | None,
+        closed: Flags | None,
+    ) -> None:
+        """Take columns that nobody else has."""
+        if not np.isfinite(numbers[:_VOLUME]).all() or np.isinf(numbers[_VOLUME]).any():
+            raise InvalidArgumentError("candles: a price is not finite, or a volume infinite")
+        if trades is None:
+            trades = np.full(len(times), _UNTOLD, np.int32)
+        if closed is None:
+            closed = _closed(times, interval, as_of_ms)
+        if len(times) > 1 and not (times[1:] > times[:-1]).all():
+            order = np.argsort(times, kind="stable")
+            times = times[order]
+            is_last = np.append(times[1:] != times[:-1], True)
+            order, times = order[is_last], times[is_last]
+            numbers, trades, closed = np.ascontiguousarray(numbers[:, order]), trades[order], closed[order]
+        self._hold(symbol, interval, as_of_ms, times, numbers, trades, closed)
+
+    def _hold(
+        self,
+        symbol: str | None,
+        interval: str | None,
+        as_of_ms: int | None,
+        times: NDArray[np.int64],
+        numbers: Numbers,
+        trades: NDArray[np.int32],
+        closed: Flags,
+    ) -> None:
+        for column in (times, numbers, trades, closed):
+            column.flags.writeable = False
+        self.symbol = symbol
+        self.interval = interval
+        self.as_of_ms = as_of_ms
+        self._times = times
+        self._numbers = numbers
+        self._trades = trades
+        self._closed = closed
+
+    @classmethod
+    def _of(cls, *parts: Any) -> Candles:
+        """A table of columns that are in order already; see `_hold`."""
+        table = cls.__new__(cls)
+        table._hold(*parts)
+        return table
+
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+        # By its parts: arrays that are read-only come out of a pickle writable.
+        facts = (self.symbol, self.interval, self.as_of_ms)
+        return Candles._of, (*facts, self._times, self._numbers, self._trades, self._closed)
+
+    def __copy__(self) -> Candles:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Candles:
+        return self
+
+    @classmethod
+    def empty(cls, symbol: str | None = None, interval: str | None = None, as_of_ms: int | None = None) -> Candles:
+        """A table without a row.
+
+        Args:
+            symbol: the asset's symbol.
+            interval: the candles' interval.
+            as_of_ms: when the server told that there are none, by its clock.
+        """
+        none: list[float] = []
+        return cls(symbol, interval, open_time=none, open=none, high=none, low=none, close=none, as_of_ms=as_of_ms)
+
+    @classmethod
+    def __shape__(cls, template: str) -> Shape[Candles]:
+        """What makes the body of a reply into a table, for a `Route` that returns one."""
+        from .decoding import CandlesShape
+
+        return CandlesShape(template)
+
+    @classmethod
+    def from_candles(
+        cls,
+        candles: Iterable[Candle],
+        symbol: str | None = None,
+        interval: str | None = None,
+        *,
+        as_of_ms: int | None = None,
+    ) -> Candles:
+        """Make a table of candles of one series, in any order. Of several with one open time the last counts.
+
+        Args:
+            candles: the candles.
+            symbol: the asset's symbol; by default what the candles say.
+            interval: the candles' interval; by default what the candles say.
+            as_of_ms: when the server told of them, by its clock, epoch milliseconds.
+
+        Raises:
+            InvalidArgumentError: they are of several series, or of another one; or a price is no number.
+        """
+        rows = [*candles]
+        symbol = _agreed("symbol", symbol, {candle.symbol for candle in rows})
+        interval = _agreed("interval", interval, {candle.interval for candle in rows})
+        try:
+            return cls(
+                symbol,
+                interval,
+                open_time=np.array([candle.open_time_ms for candle in rows], np.int64),
+                open=[float(candle.open_text) for candle in rows],
+                high=[float(candle.high_text) for candle in rows],
+                low=[float(candle.low_text) for candle in rows],
+                close=[float(candle.close_text) for candle in rows],
+                volume=[np.nan if candle.volume_text is None else float(candle.volume_text) for candle in rows],
+                trades=[_UNTOLD if candle.trades is None else candle.trades for candle in rows],
+                as_of_ms=as_of_ms,
+            )
+        except (ValueError, OverflowError) as error:
+            raise InvalidArgumentError(f"candles: {printable(str(error))}") from None
+
+    @classmethod
+    def concat(cls, tables: Iterable[Candles]) -> Candles:
+        """Join tables of one series. Of an open time that is in several, the row of the last table counts.
+
+        Each candle stays as `closed` as it was in its own table. `as_of_ms` is the latest.
+
+        Args:
+            tables: the tables, in any order of time; none of them gives a table without a row.
+
+        Raises:
+            InvalidArgumentError: they are of several series.
+        """
+        parts = [*tables]
+        if not parts:
+            return cls.empty()
+        joined = cls.__new__(cls)
+        joined._settle(
+            _agreed("symbol", None, {part.symbol for part in parts}),
+            _agreed("interval", None, {part.interval for part in parts}),
+            max((part.as_of_ms for part in parts if part.as_of_ms is not None), default=None),
+            np.concatenate([part._times for part in parts]),
+            np.concatenate([part._numbers for part in parts], axis=1),
+            np.concatenate([part._trades for part in parts]),
+            np.concatenate([part._closed for part in parts]),
+        )
+        return joined
+
+    # Columns
+
+    @property
+    def open_time(self) -> Times:
+        """When the intervals begin, in UTC: datetime64[ms]."""
+        return self._times.view("datetime64[ms]")
+
+    @property
+    def open(self) -> Numbers:
+        """First prices, in USDC."""
+        return self._column(0)
+
+    @property
+    def high(self) -> Numbers:
+        """Highest prices, in USDC."""
+        return self._column(1)
+
+    @property
+    def low(self) -> Numbers:
+        """Lowest prices, in USDC."""
+        return self._column(2)
+
+    @property
+    def close(self) -> Numbers:
+        """Last prices, in USDC."""
+        return self._column(3)
+
+    @property
+    def volume(self) -> Numbers:
+        """Traded volumes, in units of the asset; NaN where the server does not say."""
+        return self._column(_VOLUME)
+
+    def _column(self, place: int) -> Numbers:
+        column: Numbers = self._numbers[place]
+        return column
+
+    @property
+    def trades(self) -> np.ma.MaskedArray[Any, Any]:
+        """Numbers of trades; masked where the server does not say."""
+        return np.ma.MaskedArray(self._trades, mask=self._trades < 0)
+
+    @property
+    def closed(self) -> Flags:
+        """Which intervals were over when the server told of the candle."""
+        return self._closed
+
+    @property
+    def nbytes(self) -> int:
+        """How much memory the columns take, in bytes."""
+        return self._times.nbytes + self._numbers.nbytes + self._trades.nbytes + self._closed.nbytes
+
+    # Rows
+
+    def __len__(self) -> int:
+        return len(self._times)
+
+    @overload
+    def __getitem__(self, index: int) -> Candle: ...
+    @overload
+    def __getitem__(self, index: slice) -> Candles: ...
+    def __getitem__(self, index: int | slice) -> Candle | Candles:
+        if isinstance(index, slice):
+            if index.step is not None and index.step < 0:
+                raise InvalidArgumentError("candles: a table is in ascending order of time: no slice turns it round")
+            facts = (self.symbol, self.interval, self.as_of_ms)
+            return self._of(
+                *facts, self._times[index], self._numbers[:, index], self._trades[index], self._closed[index]
+            )
+        place = range(len(self))[index]
+        return next(iter(self[place : place + 1]))
+
+    def __iter__(self) -> Iterator[Candle]:
+        span = None if self.interval is None else _span_ms(self.interval)
+        columns = (self._times.tolist(), *self._numbers.tolist(), self._trades.tolist())
+        for opened, first, high, low, last, volume, trades in zip(*columns, strict=True):
+            yield Candle(
+                open_time_ms=opened,
+                # As Hyperliquid has it: the last millisecond.
+                close_time_ms=None if span is None else opened + span - 1,
+                symbol=self.symbol,
+                interval=self.interval,
+                open_text=first,
+                high_text=high,
+                low_text=low,
+                close_text=last,
+                volume_text=None if volume != volume else volume,  # noqa: PLR0124 - a NaN
+                trades=None if trades < 0 else trades,
+            )
+
+    def between(self, start_ms: int, end_ms: int) -> Candles:
+        """The candles whose open time is in [start, end).
+
+        Args:
+            start_ms: the first open time, epoch milliseconds.
+            end_ms: the end, epoch milliseconds; a candle that opens then is not among them.
+        """
+        first, end = np.searchsorted(self._times, (start_ms, end_ms)).tolist()
+        return self[first:end]
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        """Whether they say the same of the same series, whenever the server told of it."""
+        if not isinstance(other, Candles):
+            return NotImplemented
+        return (
+            (self.symbol, self.interval) == (other.symbol, other.interval)
+            and np.array_equal(self._times, other._times)
+            and np.array_equal(self._numbers, other._numbers, equal_nan=True)
+            and np.array_equal(self._trades, other._trades)
+            and np.array_equal(self._closed, other._closed)
+        )
+
+    # As others have it
+
+    def to_polars(self) -> polars.DataFrame:
+        """A polars frame of these columns: open time in UTC, null where volume or trades are unknown."""
+        with needing("polars"):
+            import polars as pl
+        trades = pl.Series(self._trades)
+        return pl.DataFrame(
+            {
+                "open_time": pl.Series(self._times).cast(pl.Datetime("ms", "UTC")),
+                **{
+                    name: pl.Series(column, nan_to_null=name == "volume")
+                    for name, column in zip(_NUMBERS, self._numbers, strict=True)
+                },
+                "trades": trades.set(trades < 0, None),
+                "closed": pl.Series(self._closed),
+            }
+        )
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """A pandas frame of these columns: open time in UTC, NaN where a volume is unknown, NA where trades are."""
+        with needing("pandas", "pandas"):
+            import pandas as pd  # pyright: ignore[reportMissingTypeStubs]
+        return pd.DataFrame(
+            {
+                "open_time": pd.DatetimeIndex(self.open_time).tz_localize("UTC"),
+                **dict(zip(_NUMBERS, self._numbers, strict=True)),
+                "trades": pd.arrays.IntegerArray(self._trades.copy(), self._trades < 0),
+                "closed": self._closed,
+            }
+        )
+
+    def to_arrow(self) -> pyarrow.Table:  # pyright: ignore[reportUnknownParameterType]
+        """A pyarrow table of these columns: open time in UTC, null where volume or trades are unknown."""
+        with needing("pyarrow", "pyarrow"):
+            import pyarrow as pa  # pyright: ignore[reportMissingTypeStubs]
+        return pa.table(self)
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """Hand the columns over to whatever speaks Arrow: `pyarrow.table(candles)`, DuckDB, `polars.DataFrame(…)`."""
+        return self.to_polars().__arrow_c_stream__(requested_schema)
+
+    # As it is shown
+
+    def __repr__(self) -> str:
+        name = " ".join(printable(text) for text in (self.symbol, self.interval) if text is not None)
+        if not len(self):
+            return f"<Candles {name}: none>"
+        first, last = (_shown_time(int(self._times[place])) for place in (0, -1))
+        return f"<Candles {name}: {len(self):,}, {first} to {last} UTC>"
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th>{name}</th>" for name in ("open time, UTC", *_NUMBERS, "trades", "closed"))
+        rows = [*map(_html_row, self[:_SHOWN], self._closed[:_SHOWN].tolist())]
+        if len(self) > 2 * _SHOWN:
+            rows.append(f"<tr>{'<td>…</td>' * 8}</tr>")
+        rest = max(_SHOWN, len(self) - _SHOWN)
+        rows += map(_html_row, self[rest:], self._closed[rest:].tolist())
+        caption = html.escape(repr(self)[1:-1])
+        return (
+            f"<table><caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+        )
+
+
+def _times(values: ArrayLike) -> NDArray[np.int64]:
+    """Epoch milliseconds of times."""
+    given = np.asarray(values)
+    if given.dtype.kind == "M":
+        if np.isnat(given).any():
+            raise InvalidArgumentError("open_time: a time is missing")
+        return given.astype("datetime64[ms]").view(np.int64).copy()
+    if given.dtype.kind not in "iu" and given.size:
+        raise InvalidArgumentError("open_time: give datetime64, or whole epoch milliseconds")
+    if given.ndim != 1:
+        raise InvalidArgumentError("open_time: a column has one dimension")
+    return given.astype(np.int64)
+
+
+def _counts(values: ArrayLike) -> NDArray[np.int32]:
+    """Numbers of trades, in little room."""
+    given = values.filled(_UNTOLD) if isinstance(values, np.ma.MaskedArray) else np.asarray(values)
+    if given.dtype.kind not in "iu" and given.size:
+        raise InvalidArgumentError("trades: give whole numbers")
+    if given.size and given.max() > _MOST_TRADES:
+        raise InvalidArgumentError(f"trades: no candle has more than {_MOST_TRADES:,}")
+    return np.maximum(given, _UNTOLD).astype(np.int32)
+
+
+def _closed(times: NDArray[np.int64], interval: str | None, as_of_ms: int | None) -> Flags:
+    """Which intervals are over."""
+    span = None if interval is None else _span_ms(interval)
+    if span is None or as_of_ms is None:
+        return np.zeros(len(times), np.bool_)
+    return times <= as_of_ms - span
+
+
+_UNITS_MS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000, "M": 31 * 86_400_000}
+
+
+def _span_ms(interval: str) -> int | None:
+    found = re.fullmatch(r"([1-9][0-9]{0,3})([mhdwM])", interval)
+    return None if found is None else int(found[1]) * _UNITS_MS[found[2]]
+
+
+def _agreed(what: str, given: str | None, said: set[str | None]) -> str | None:
+    """The one symbol, or interval, that all say."""
+    names = said - {None} | ({given} - {None})
+    if len(names) > 1:
+        shown = ", ".join(sorted(printable(str(name)) for name in names))
+        raise InvalidArgumentError(f"{what}: a table has the candles of one series, and these are of {shown}")
+    return next(iter(names), None)
+
+
+def _shown_time(time_ms: int) -> str:
+    return f"{from_milliseconds(time_ms):%Y-%m-%d %H:%M}"
+
+
+def _html_row(candle: Candle, closed: bool) -> str:
+    numbers = (candle.open_text, candle.high_text, candle.low_text, candle.close_text, candle.volume_text)
+    cells = [_shown_time(candle.open_time_ms), *numbers, candle.trades, "yes" if closed else "no"]
+    return f"<tr>{''.join('<td></td>' if cell is None else f'<td>{cell}</td>' for cell in cells)}</tr>"
