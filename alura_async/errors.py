@@ -12,6 +12,7 @@ AluraError
 ├── WaitTimeoutError           what was waited for did not happen in time          (TimeoutError)
 ├── GuardError                 the guard refused a call that creates or transfers
 ├── JournalError               the journal cannot be read or written
+├── StoreError                 a store of candles cannot be read or written
 ├── UnresolvedError            an identical call may have been carried out already
 ├── NotFlatError               `flatten()` ended while something was still open
 └── CallError                  one call failed; says which, and what became of it (`outcome`)
@@ -108,6 +109,10 @@ class GuardError(AluraError):
 
 class JournalError(AluraError):
     """The journal cannot be read or written. A call that creates or transfers is not made without it."""
+
+
+class StoreError(AluraError):
+    """A store of candles cannot be read or written; the message says what to do. What was recorded stays so."""
 
 
 class UnresolvedError(AluraError):

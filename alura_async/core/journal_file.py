@@ -23,6 +23,7 @@ import msgspec
 
 from ..errors import JournalError
 from ..journal import JournalEntry
+from .disk import sync_folder
 from .entries import MADE_NOTHING
 from .request import Action
 from .text import printable
@@ -349,18 +350,7 @@ def _create_if_missing(path: Path) -> None:
         for ending in ("", *_BESIDE):
             with suppress(OSError):
                 os.unlink(f"{draft}{ending}")
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make sure that a file's name survives the machine's crash, where a folder can be synchronised."""
-    if os.name == "nt":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync_folder(path.parent)
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -14,7 +14,6 @@ import asyncio
 import logging
 import os
 import stat
-import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Generator
@@ -28,13 +27,9 @@ import msgspec
 from ..errors import ConfigurationError
 from ..secret import Secret
 from .decode import NOT_DECODED, require_shallow
+from .file_lock import try_lock, unlock
 from .text import printable, redact
 from .threads import in_thread
-
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
 
 T = TypeVar("T")
 
@@ -263,15 +258,14 @@ def _locked(folder: _Folder) -> Generator[None]:
     fd = os.open(folder.lock, os.O_RDWR | os.O_CREAT | _FLAGS, 0o600, dir_fd=folder.fd)
     try:
         until = time.monotonic() + _PATIENCE_S
-        while not _try_lock(fd):
+        while not try_lock(fd):
             if time.monotonic() >= until:
                 raise TimeoutError(f"another process holds {folder.shown}.lock")
             time.sleep(_LOOK_AGAIN_S)
         try:
             yield
         finally:
-            # By name, not only by closing: a child that was forked in the meantime has it open as well.
-            _unlock(fd)
+            unlock(fd)
     finally:
         os.close(fd)
 
@@ -387,31 +381,6 @@ class _File(msgspec.Struct, tag_field="alura_async", tag="tokens"):
     """What is in the file. Its beginning is `_OURS`."""
 
     entries: dict[str, _Entry]
-
-
-if sys.platform == "win32":
-
-    def _try_lock(fd: int) -> bool:
-        try:
-            msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-
-    def _unlock(fd: int) -> None:
-        msvcrt.locking(fd, msvcrt.LK_UNLCK, 1)
-
-else:
-
-    def _try_lock(fd: int) -> bool:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
-    def _unlock(fd: int) -> None:
-        fcntl.flock(fd, fcntl.LOCK_UN)
 
 
 def _checked(path: str | os.PathLike[str]) -> str:

@@ -1,0 +1,333 @@
+"""A store's Parquet files: one for each month of a series, in folders that every reader of Hive partitions understands.
+
+    interval=1m/symbol=BTC/month=2026-01/candles.parquet
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Iterator, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import msgspec
+
+from ..core.disk import sync_folder
+from ..errors import InvalidArgumentError, StoreError
+from .columns import Candles
+from .extra import needing
+from .manifest import FileFacts, explained, shown
+from .ranges import Range
+
+with needing("numpy"):
+    import numpy as np
+with needing("polars"):
+    import polars as pl
+
+NAME = "candles.parquet"
+"""A month's file."""
+
+# Only who holds the store's lock has one, so that an old one was left by a crash. No reader takes it for a file.
+_DRAFT = ".candles.tmp"
+_DAMAGED = "candles.parquet.damaged"
+# What a name keeps as it is. The other case is written as %XX, or `kPEPE` and `KPEPE`, `1m` and `1M` would be one
+# folder where case does not count; so is whatever some file system does not take, or takes for something else.
+_CAPITALS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-")
+_SMALL = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
+# File systems take no more than 255 bytes for a name.
+_LONGEST = 240
+# Windows replaces no file that somebody is reading.
+_PATIENCE_S = 5.0
+_LOOK_AGAIN_S = 0.05
+_KEY = "alura_async"
+_NUMBERS = ("open", "high", "low", "close", "volume")
+_SCHEMA = {
+    "open_time": pl.Datetime("ms", "UTC"),
+    **dict.fromkeys(_NUMBERS, pl.Float64()),
+    "trades": pl.Int32(),
+}
+# Of a candle that waits for its file: its time, five numbers, its trades.
+_ROW_BYTES = 8 + 5 * 8 + 4
+
+
+class Notes(msgspec.Struct, frozen=True):
+    """What a file says of itself, so that a manifest can be made anew of the files.
+
+    Attributes:
+        origin: the server that the candles are of.
+        covered: for which ranges of the month the server had answered.
+        as_of: the server's time when it last told of the series.
+    """
+
+    origin: str
+    covered: list[Range]
+    as_of: int | None = None
+
+
+# Names
+
+
+def folder_of(symbol: str, interval: str, month: str) -> Path:
+    """Where a month of a series is, from the store's folder on.
+
+    Raises:
+        InvalidArgumentError: the names are too long for a folder's.
+    """
+    parts = (
+        f"interval={_encoded(interval, _SMALL)}",
+        f"symbol={_encoded(symbol, _CAPITALS)}",
+        f"month={month}",
+    )
+    for part in parts:
+        if len(part) > _LONGEST:
+            raise InvalidArgumentError(f"{part[:40]}…: too long for the name of a folder, so it cannot be stored")
+    return Path(*parts)
+
+
+def named_by(folder: Path) -> tuple[str, str, str] | None:
+    """Symbol, interval and month of a folder; None where it is none of a store's."""
+    found = {key: unquote(value) for key, _, value in (part.partition("=") for part in folder.parts[-3:])}
+    if list(found) != ["interval", "symbol", "month"]:
+        return None
+    symbol, interval, month = found["symbol"], found["interval"], found["month"]
+    is_ours = folder.parts[-3:] == folder_of(symbol, interval, month).parts
+    return (symbol, interval, month) if is_ours else None
+
+
+def _encoded(text: str, kept: frozenset[str]) -> str:
+    return "".join(
+        character if character in kept else "".join(f"%{byte:02X}" for byte in character.encode()) for character in text
+    )
+
+
+# Months
+
+
+def month_range(month: str) -> Range:
+    """The milliseconds of a month, such as `2026-01`.
+
+    Raises:
+        ValueError: it is none.
+    """
+    first = np.datetime64(month, "M")
+    start, end = (int(moment.astype("datetime64[ms]").astype(np.int64)) for moment in (first, first + 1))
+    return start, end
+
+
+def months_of(start_ms: int, end_ms: int) -> list[str]:
+    """The months of [start, end)."""
+    if start_ms >= end_ms:
+        return []
+    first, last = (np.datetime64(ms, "ms").astype("datetime64[M]") for ms in (start_ms, end_ms - 1))
+    return [str(month) for month in np.arange(first, last + 1)]
+
+
+def by_month(candles: Candles) -> Iterator[tuple[str, Candles]]:
+    """The candles of each month."""
+    if not len(candles):
+        return
+    months = candles.open_time.astype("datetime64[M]")
+    edges = [0, *(np.flatnonzero(months[1:] != months[:-1]) + 1).tolist(), len(candles)]
+    for first, end in zip(edges, edges[1:], strict=False):
+        yield str(months[first]), candles[first:end]
+
+
+# Candles as bytes, while they wait for their file
+
+
+def packed(candles: Candles) -> bytes:
+    """The columns one after the other."""
+    columns = [getattr(candles, name).astype("<f8", copy=False).tobytes() for name in _NUMBERS]
+    times, trades = candles.open_time.view(np.int64).astype("<i8", copy=False), candles.trades.filled(-1)
+    return b"".join((times.tobytes(), *columns, trades.astype("<i4", copy=False).tobytes()))
+
+
+def unpacked(content: bytes, symbol: str, interval: str, as_of: int | None) -> Candles:
+    """The candles that `packed` made bytes of.
+
+    Raises:
+        StoreError: it did not.
+    """
+    rows, rest = divmod(len(content), _ROW_BYTES)
+    if rest:
+        raise StoreError(f"{symbol} {interval}: candles that wait in the manifest are damaged: `alura.bulk.repair(…)`")
+    numbers = np.frombuffer(content, "<f8", 5 * rows, 8 * rows).reshape(5, rows)
+    return Candles(
+        symbol,
+        interval,
+        open_time=np.frombuffer(content, "<i8", rows),
+        **dict(zip(_NUMBERS, numbers, strict=True)),
+        trades=np.frombuffer(content, "<i4", rows, 48 * rows),
+        closed=np.ones(rows, np.bool_),
+        as_of_ms=as_of,
+    )
+
+
+# Files
+
+
+def read(paths: Sequence[Path], symbol: str, interval: str, as_of: int | None, within: Range) -> Candles:
+    """The candles of some files of a series whose open time is in [start, end).
+
+    Raises:
+        StoreError: a file is missing or cannot be read.
+    """
+    if not paths:
+        return Candles.empty(symbol, interval, as_of)
+    start, end = (pl.lit(moment).cast(pl.Datetime("ms", "UTC")) for moment in within)
+    opened = pl.col("open_time")
+    try:
+        # Their folders are told from what the files hold: no reader of Hive partitions is to add to it.
+        frame = (
+            pl.scan_parquet(list(paths), hive_partitioning=False, glob=False)
+            .filter((opened >= start) & (opened < end))
+            .select(_SCHEMA)
+            .collect()
+        )
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise _unreadable(paths, error) from error
+    return _candles(frame, symbol, interval, as_of)
+
+
+def parsed(path: Path, content: bytes, symbol: str, interval: str) -> Candles:
+    """The candles of a file's bytes.
+
+    Raises:
+        StoreError: they are none.
+    """
+    try:
+        frame = pl.read_parquet(BytesIO(content), hive_partitioning=False)
+        if frame.schema != _SCHEMA:
+            raise StoreError(f"{shown(path)}: has other columns than a store's files")
+    # What polars makes of a damaged file may be any error, also one of Rust's.
+    except pl.exceptions.PolarsError as error:
+        raise _unreadable([path], error) from error
+    return _candles(frame, symbol, interval, None)
+
+
+def notes_of(content: bytes) -> Notes | None:
+    """What a file says of itself; None where it says nothing that a store's file would."""
+    try:
+        told = pl.read_parquet_metadata(BytesIO(content)).get(_KEY)
+        return None if told is None else msgspec.json.decode(told, type=Notes)
+    except (pl.exceptions.PolarsError, msgspec.MsgspecError):
+        return None
+
+
+def written(candles: Candles, notes: Notes) -> tuple[bytes, FileFacts]:
+    """A Parquet file's bytes, and what the manifest is to know of them."""
+    trades = pl.Series(candles.trades.filled(-1), dtype=pl.Int32)
+    frame = pl.DataFrame(
+        {
+            "open_time": pl.Series(candles.open_time.view(np.int64)).cast(pl.Datetime("ms", "UTC")),
+            **{name: pl.Series(getattr(candles, name), nan_to_null=name == "volume") for name in _NUMBERS},
+            "trades": trades.set(trades < 0, None),
+        },
+        schema=_SCHEMA,
+    )
+    buffer = BytesIO()
+    frame.write_parquet(
+        buffer, compression="zstd", statistics=True, metadata={_KEY: msgspec.json.encode(notes).decode()}
+    )
+    content = buffer.getvalue()
+    return content, facts_of(candles, content)
+
+
+def facts_of(candles: Candles, content: bytes) -> FileFacts:
+    """What the manifest is to know of a file."""
+    first, last = (int(moment) for moment in candles.open_time.view(np.int64)[[0, -1]]) if len(candles) else (0, 0)
+    return FileFacts(len(candles), first, last, len(content), checksum(content))
+
+
+def checksum(content: bytes) -> str:
+    """What a file's bytes are recognised by: `sha256sum` says the same."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def draft(store: Path, folder: Path, content: bytes) -> Path:
+    """Write a file beside the one that it is to become, onto the disk.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    path = store / folder / _DRAFT
+    with explained(path):
+        _make_folders(store, folder)
+        with path.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    return path
+
+
+def put_in_place(draft: Path) -> None:
+    """Make a draft the month's file, in one step.
+
+    Raises:
+        StoreError: it cannot be replaced.
+    """
+    path = draft.with_name(NAME)
+    until = time.monotonic() + _PATIENCE_S
+    with explained(path):
+        while True:
+            try:
+                os.replace(draft, path)
+            except PermissionError:
+                if os.name != "nt" or time.monotonic() >= until:
+                    raise
+                time.sleep(_LOOK_AGAIN_S)
+            else:
+                break
+        sync_folder(path.parent)
+
+
+def set_aside(path: Path) -> Path | None:
+    """Take a damaged file out of every reader's sight, and keep it.
+
+    Returns:
+        Where it is now; None where there is none.
+    """
+    aside = path.with_name(_DAMAGED)
+    with explained(path):
+        try:
+            os.replace(path, aside)
+        except FileNotFoundError:
+            return None
+        sync_folder(path.parent)
+    return aside
+
+
+def _make_folders(store: Path, folder: Path) -> None:
+    """Make the folders that are missing, so that they survive the machine's crash with what is in them."""
+    missing = [part for part in (*reversed(folder.parents), folder) if not (store / part).is_dir()]
+    for part in missing:
+        (store / part).mkdir(exist_ok=True)
+        sync_folder((store / part).parent)
+
+
+def _candles(frame: Any, symbol: str, interval: str, as_of: int | None) -> Candles:
+    return Candles(
+        symbol,
+        interval,
+        open_time=frame["open_time"].to_physical().to_numpy(),
+        **{name: frame[name].fill_null(np.nan).to_numpy() for name in _NUMBERS},
+        trades=frame["trades"].fill_null(-1).to_numpy(),
+        closed=np.ones(len(frame), np.bool_),
+        as_of_ms=as_of,
+    )
+
+
+def _unreadable(paths: Sequence[Path], error: Exception) -> StoreError:
+    missing = next((path for path in paths if not path.exists()), None)
+    if missing is not None:
+        return StoreError(f"{shown(missing)}: is missing: `alura.bulk.repair(…)` pulls it again")
+    said = str(error).partition("\n")[0]
+    which = shown(paths[0]) if len(paths) == 1 else f"{shown(paths[0])} or one of {len(paths) - 1} others"
+    return StoreError(
+        f"{which}: cannot be read ({said}): `store.verify()` says what is damaged, and `alura.bulk.repair(…)` pulls it "
+        "again"
+    )

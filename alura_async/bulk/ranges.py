@@ -1,0 +1,42 @@
+"""Sets of whole numbers as sorted lists of [start, end): what is covered of a series, and what is not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypeAlias
+
+Range: TypeAlias = tuple[int, int]
+"""[start, end), in epoch milliseconds."""
+
+
+def merged(ranges: Iterable[Range]) -> list[Range]:
+    """The same set in as few ranges as possible."""
+    result: list[Range] = []
+    for start, end in sorted(ranges):
+        if start >= end:
+            continue
+        if result and start <= result[-1][1]:
+            result[-1] = (result[-1][0], max(end, result[-1][1]))
+        else:
+            result.append((start, end))
+    return result
+
+
+def within(ranges: Iterable[Range], start: int, end: int) -> list[Range]:
+    """What is in [start, end) as well, of sorted ranges that do not overlap."""
+    cut = ((max(first, start), min(last, end)) for first, last in ranges)
+    return [(first, last) for first, last in cut if first < last]
+
+
+def without(ranges: Iterable[Range], taken: Iterable[Range]) -> list[Range]:
+    """What is left of sorted ranges that do not overlap without others like them."""
+    holes = [*taken]
+    result: list[Range] = []
+    for start, end in ranges:
+        for first, last in within(holes, start, end):
+            if start < first:
+                result.append((start, first))
+            start = last  # noqa: PLW2901 - what comes before is dealt with
+        if start < end:
+            result.append((start, end))
+    return result

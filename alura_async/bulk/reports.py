@@ -1,0 +1,268 @@
+"""What a store says of itself, and what became of a pull into one. Imports neither NumPy nor polars."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from ..core.model import from_milliseconds
+from ..groups.indicators import Candle
+
+# So many gaps or corrections are told one by one.
+_SHOWN = 5
+
+
+class Gap(msgspec.Struct, frozen=True):
+    """A range of a series that was asked for and is not complete.
+
+    Attributes:
+        symbol: the asset's symbol.
+        interval: the candles' interval.
+        start_ms: the first open time that is missing, epoch milliseconds.
+        end_ms: the first moment after the range.
+        reason: why: what the server said last, or that it was not asked yet.
+    """
+
+    symbol: str
+    interval: str
+    start_ms: int
+    end_ms: int
+    reason: str
+
+    @property
+    def start(self) -> datetime:
+        """The first open time that is missing."""
+        return from_milliseconds(self.start_ms)
+
+    @property
+    def end(self) -> datetime:
+        """The first moment after the range."""
+        return from_milliseconds(self.end_ms)
+
+    def __str__(self) -> str:
+        return f"{self.symbol} {self.interval} from {_time(self.start_ms)} to {_time(self.end_ms)}: {self.reason}"
+
+
+class Correction(msgspec.Struct, frozen=True):
+    """A candle that the server told otherwise than before.
+
+    Attributes:
+        old: what the store had.
+        new: what it has now.
+    """
+
+    old: Candle
+    new: Candle
+
+    @property
+    def open_time(self) -> datetime:
+        """When the candle's interval begins."""
+        return self.new.open_time
+
+    def __str__(self) -> str:
+        changed = ", ".join(
+            f"{name} {before} → {now}"
+            for name in ("open", "high", "low", "close", "volume", "trades")
+            if (before := getattr(self.old, name)) != (now := getattr(self.new, name))
+        )
+        return f"{self.new.symbol} {self.new.interval} {_time(self.new.open_time_ms)}: {changed}"
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """Something in a store that is not as it should be.
+
+    Attributes:
+        path: the file.
+        symbol: the asset's symbol; empty where the file is of no series.
+        interval: the candles' interval, likewise.
+        month: the month, such as `2026-01`, likewise.
+        what: what is wrong.
+        remedy: what to do.
+    """
+
+    path: str
+    symbol: str
+    interval: str
+    month: str
+    what: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.what}: {self.remedy}"
+
+
+class SeriesInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What a store has of one series.
+
+    Attributes:
+        symbol: the asset's symbol.
+        interval: the candles' interval.
+        ranges: the ranges that are complete, each [start, end) in epoch milliseconds.
+        rows: how many candles there are.
+        empties: how many intervals of the complete ranges have no candle, because nothing was traded or recorded.
+        gaps: how many ranges were asked for and are not complete.
+        files: in how many Parquet files they are.
+        bytes: how large those are.
+        waiting: how many candles are in no Parquet file yet, so that only `CandleStore.candles` sees them.
+        as_of_ms: the server's time when it last told of the series, epoch milliseconds; None if it never did.
+    """
+
+    symbol: str
+    interval: str
+    ranges: tuple[tuple[int, int], ...]
+    rows: int
+    empties: int
+    gaps: int
+    files: int
+    bytes: int
+    waiting: int
+    as_of_ms: int | None
+
+    @property
+    def start(self) -> datetime | None:
+        """Since when it is covered; None where nothing is."""
+        return from_milliseconds(self.ranges[0][0]) if self.ranges else None
+
+    @property
+    def end(self) -> datetime | None:
+        """Until when it is covered; None where nothing is."""
+        return from_milliseconds(self.ranges[-1][1]) if self.ranges else None
+
+    def __str__(self) -> str:
+        covered = f", {_time(self.ranges[0][0])} to {_time(self.ranges[-1][1])}" if self.ranges else ""
+        gaps = f", {self.gaps} gaps" if self.gaps else ""
+        return f"{self.symbol} {self.interval}: {self.rows:,} candles{covered}{gaps}"
+
+
+class StoreInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What a store has.
+
+    Attributes:
+        path: its folder.
+        origin: the server that its candles are of.
+        series: its series, by interval and symbol.
+        rows: how many candles there are in all.
+        bytes: how large its Parquet files are.
+        waiting: how many candles are in no Parquet file yet.
+        gaps: how many ranges were asked for and are not complete.
+    """
+
+    path: str
+    origin: str
+    series: tuple[SeriesInfo, ...]
+    rows: int
+    bytes: int
+    waiting: int
+    gaps: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path}: {self.rows:,} candles of {len(self.series)} series, {self.bytes / 1e6:,.1f} MB, "
+            f"{self.gaps} gaps, of {self.origin}"
+        )
+
+
+class PullReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a pull into a store.
+
+    Attributes:
+        series: how many series were asked for.
+        candles: how many candles came that the store did not have.
+        requests: how many requests it took.
+        elapsed_s: how many seconds.
+        gaps: the ranges that could not be had, with the reasons.
+        mended: what a repair found damaged, and what it did about it.
+    """
+
+    series: int
+    candles: int
+    requests: int
+    elapsed_s: float
+    gaps: tuple[Gap, ...] = ()
+    mended: tuple[Problem, ...] = ()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all that was asked for is there."""
+        return not self.gaps
+
+    def __str__(self) -> str:
+        head = (
+            f"{self.candles:,} candles more of {self.series} series, {self.requests:,} requests in {self.elapsed_s:.1f} s"
+        )
+        return "\n".join((head, *_listed("gaps", self.gaps), *_listed("mended", self.mended)))
+
+
+class SeriesUpdate(msgspec.Struct, frozen=True, kw_only=True):
+    """What an update changed of one series.
+
+    Attributes:
+        symbol: the asset's symbol.
+        interval: the candles' interval.
+        added: how many candles came that the store did not have.
+        corrected: the candles that the server tells otherwise than before.
+        withdrawn: the candles that the server does not give any more; the store keeps them.
+        gaps: the ranges that could not be had, with the reasons.
+    """
+
+    symbol: str
+    interval: str
+    added: int
+    corrected: tuple[Correction, ...] = ()
+    withdrawn: tuple[Candle, ...] = ()
+    gaps: tuple[Gap, ...] = ()
+
+    def __str__(self) -> str:
+        withdrawn = f", {len(self.withdrawn):,} no longer given" if self.withdrawn else ""
+        return f"{self.symbol} {self.interval}: {self.added:,} added, {len(self.corrected):,} corrected{withdrawn}"
+
+
+class UpdateReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What an update changed.
+
+    Attributes:
+        series: what it changed of each series, by interval and symbol.
+        requests: how many requests it took.
+        elapsed_s: how many seconds.
+    """
+
+    series: tuple[SeriesUpdate, ...]
+    requests: int
+    elapsed_s: float
+
+    @property
+    def added(self) -> int:
+        """How many candles came that the store did not have."""
+        return sum(series.added for series in self.series)
+
+    @property
+    def corrected(self) -> tuple[Correction, ...]:
+        """The candles of all series that the server tells otherwise than before."""
+        return tuple(correction for series in self.series for correction in series.corrected)
+
+    @property
+    def gaps(self) -> tuple[Gap, ...]:
+        """The ranges of all series that could not be had."""
+        return tuple(gap for series in self.series for gap in series.gaps)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all that was asked for is there."""
+        return not self.gaps
+
+    def __str__(self) -> str:
+        head = (
+            f"{self.added:,} candles added, {len(self.corrected):,} corrected in {len(self.series)} series, "
+            f"{self.requests:,} requests in {self.elapsed_s:.1f} s"
+        )
+        return "\n".join((head, *_listed("corrected", self.corrected), *_listed("gaps", self.gaps)))
+
+
+def _listed(name: str, items: tuple[object, ...]) -> list[str]:
+    lines = [f"  {name}: {item}" for item in items[:_SHOWN]]
+    return [*lines, f"  … and {len(items) - _SHOWN:,} more"] if len(items) > _SHOWN else lines
+
+
+def _time(time_ms: int) -> str:
+    return f"{from_milliseconds(time_ms):%Y-%m-%d %H:%M}"
