@@ -58,6 +58,7 @@ _STATES: dict[ReadState, tuple[str, Feeling]] = {
 # What needs no words in a summary: nothing was expected of what was skipped.
 _GOOD = (ReadState.READ, ReadState.SKIPPED)
 
+
 @click.group("contract")
 def command() -> None:
     """Check whether the server is what this SDK expects.
