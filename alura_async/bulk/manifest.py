@@ -10,7 +10,7 @@ import os
 import socket
 import sqlite3
 import time
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -162,12 +162,12 @@ class Manifest:
         """
         path = place(store)
         if not path.exists():
-            raise StoreError(_why_none(store))
+            raise StoreError(why_none(store))
         with explained(path):
             connection = _connect_to_read(path)
             with _closed_on_failure(connection):
                 if _is_blank(connection):
-                    raise StoreError(_why_none(store))
+                    raise StoreError(why_none(store))
                 _require_version(path, connection)
                 # Whatever is read afterwards is of one moment.
                 connection.execute("BEGIN")
@@ -186,9 +186,7 @@ class Manifest:
         """
         path = place(store)
         with explained(path):
-            connection = sqlite3.connect(
-                path, timeout=_SQLITE_WAITS_S, isolation_level=None, check_same_thread=False
-            )
+            connection = sqlite3.connect(path, timeout=_SQLITE_WAITS_S, isolation_level=None, check_same_thread=False)
             with _closed_on_failure(connection):
                 if _is_blank(connection):
                     _create(connection, origin or "")
@@ -322,8 +320,8 @@ class Manifest:
 
     def files(self, series: int | None = None) -> list[MonthFile]:
         """The Parquet files of one series or of all, by series and month."""
-        where, values = ("", ()) if series is None else ("WHERE series = ?", (series,))
-        return [_file(row) for row in self._all(f"SELECT * FROM files {where} ORDER BY series, month", *values)]
+        found = self._all("SELECT * FROM files WHERE ?1 IS NULL OR series = ?1 ORDER BY series, month", series)
+        return [_file(row) for row in found]
 
     def file(self, series: int, month: str) -> MonthFile | None:
         """A month's Parquet file, if there is one."""
@@ -342,9 +340,9 @@ class Manifest:
             with self.transaction():
                 self._all(
                     "INSERT INTO files (series, month, new_rows, new_first, new_last, new_bytes, new_checksum) "
-                    "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (series, month) DO UPDATE SET new_rows = excluded.new_rows, "
-                    "new_first = excluded.new_first, new_last = excluded.new_last, new_bytes = excluded.new_bytes, "
-                    "new_checksum = excluded.new_checksum",
+                    "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (series, month) DO UPDATE SET "
+                    "new_rows = excluded.new_rows, new_first = excluded.new_first, new_last = excluded.new_last, "
+                    "new_bytes = excluded.new_bytes, new_checksum = excluded.new_checksum",
                     *(series, month, *new),
                 )
         finally:
@@ -392,10 +390,11 @@ class Manifest:
 
     def spooled_months(self, series: int | None = None) -> list[tuple[int, str, int]]:
         """For which months candles wait, those of the most rows first: series, month and rows."""
-        where, values = ("", ()) if series is None else ("WHERE series = ?", (series,))
+        where = "" if series is None else "WHERE series = ?"
         return self._all(
-            f"SELECT series, month, sum(rows) FROM spool {where} GROUP BY series, month ORDER BY sum(rows) DESC",
-            *values,
+            f"SELECT series, month, sum(rows) FROM spool {where} "  # noqa: S608 - the words are ours
+            "GROUP BY series, month ORDER BY sum(rows) DESC",
+            *(() if series is None else (series,)),
         )
 
     # What opens and closes it
@@ -418,8 +417,8 @@ class Manifest:
             self.origin = origin
         if self.origin != origin:
             raise StoreError(
-                f"{shown(self.path.parent.parent)}: holds candles of {printable(self.origin)}, and this client's server "
-                f"is {origin}: give each server a store of its own"
+                f"{shown(self.path.parent.parent)}: holds candles of {printable(self.origin)}, and this client's "
+                f"server is {origin}: give each server a store of its own"
             )
 
     def _all(self, statement: str, *values: Any) -> list[Any]:
@@ -550,7 +549,8 @@ def _closed_on_failure(connection: sqlite3.Connection) -> Generator[None]:
         raise
 
 
-def _why_none(store: Path) -> str:
+def why_none(store: Path) -> str:
+    """Why there is no store in a folder, and what to do."""
     if not store.exists():
         return f"{shown(store)}: there is no such folder: check the path, or pull something into it first"
     if not store.is_dir():
@@ -569,7 +569,10 @@ def _why_not(path: Path, error: Exception) -> str:
     where, said = shown(name if isinstance(name, str) else path), printable(str(error))
     code, number = _code(error), error.errno if isinstance(error, OSError) else None
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return f"{where}: another process has kept it locked for more than {_SQLITE_WAITS_S:.0f} s: look for one that hangs"
+        return (
+            f"{where}: another process has kept it locked for more than {_SQLITE_WAITS_S:.0f} s: look for one that "
+            "hangs"
+        )
     if code == sqlite3.SQLITE_FULL or number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return (
             f"{where}: the disk is full, or a limit of this user is reached: make room and go on, what was recorded is "
@@ -583,7 +586,9 @@ def _why_not(path: Path, error: Exception) -> str:
             "and all that is in it; the disk must not be read-only"
         )
     if number == errno.ENOENT:
-        return f"{where}: is not there: `store.verify()` says what else is missing, `alura.bulk.repair(…)` pulls it again"
+        return (
+            f"{where}: is not there: `store.verify()` says what else is missing, `alura.bulk.repair(…)` pulls it again"
+        )
     if code == sqlite3.SQLITE_IOERR or number == errno.EIO:
         return f"{where}: reading or writing failed ({said}): the disk may be full, gone or broken"
     return f"{where}: cannot be used: {said}"
@@ -600,9 +605,3 @@ def _code(error: Exception) -> int | None:
     """SQLite's primary result code; the extended ones have it in their last byte."""
     code: int | None = getattr(error, "sqlite_errorcode", None)
     return None if code is None else code & 0xFF
-
-
-def unasked(asked: Range, covered: Iterable[Range], until: int) -> list[Range]:
-    """What is not covered of what was asked for, up to a moment."""
-    start, end = asked
-    return without([(start, min(end, until))] if start < min(end, until) else [], covered)

@@ -1,6 +1,6 @@
 """A store's Parquet files: one for each month of a series, in folders that every reader of Hive partitions understands.
 
-    interval=1m/symbol=BTC/month=2026-01/candles.parquet
+interval=1m/symbol=BTC/month=2026-01/candles.parquet
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -52,6 +53,10 @@ _SCHEMA = {
 }
 # Of a candle that waits for its file: its time, five numbers, its trades.
 _ROW_BYTES = 8 + 5 * 8 + 4
+
+
+class DamagedFileError(StoreError):
+    """A file is not what was written there."""
 
 
 class Notes(msgspec.Struct, frozen=True):
@@ -132,7 +137,7 @@ def by_month(candles: Candles) -> Iterator[tuple[str, Candles]]:
         return
     months = candles.open_time.astype("datetime64[M]")
     edges = [0, *(np.flatnonzero(months[1:] != months[:-1]) + 1).tolist(), len(candles)]
-    for first, end in zip(edges, edges[1:], strict=False):
+    for first, end in pairwise(edges):
         yield str(months[first]), candles[first:end]
 
 
@@ -185,7 +190,7 @@ def read(paths: Sequence[Path], symbol: str, interval: str, as_of: int | None, w
         frame = (
             pl.scan_parquet(list(paths), hive_partitioning=False, glob=False)
             .filter((opened >= start) & (opened < end))
-            .select(_SCHEMA)
+            .select(*_SCHEMA)
             .collect()
         )
     except (pl.exceptions.PolarsError, OSError) as error:
@@ -199,14 +204,16 @@ def parsed(path: Path, content: bytes, symbol: str, interval: str) -> Candles:
     Raises:
         StoreError: they are none.
     """
-    try:
-        frame = pl.read_parquet(BytesIO(content), hive_partitioning=False)
-        if frame.schema != _SCHEMA:
-            raise StoreError(f"{shown(path)}: has other columns than a store's files")
-    # What polars makes of a damaged file may be any error, also one of Rust's.
-    except pl.exceptions.PolarsError as error:
-        raise _unreadable([path], error) from error
-    return _candles(frame, symbol, interval, None)
+    return _candles(_frame(path, content), symbol, interval, None)
+
+
+def times_of(path: Path, content: bytes) -> Any:
+    """The open times of a file's bytes in their order there, epoch milliseconds.
+
+    Raises:
+        StoreError: they are none.
+    """
+    return _frame(path, content)["open_time"].to_physical().to_numpy()
 
 
 def notes_of(content: bytes) -> Notes | None:
@@ -301,6 +308,16 @@ def set_aside(path: Path) -> Path | None:
     return aside
 
 
+def _frame(path: Path, content: bytes) -> pl.DataFrame:
+    try:
+        frame = pl.read_parquet(BytesIO(content), hive_partitioning=False)
+    except pl.exceptions.PolarsError as error:
+        raise _unreadable([path], error) from error
+    if frame.schema != _SCHEMA:
+        raise StoreError(f"{shown(path)}: has other columns than a store's files")
+    return frame
+
+
 def _make_folders(store: Path, folder: Path) -> None:
     """Make the folders that are missing, so that they survive the machine's crash with what is in them."""
     missing = [part for part in (*reversed(folder.parents), folder) if not (store / part).is_dir()]
@@ -309,7 +326,7 @@ def _make_folders(store: Path, folder: Path) -> None:
         sync_folder((store / part).parent)
 
 
-def _candles(frame: Any, symbol: str, interval: str, as_of: int | None) -> Candles:
+def _candles(frame: pl.DataFrame, symbol: str, interval: str, as_of: int | None) -> Candles:
     return Candles(
         symbol,
         interval,

@@ -1,13 +1,17 @@
-"""Reads a series as a store has it: what is in its files, and what waits for one."""
+"""Reads what a store has: the candles of a series, in files and waiting for one, and what of it is missing."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from ..core.text import printable
+from ..errors import StoreError
 from .columns import Candles
-from .manifest import Manifest, MonthFile, Series
+from .manifest import Manifest, MonthFile, Series, shown
 from .partitions import NAME, folder_of, month_range, read, unpacked
-from .ranges import Range
+from .plan import span_ms
+from .ranges import Range, without
 
 
 def path_of(store: Path, series: Series, month: str) -> Path:
@@ -38,6 +42,43 @@ def candles_of(store: Path, manifest: Manifest, series: Series, within: Range) -
     paths = [path for path in paths if path.exists() or not _is_new(manifest, series, path)]
     filed = read(paths, series.symbol, series.interval, series.as_of, within)
     return Candles.concat([filed, *waiting]).between(start, end) if waiting else filed
+
+
+def chosen(
+    store: Path, series: Sequence[Series], symbols: Sequence[str] | None, intervals: Sequence[str] | None
+) -> list[Series]:
+    """Those of a store's series that are named.
+
+    Raises:
+        StoreError: there is none of a symbol, or of an interval.
+    """
+    for what, names, there in (
+        ("symbol", symbols, {each.symbol for each in series}),
+        ("interval", intervals, {each.interval for each in series}),
+    ):
+        for name in names or ():
+            if name not in there:
+                raise StoreError(
+                    f"{shown(store)}: has no {what} {printable(name)}: pull it first; there are "
+                    f"{', '.join(sorted(map(printable, there))) or 'none'}"
+                )
+    return [
+        each
+        for each in series
+        if (symbols is None or each.symbol in symbols) and (intervals is None or each.interval in intervals)
+    ]
+
+
+def gaps_of(manifest: Manifest, series: Series) -> list[Range]:
+    """The ranges of a series that were asked for, are over, and are not covered."""
+    return without([asked_of(manifest, series)], manifest.covered(series.id))
+
+
+def asked_of(manifest: Manifest, series: Series) -> Range:
+    """What was asked for of a series, as far as it was over when the server last told of it."""
+    start, end = series.asked
+    as_of = series.as_of or manifest.latest_as_of()
+    return (start, end) if as_of is None else (start, min(end, as_of - span_ms(series.interval) + 1))
 
 
 def _overlap(month: str, within: Range) -> bool:

@@ -189,7 +189,8 @@ class PullReport(msgspec.Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         head = (
-            f"{self.candles:,} candles more of {self.series} series, {self.requests:,} requests in {self.elapsed_s:.1f} s"
+            f"{self.candles:,} candles more of {self.series} series, {self.requests:,} requests in "
+            f"{self.elapsed_s:.1f} s"
         )
         return "\n".join((head, *_listed("gaps", self.gaps), *_listed("mended", self.mended)))
 

@@ -1,0 +1,240 @@
+"""`CandleStore`: candles in a local folder of Parquet files, to read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..core import arguments
+from ..core.text import printable
+from ..errors import ClosedError, InvalidArgumentError, StoreError
+from .manifest import Manifest, Series, shown
+from .ranges import within
+from .reports import Gap, Problem, SeriesInfo, StoreInfo
+
+if TYPE_CHECKING:
+    from ..core.arguments import Instant
+    from .columns import Candles
+
+# Further than any candle.
+_EVER = (-(2**53), 2**53)
+_NOT_ASKED = "it was not asked for yet: the pull was interrupted"
+
+
+class CandleStore:
+    """Candles in a local folder: Parquet files that any tool reads, and a manifest of what is complete.
+
+        await alura.bulk.pull("data", "all", "1m", start=datetime(2024, 1, 1, tzinfo=UTC))
+        candles = CandleStore("data").candles("BTC", "1m", start=datetime(2025, 1, 1, tzinfo=UTC))
+
+    `alura.bulk.pull`, `update` and `repair` bring candles into it; this reads them, and blocks while it does:
+    `await asyncio.to_thread(store.candles, …)` in a program that trades. It may be read while a pull writes into it,
+    also by other processes; only one may write at a time. Only candles whose interval was over by the server's clock
+    are in it.
+
+    Other tools read the files, `interval=1m/symbol=BTC/month=2026-01/candles.parquet`, whole at any moment:
+
+        polars.scan_parquet("data/**/*.parquet", hive_partitioning=True)
+        duckdb.sql("SELECT * FROM read_parquet('data/**/*.parquet', hive_partitioning = true)")
+        pyarrow.dataset.dataset("data", partitioning="hive")
+
+    Their columns are `open_time` (UTC, milliseconds), `open`, `high`, `low`, `close`, `volume` (float64) and `trades`
+    (32-bit integers); volume and trades are null where the server does not say. They are sorted by `open_time`, each
+    once. What a pull has just recorded is seen here at once, and by other tools when it is put into a file: when a
+    month is complete, and when the pull ends. After one that was cut off, `compact()` does that.
+
+    Args:
+        path: the store's folder; `~` is your home. Nothing is opened before the first use.
+
+    Raises:
+        InvalidArgumentError: not a path.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = as_folder(path)
+        self._closed = False
+
+    def candles(self, symbol: str, interval: str, start: Instant | None = None, end: Instant | None = None) -> Candles:
+        """Read a series, exactly what is there. Only the files of the months that are asked for are opened.
+
+        Args:
+            symbol: the asset's symbol; its case counts.
+            interval: the candles' interval, such as `1m`.
+            start: the earliest open time, an aware datetime or epoch milliseconds; by default the first there is.
+            end: the first moment after the last open time; by default there is no end. What is missing in between
+                is in `gaps()`.
+
+        Raises:
+            StoreError: the store has no such series, or cannot be read; the message says what to do.
+            InvalidArgumentError: a datetime without a zone, or a start that is not before the end.
+        """
+        first = _EVER[0] if start is None else arguments.milliseconds("start", start)
+        last = _EVER[1] if end is None else arguments.milliseconds("end", end)
+        if first >= last:
+            raise InvalidArgumentError(f"start={start}, end={end}: the start has to be before the end")
+        from .reading import candles_of
+
+        with self._manifest() as manifest:
+            series = manifest.find(symbol, interval)
+            if series is None:
+                raise StoreError(_without(self.path, symbol, interval, manifest.series()))
+            return candles_of(self.path, manifest, series, (first, last))
+
+    def series(self) -> tuple[SeriesInfo, ...]:
+        """What the store has of each series, by interval and symbol.
+
+        Raises:
+            StoreError: the store cannot be read; the message says what to do.
+        """
+        return self.info().series
+
+    def info(self) -> StoreInfo:
+        """What the store has: series, ranges, candles, bytes.
+
+        Raises:
+            StoreError: the store cannot be read; the message says what to do.
+        """
+        with self._manifest() as manifest:
+            series = tuple(self._info(manifest, each) for each in manifest.series())
+            return StoreInfo(
+                path=str(self.path),
+                origin=manifest.origin,
+                series=series,
+                rows=sum(each.rows for each in series),
+                bytes=sum(each.bytes for each in series),
+                waiting=sum(each.waiting for each in series),
+                gaps=sum(each.gaps for each in series),
+            )
+
+    def gaps(self) -> tuple[Gap, ...]:
+        """The ranges that were asked for and are not complete, with the reasons, by interval, symbol and time.
+
+        A minute without trades is no gap: a range is complete when the server has answered for it. What was not over
+        when the server last answered is none either.
+
+        Raises:
+            StoreError: the store cannot be read; the message says what to do.
+        """
+        with self._manifest() as manifest:
+            return tuple(gap for series in manifest.series() for gap in _gaps(manifest, series))
+
+    def verify(self) -> tuple[Problem, ...]:
+        """Look whether each file is there, is what was written, and holds each candle once and in order.
+
+        Returns:
+            What is wrong, with what to do; nothing where all is well.
+
+        Raises:
+            StoreError: the store cannot be read; the message says what to do.
+        """
+        from .checking import problems
+
+        with self._manifest() as manifest:
+            return tuple(problems(self.path, manifest))
+
+    def compact(self) -> None:
+        """Put into Parquet files what a pull has recorded that was cut off. The next pull would do so, too.
+
+        Raises:
+            StoreError: somebody writes into the store, or it cannot be written; the message says what to do.
+        """
+        from .writer import Writer
+
+        with self._manifest():
+            pass  # there is one: a mistyped path makes none
+        with Writer(self.path, None) as writer:
+            writer.compact()
+
+    def close(self) -> None:
+        """End the use of it. Later calls raise `ClosedError`."""
+        self._closed = True
+
+    def __enter__(self) -> CandleStore:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<CandleStore {shown(self.path)}>"
+
+    @contextmanager
+    def _manifest(self) -> Generator[Manifest]:
+        # For each use anew, which takes less than a millisecond: threads and forked processes share nothing.
+        if self._closed:
+            raise ClosedError(f"{shown(self.path)}: this store was closed: make a new CandleStore")
+        with Manifest.to_read(self.path) as manifest:
+            yield manifest
+
+    def _info(self, manifest: Manifest, series: Series) -> SeriesInfo:
+        from .partitions import month_range
+        from .plan import span_ms
+        from .reading import candles_of
+
+        files = {file.month: file.known[0] for file in manifest.files(series.id) if file.now is not None}
+        waiting = {month: rows for _, month, rows in manifest.spooled_months(series.id)}
+        rows = sum(facts.rows for month, facts in files.items() if month not in waiting)
+        # What waits may be in the file already, or be told again.
+        for month in waiting:
+            rows += len(candles_of(self.path, manifest, series, month_range(month)))
+        covered = manifest.covered(series.id)
+        span = span_ms(series.interval)
+        # How many intervals begin in a range; those of weeks and months begin elsewhere, and are hardly ever empty.
+        intervals = sum(-(-end // span) - -(-start // span) for start, end in covered)
+        return SeriesInfo(
+            symbol=series.symbol,
+            interval=series.interval,
+            ranges=tuple(covered),
+            rows=rows,
+            empties=max(0, intervals - rows),
+            gaps=len(_gaps(manifest, series)),
+            files=len(files),
+            bytes=sum(facts.bytes for facts in files.values()),
+            waiting=sum(waiting.values()),
+            as_of_ms=series.as_of,
+        )
+
+
+def as_folder(path: str | os.PathLike[str]) -> Path:
+    """A store's folder, absolute: a process may change its own later.
+
+    Raises:
+        InvalidArgumentError: not a path.
+    """
+    try:
+        text = os.path.expanduser(os.fsdecode(path))
+    except TypeError:
+        text = ""
+    if not text or "\0" in text:
+        raise InvalidArgumentError(f"store={path!r}: give the path of a folder, or a CandleStore")
+    return Path(os.path.abspath(text))
+
+
+def _gaps(manifest: Manifest, series: Series) -> list[Gap]:
+    from .reading import gaps_of
+
+    gaps: list[Gap] = []
+    failures = manifest.failures(series.id)
+    for start, end in gaps_of(manifest, series):
+        told = start
+        for first, last, reason in failures:
+            for known, until in within([(first, last)], start, end):
+                if told < known:
+                    gaps.append(Gap(series.symbol, series.interval, told, known, _NOT_ASKED))
+                gaps.append(Gap(series.symbol, series.interval, known, until, reason))
+                told = until
+        if told < end:
+            gaps.append(Gap(series.symbol, series.interval, told, end, _NOT_ASKED))
+    return gaps
+
+
+def _without(store: Path, symbol: str, interval: str, there: list[Series]) -> str:
+    names = ", ".join(printable(f"{series.symbol} {series.interval}") for series in there[:10])
+    more = f" and {len(there) - 10} more" if len(there) > 10 else ""
+    return (
+        f"{shown(store)}: has no candles of {printable(str(symbol))} {printable(str(interval))}; it has "
+        f"{names or 'none at all'}{more}: `alura.bulk.pull(…)` brings others"
+    )

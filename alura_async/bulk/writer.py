@@ -1,0 +1,448 @@
+"""Writes into a store: records pages, and puts what was recorded into Parquet files. It blocks.
+
+    pages → record: one transaction → the manifest holds them → compact: draft → intent → rename → the file holds them
+
+A kill between any two of these leaves a store that can be read, and that the next writer goes on with: what waits in
+the manifest is put into the file once more, and the later of two candles of one time counts.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from ..core.text import clip, printable
+from ..errors import ClosedError, StoreError
+from ..groups.indicators import Candle
+from . import manifest as manifests
+from . import partitions
+from .checking import problems
+from .columns import Candles
+from .extra import needing
+from .manifest import DamagedManifestError, FileFacts, Manifest, Series, explained, shown
+from .pages import CandlePage
+from .partitions import NAME, Notes, by_month, folder_of, month_range, months_of, named_by, packed
+from .plan import Window, span_ms
+from .ranges import Range, within, without
+from .reading import asked_of, candles_of, chosen, gaps_of, path_of
+from .reports import Correction, Problem
+from .store_lock import StoreLock
+
+with needing("numpy"):
+    import numpy as np
+
+# So many candles may wait in the manifest, about 60 MB; then the largest months are put into files, until half are
+# left.
+_MOST_WAITING = 1_000_000
+_LONGEST_REASON = 500
+_COLUMNS = ("open", "high", "low", "close", "volume", "trades")
+
+
+class Recorded(NamedTuple):
+    """What a page changed.
+
+    Attributes:
+        added: how many candles are new.
+        corrected: the candles that are told otherwise than before.
+        withdrawn: the candles that are not told of any more; they are kept.
+    """
+
+    added: int
+    corrected: tuple[Correction, ...] = ()
+    withdrawn: tuple[Candle, ...] = ()
+
+
+class Writer:
+    """The one that writes into a store. Several threads may use it, one after the other.
+
+    Args:
+        store: the store's folder; it is made where it is missing, in a folder that is there.
+        origin: the server whose candles are to be stored; None where none are.
+        rebuilds: whether a manifest that is gone or damaged is made anew of the Parquet files.
+
+    Attributes:
+        rebuilt: the manifest that was made anew, and where the old one is.
+
+    Raises:
+        StoreError: somebody else writes into it, or it cannot be used; the message says what to do.
+    """
+
+    def __init__(self, store: Path, origin: str | None, *, rebuilds: bool = False) -> None:
+        self._store = store
+        self._in_turn = threading.RLock()
+        self._closed = False
+        self.rebuilt: list[Problem] = []
+        _make(store, rebuilds=rebuilds)
+        with ExitStack() as opened:
+            lock = StoreLock(store)
+            opened.callback(lock.release)
+            self._manifest = self._open(origin, rebuilds=rebuilds)
+            opened.callback(self._manifest.close)
+            self._finish_replacing()
+            self._waiting = sum(rows for _, _, rows in self._manifest.spooled_months())
+            self._opened = opened.pop_all()
+
+    # What is asked for
+
+    def ask(self, windows: Iterable[Window]) -> list[Window]:
+        """Note what is asked for, and tell what of it the store does not have.
+
+        Args:
+            windows: the ranges.
+
+        Returns:
+            What is missing, by range and time.
+        """
+        missing: list[Window] = []
+        with self._turn(), self._manifest.transaction():
+            for window in windows:
+                # A symbol that no folder can be named after is refused before anything is asked for.
+                folder_of(window.symbol, window.interval, "0000-00")
+                series = self._manifest.ask(window.symbol, window.interval, window.start_ms, window.end_ms)
+                missing += [
+                    msgspec.structs.replace(window, start_ms=start, end_ms=end)
+                    for start, end in without([(window.start_ms, window.end_ms)], self._manifest.covered(series.id))
+                ]
+        return missing
+
+    def again(
+        self, symbols: Sequence[str] | None, intervals: Sequence[str] | None, last: int, now: int
+    ) -> list[Window]:
+        """What an update asks for: what is missing since the first moment asked for, and the last candles again.
+
+        Args:
+            symbols: of which symbols; None for all that the store has.
+            intervals: of which intervals; None for all that the store has.
+            last: how many of the last candles.
+            now: until when, epoch milliseconds.
+
+        Raises:
+            StoreError: the store has nothing of what is named.
+        """
+        windows: list[Window] = []
+        with self._turn():
+            for series in chosen(self._store, self._manifest.series(), symbols, intervals):
+                covered = self._manifest.covered(series.id)
+                start = series.asked[0]
+                until = covered[-1][1] if covered else start
+                known = within(covered, start, max(start, until - last * span_ms(series.interval)))
+                windows += [
+                    Window(series.symbol, series.interval, first, end) for first, end in without([(start, now)], known)
+                ]
+        return windows
+
+    def missing(self, symbols: Sequence[str] | None = None, intervals: Sequence[str] | None = None) -> list[Window]:
+        """The gaps of the series that the store has.
+
+        Args:
+            symbols: of which symbols; None for all.
+            intervals: of which intervals; None for all.
+
+        Raises:
+            StoreError: the store has nothing of what is named.
+        """
+        with self._turn():
+            found = chosen(self._store, self._manifest.series(), symbols, intervals)
+            return [
+                Window(series.symbol, series.interval, start, end)
+                for series in found
+                for start, end in gaps_of(self._manifest, series)
+            ]
+
+    # What came
+
+    def record(self, pages: Sequence[CandlePage]) -> list[Recorded]:
+        """Record pages in one transaction, and put into files what is complete with them.
+
+        A candle that is not over by the server's clock is left out, and the range ends before it.
+
+        Returns:
+            What each page changed.
+
+        Raises:
+            StoreError: nothing of it was recorded; or it was, and could not be put into files.
+        """
+        with self._turn():
+            touched: dict[tuple[int, str], int] = {}
+            with self._manifest.transaction():
+                recorded = [self._record(page, touched) for page in pages]
+            self._waiting += sum(touched.values())
+            self._compact(self._complete(touched))
+            if self._waiting > _MOST_WAITING:
+                self._compact(self._largest())
+            return recorded
+
+    def compact(self) -> None:
+        """Put into files all that waits.
+
+        Raises:
+            StoreError: some of it cannot be. It keeps waiting, and nothing is lost.
+        """
+        with self._turn():
+            self._compact((series, month) for series, month, _ in self._manifest.spooled_months())
+            self._manifest.shrink()
+
+    def close(self) -> None:
+        """Let others write. What waits is read, and put into files by the next writer. Does nothing a second time."""
+        with self._in_turn:
+            if not self._closed:
+                self._closed = True
+                self._opened.close()
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _record(self, page: CandlePage, touched: dict[tuple[int, str], int]) -> Recorded:
+        series = self._series(page)
+        self._manifest.note_time(series.id, page.as_of_ms)
+        # What opens from here on is not over yet.
+        end = min(page.end_ms, page.as_of_ms - span_ms(page.interval) + 1)
+        if page.start_ms >= end:
+            return Recorded(0)
+        if page.error is not None:
+            reason = clip(printable(f"{type(page.error).__name__}: {page.error}"), _LONGEST_REASON)
+            self._manifest.fail(series.id, page.start_ms, end, reason)
+            return Recorded(0)
+        candles = page.candles.between(page.start_ms, end)
+        is_known = bool(within(self._manifest.covered(series.id), page.start_ms, end))
+        changes = self._compare(series, candles, (page.start_ms, end)) if is_known else Recorded(len(candles))
+        for month in months_of(page.start_ms, end):
+            touched.setdefault((series.id, month), 0)
+        for month, part in by_month(candles):
+            self._manifest.spool(series.id, month, len(part), packed(part))
+            touched[series.id, month] += len(part)
+        self._manifest.cover(series.id, page.start_ms, end)
+        return changes
+
+    def _compare(self, series: Series, new: Candles, asked: Range) -> Recorded:
+        """What candles that came again say otherwise."""
+        old = candles_of(self._store, self._manifest, series, asked)
+        _, before, now = np.intersect1d(old.open_time, new.open_time, assume_unique=True, return_indices=True)
+        differs = np.zeros(len(now), np.bool_)
+        for name in _COLUMNS:
+            had = np.ma.filled(getattr(old, name), -1)[before]
+            has = np.ma.filled(getattr(new, name), -1)[now]
+            differs |= (had != has) & ~((had != had) & (has != has))  # noqa: PLR0124 - NaN is NaN
+        corrected = zip(before[differs].tolist(), now[differs].tolist(), strict=True)
+        gone = np.setdiff1d(np.arange(len(old)), before, assume_unique=True)
+        return Recorded(
+            len(new) - len(now),
+            tuple(Correction(old[place], new[other]) for place, other in corrected),
+            tuple(old[place] for place in gone.tolist()),
+        )
+
+    def _series(self, page: CandlePage) -> Series:
+        found = self._manifest.find(page.symbol, page.interval)
+        return found or self._manifest.ask(page.symbol, page.interval, page.start_ms, page.end_ms)
+
+    # Files
+
+    def _complete(self, touched: Iterable[tuple[int, str]]) -> list[tuple[int, str]]:
+        """The months among some of which nothing is missing that was asked for."""
+        known = {series.id: series for series in self._manifest.series()}
+        complete: list[tuple[int, str]] = []
+        for number, month in sorted(touched):
+            start, end = month_range(month)
+            asked = within([asked_of(self._manifest, known[number])], start, end)
+            if not without(asked, self._manifest.covered(number)):
+                complete.append((number, month))
+        return complete
+
+    def _largest(self) -> Iterator[tuple[int, str]]:
+        for series, month, _ in self._manifest.spooled_months():
+            if self._waiting <= _MOST_WAITING // 2:
+                return
+            yield series, month
+
+    def _compact(self, months: Iterable[tuple[int, str]]) -> None:
+        """Put into files what waits for some months.
+
+        Raises:
+            StoreError: a file is damaged, which keeps no other month from its file; or the disk is.
+        """
+        known = {series.id: series for series in self._manifest.series()}
+        damaged: list[StoreError] = []
+        for series, month in months:
+            try:
+                self._compact_month(known[series], month)
+            except partitions.DamagedFileError as error:
+                damaged.append(error)
+        if damaged:
+            raise damaged[0]
+
+    def _compact_month(self, series: Series, month: str) -> None:
+        waiting = self._manifest.spooled(series.id, month)
+        if not waiting.pieces:
+            return
+        pieces = [partitions.unpacked(piece, series.symbol, series.interval, series.as_of) for piece in waiting.pieces]
+        candles = Candles.concat([self._filed(series, month), *pieces])
+        covered = within(self._manifest.covered(series.id), *month_range(month))
+        content, facts = partitions.written(candles, Notes(self._manifest.origin, covered, series.as_of))
+        draft = partitions.draft(self._store, folder_of(series.symbol, series.interval, month), content)
+        self._manifest.replacing(series.id, month, facts)
+        partitions.put_in_place(draft)
+        self._manifest.replaced(series.id, month, facts, waiting.last)
+        self._waiting -= sum(len(piece) for piece in pieces)
+
+    def _filed(self, series: Series, month: str) -> Candles:
+        """What a month's file has, after making sure that it is what was written."""
+        path = path_of(self._store, series, month)
+        file = self._manifest.file(series.id, month)
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            if file is None or file.now is None:
+                return Candles.empty(series.symbol, series.interval)
+            raise partitions.DamagedFileError(
+                f"{shown(path)}: is missing: `alura.bulk.repair(…)` pulls it again; what came now is kept"
+            ) from None
+        except OSError as error:
+            with explained(path):
+                raise error
+        if file is None or partitions.checksum(content) not in {facts.checksum for facts in file.known}:
+            raise partitions.DamagedFileError(
+                f"{shown(path)}: is not what was written there: `alura.bulk.repair(…)` sees to it; what came now is "
+                "kept"
+            )
+        return partitions.parsed(path, content, series.symbol, series.interval)
+
+    def _finish_replacing(self) -> None:
+        """Find out which files were replaced by a process that did not get to say so."""
+        known = {series.id: series for series in self._manifest.series()}
+        for file in self._manifest.files():
+            if file.new is None:
+                continue
+            path = path_of(self._store, known[file.series], file.month)
+            try:
+                found = partitions.checksum(path.read_bytes())
+            except FileNotFoundError:
+                found = None
+            with self._manifest.transaction():
+                if found == file.new.checksum:
+                    self._manifest.set_file(file.series, file.month, file.new)
+                elif file.now is None and found is None:
+                    self._manifest.forget_file(file.series, file.month)
+                elif file.now is not None and found == file.now.checksum:
+                    self._manifest.forget_new(file.series, file.month)
+                # Else it is damaged, and `verify` says so.
+
+    # Repairs
+
+    def mend(self) -> list[Problem]:
+        """Take damaged files out of sight, so that what they held is missing; and take in those of a lost manifest.
+
+        Returns:
+            What was wrong, each with what was done about it.
+
+        Raises:
+            StoreError: it cannot be done.
+        """
+        with self._turn():
+            return [*self.rebuilt, *(self._mend(problem) for problem in problems(self._store, self._manifest))]
+
+    def _mend(self, problem: Problem) -> Problem:
+        path = Path(problem.path)
+        series = self._manifest.find(problem.symbol, problem.interval) if problem.symbol else None
+        if series is None or self._manifest.file(series.id, problem.month) is None:
+            return self._take_in(path, problem)
+        aside = partitions.set_aside(path)
+        start, end = month_range(problem.month)
+        covered = within(self._manifest.covered(series.id), start, end)
+        with self._manifest.transaction():
+            self._manifest.forget_file(series.id, problem.month)
+            for first, last in covered:
+                self._manifest.uncover(series.id, first, last, problem.what)
+        done = "it is pulled again" if aside is None else f"it is pulled again; what was there is {shown(aside)} now"
+        return msgspec.structs.replace(problem, remedy=done)
+
+    def _take_in(self, path: Path, problem: Problem) -> Problem:
+        """Make a file the store's that its manifest does not know, if it is one of this server's."""
+        facts = self._own_file(path)
+        if facts is None:
+            return problem
+        notes, found, month = facts
+        origin = self._manifest.origin or notes.origin
+        if notes.origin != origin:
+            return problem
+        symbol, interval = problem.symbol, problem.interval
+        start, end = month_range(month)
+        with self._manifest.transaction():
+            covered = notes.covered or [(found.first, found.last + 1)]
+            series = self._manifest.ask(symbol, interval, covered[0][0], covered[-1][1])
+            self._manifest.set_file(series.id, month, found)
+            if notes.as_of is not None:
+                self._manifest.note_time(series.id, notes.as_of)
+            for first, last in within(notes.covered, start, end):
+                self._manifest.cover(series.id, first, last)
+        return msgspec.structs.replace(problem, remedy="it is one of this store's, and in the manifest again")
+
+    def _own_file(self, path: Path) -> tuple[Notes, FileFacts, str] | None:
+        name = named_by(path.parent.relative_to(self._store))
+        if name is None or path.name != NAME:
+            return None
+        symbol, interval, month = name
+        with explained(path):
+            content = path.read_bytes()
+        notes = partitions.notes_of(content)
+        if notes is None:
+            return None
+        try:
+            candles = partitions.parsed(path, content, symbol, interval)
+        except StoreError:
+            return None
+        return notes, partitions.facts_of(candles, content), month
+
+    # Opening
+
+    def _open(self, origin: str | None, *, rebuilds: bool) -> Manifest:
+        is_gone = not manifests.place(self._store).exists() and any(self._store.glob("interval=*"))
+        try:
+            manifest = Manifest.to_write(self._store, origin)
+        except DamagedManifestError as error:
+            if not rebuilds:
+                raise
+            aside = manifests.set_aside(self._store)
+            self._note_rebuilt(str(error), f"it is made anew; the old one is {shown(aside)}")
+            return Manifest.to_write(self._store, origin)
+        if is_gone:
+            self._note_rebuilt("the manifest was gone", "it is made anew of the Parquet files")
+        return manifest
+
+    def _note_rebuilt(self, what: str, done: str) -> None:
+        self.rebuilt.append(Problem(str(manifests.place(self._store)), "", "", "", what, done))
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        with self._in_turn:
+            if self._closed:
+                raise ClosedError(f"{shown(self._store)}: this writer was closed")
+            yield
+
+
+def _make(store: Path, *, rebuilds: bool) -> None:
+    """Make a store's folder, unless there is one; refuse one that holds something else."""
+    with explained(store):
+        if not store.exists():
+            if not store.parent.is_dir():
+                # Made without a word, a mistyped one would hold a store that nobody finds.
+                raise StoreError(f"{shown(store.parent)}: there is no such folder: check the path, or make the folder")
+            store.mkdir()
+        elif not store.is_dir():
+            raise StoreError(f"{shown(store)}: is a file: give the path of a folder")
+        elif not manifests.place(store).exists():
+            if any(store.glob("interval=*")):
+                if not rebuilds:
+                    raise StoreError(manifests.why_none(store))
+            elif any(not name.startswith((".", manifests.FOLDER)) for name in os.listdir(store)):
+                raise StoreError(
+                    f"{shown(store)}: is not empty, and no store of candles: give the store a folder of its own"
+                )
