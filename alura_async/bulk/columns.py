@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     Numbers: TypeAlias = NDArray[np.float64]
     Flags: TypeAlias = NDArray[np.bool_]
 
-_NUMBERS = ("open", "high", "low", "close", "volume")
-_VOLUME = _NUMBERS.index("volume")
+NUMBERS = ("open", "high", "low", "close", "volume")
+_VOLUME = NUMBERS.index("volume")
 # In place of a number of trades that nobody told: there are no fewer than none.
-_UNTOLD = -1
-_MOST_TRADES = 2**31 - 1
+UNTOLD = -1
+MOST_TRADES = 2**31 - 1
 # So many rows of either end show a table.
 _SHOWN = 5
 
@@ -109,6 +109,13 @@ class Candles(Sequence[Candle]):
                 raise InvalidArgumentError(f"candles: the columns differ in length: {len(times)} and {len(column)}")
         self._settle(symbol, interval, as_of_ms, times, numbers, counts, flags)
 
+    @classmethod
+    def _settled(cls, *parts: Any) -> Candles:
+        """A table of columns that nobody else has; see `_settle`."""
+        table = cls.__new__(cls)
+        table._settle(*parts)
+        return table
+
     def _settle(
         self,
         symbol: str | None,
@@ -119,11 +126,11 @@ class Candles(Sequence[Candle]):
         trades: NDArray[np.int32] | None,
         closed: Flags | None,
     ) -> None:
-        """Take columns that nobody else has."""
+        """Put columns in order and hold them."""
         if not np.isfinite(numbers[:_VOLUME]).all() or np.isinf(numbers[_VOLUME]).any():
             raise InvalidArgumentError("candles: a price is not finite, or a volume infinite")
         if trades is None:
-            trades = np.full(len(times), _UNTOLD, np.int32)
+            trades = np.full(len(times), UNTOLD, np.int32)
         if closed is None:
             closed = _closed(times, interval, as_of_ms)
         if len(times) > 1 and not (times[1:] > times[:-1]).all():
@@ -212,8 +219,8 @@ class Candles(Sequence[Candle]):
             InvalidArgumentError: they are of several series, or of another one; or a price is no number.
         """
         rows = [*candles]
-        symbol = _agreed("symbol", symbol, {candle.symbol for candle in rows})
-        interval = _agreed("interval", interval, {candle.interval for candle in rows})
+        symbol = agreed("symbol", symbol, {candle.symbol for candle in rows})
+        interval = agreed("interval", interval, {candle.interval for candle in rows})
         try:
             return cls(
                 symbol,
@@ -224,7 +231,7 @@ class Candles(Sequence[Candle]):
                 low=[float(candle.low_text) for candle in rows],
                 close=[float(candle.close_text) for candle in rows],
                 volume=[np.nan if candle.volume_text is None else float(candle.volume_text) for candle in rows],
-                trades=[_UNTOLD if candle.trades is None else candle.trades for candle in rows],
+                trades=[UNTOLD if candle.trades is None else candle.trades for candle in rows],
                 as_of_ms=as_of_ms,
             )
         except (ValueError, OverflowError) as error:
@@ -245,17 +252,15 @@ class Candles(Sequence[Candle]):
         parts = [*tables]
         if not parts:
             return cls.empty()
-        joined = cls.__new__(cls)
-        joined._settle(
-            _agreed("symbol", None, {part.symbol for part in parts}),
-            _agreed("interval", None, {part.interval for part in parts}),
+        return cls._settled(
+            agreed("symbol", None, {part.symbol for part in parts}),
+            agreed("interval", None, {part.interval for part in parts}),
             max((part.as_of_ms for part in parts if part.as_of_ms is not None), default=None),
             np.concatenate([part._times for part in parts]),
             np.concatenate([part._numbers for part in parts], axis=1),
             np.concatenate([part._trades for part in parts]),
             np.concatenate([part._closed for part in parts]),
         )
-        return joined
 
     # Columns
 
@@ -382,7 +387,7 @@ class Candles(Sequence[Candle]):
                 "open_time": pl.Series(self._times).cast(pl.Datetime("ms", "UTC")),
                 **{
                     name: pl.Series(column, nan_to_null=name == "volume")
-                    for name, column in zip(_NUMBERS, self._numbers, strict=True)
+                    for name, column in zip(NUMBERS, self._numbers, strict=True)
                 },
                 "trades": trades.set(trades < 0, None),
                 "closed": pl.Series(self._closed),
@@ -396,7 +401,7 @@ class Candles(Sequence[Candle]):
         return pd.DataFrame(
             {
                 "open_time": pd.DatetimeIndex(self.open_time).tz_localize("UTC"),
-                **dict(zip(_NUMBERS, self._numbers, strict=True)),
+                **dict(zip(NUMBERS, self._numbers, strict=True)),
                 "trades": pd.arrays.IntegerArray(self._trades.copy(), self._trades < 0),
                 "closed": self._closed,
             }
@@ -422,7 +427,7 @@ class Candles(Sequence[Candle]):
         return f"<Candles {name}: {len(self):,}, {first} to {last} UTC>"
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th>{name}</th>" for name in ("open time, UTC", *_NUMBERS, "trades", "closed"))
+        head = "".join(f"<th>{name}</th>" for name in ("open time, UTC", *NUMBERS, "trades", "closed"))
         rows = [*map(_html_row, self[:_SHOWN], self._closed[:_SHOWN].tolist())]
         if len(self) > 2 * _SHOWN:
             rows.append(f"<tr>{'<td>…</td>' * 8}</tr>")
@@ -450,12 +455,12 @@ def _times(values: ArrayLike) -> NDArray[np.int64]:
 
 def _counts(values: ArrayLike) -> NDArray[np.int32]:
     """Numbers of trades, in little room."""
-    given = values.filled(_UNTOLD) if isinstance(values, np.ma.MaskedArray) else np.asarray(values)
+    given = values.filled(UNTOLD) if isinstance(values, np.ma.MaskedArray) else np.asarray(values)
     if given.dtype.kind not in "iu" and given.size:
         raise InvalidArgumentError("trades: give whole numbers")
-    if given.size and given.max() > _MOST_TRADES:
-        raise InvalidArgumentError(f"trades: no candle has more than {_MOST_TRADES:,}")
-    return np.maximum(given, _UNTOLD).astype(np.int32)
+    if given.size and given.max() > MOST_TRADES:
+        raise InvalidArgumentError(f"trades: no candle has more than {MOST_TRADES:,}")
+    return np.maximum(given, UNTOLD).astype(np.int32)
 
 
 def _closed(times: NDArray[np.int64], interval: str | None, as_of_ms: int | None) -> Flags:
@@ -474,7 +479,7 @@ def _span_ms(interval: str) -> int | None:
     return None if found is None else int(found[1]) * _UNITS_MS[found[2]]
 
 
-def _agreed(what: str, given: str | None, said: set[str | None]) -> str | None:
+def agreed(what: str, given: str | None, said: set[str | None]) -> str | None:
     """The one symbol, or interval, that all say."""
     names = said - {None} | ({given} - {None})
     if len(names) > 1:

@@ -30,7 +30,7 @@ import msgspec
 
 from ..groups.pages import Page
 from .fit import converting, decode_hook, reader_of
-from .learned import Learned, learn, may_be_long
+from .learned import Learned, Writing, learn, may_be_long
 from .lists import ListReader, Rows
 from .model import Items
 from .names import folded, ranked
@@ -70,6 +70,9 @@ class Shape(Generic[T]):
     Attributes:
         holds_secrets: whether the type has fields that must not be shown.
     """
+
+    # What is made of the rows of a table whose shape was seen before.
+    _writing: type[Writing] = Writing
 
     def __init__(self, returns: Any, template: str) -> None:
         kind, self._may_be_none = _without_none(returns)
@@ -143,7 +146,7 @@ class Shape(Generic[T]):
         """
         learned = self._learned
         if learned is not None:
-            value = learned.parse(body, asked)
+            value = learned.parse(body, asked, self._told_around)
             if value is not None:
                 return value
             self._learned = None
@@ -152,12 +155,11 @@ class Shape(Generic[T]):
             return value
         place = find(self._reader, value, _DEPTH, self._hints)
         plain, around = place.take(value)
-        # What stands around the table would have to be filled in as well.
-        if not place.score or any(map(self._told_around(around).get, asked)):
+        if not place.score:
             return value
-        learned = learn(value, place.steps, self._rows, asked, _number)
-        table = None if learned is None else learned.parse(body, asked)
-        if table is None or not self._agree(plain, place.take(table)[0], asked):
+        learned = learn(value, place.steps, self._rows, asked, _number, self._writing)
+        table = None if learned is None else learned.parse(body, asked, self._told_around)
+        if table is None or not self._agree(plain, place.take(table)[0], {**asked, **self._told_around(around)}):
             return value
         self._learned = learned
         return table

@@ -21,6 +21,7 @@ from . import scalars
 from .lists import Rows
 from .model import EARLIEST, LATEST
 from .objects import ObjectReader
+from .unwrap import below
 
 LEAST = 32
 """So many rows are worth it."""
@@ -56,18 +57,21 @@ def may_be_long(value: Any, depth: int) -> bool:
 class Learned:
     """A shape that was seen; see `learn`."""
 
-    def __init__(self, decoder: msgspec.json.Decoder[Any], levels: Sequence[_Level], table: _Table) -> None:
+    def __init__(self, decoder: msgspec.json.Decoder[Any], levels: Sequence[_Level], table: Table) -> None:
         self._decoder = decoder
         self._levels = levels
         self._table = table
         self._long_numbers: int | None = None
 
-    def parse(self, body: bytes, asked: Mapping[str, str | None]) -> Any | None:
+    def parse(
+        self, body: bytes, asked: Mapping[str, str | None], told_around: Callable[[Mapping[str, Any]], dict[str, str]]
+    ) -> Any | None:
         """The body as plain values, but the rows as objects; None if its shape is another one.
 
         Args:
             body: a reply's body.
             asked: what the request tells of each row, by the names of the fields.
+            told_around: finds what is told of each row in what stands around them, which goes before what was asked.
         """
         table = self._table
         found: list[tuple[str, dict[str, Any]]] = []
@@ -76,6 +80,11 @@ class Learned:
             for step, attributes in self._levels:
                 found.append((step, {name: getattr(inner, attribute) for name, attribute in attributes.items()}))
                 inner = inner.rows
+            if table.asked:
+                asked = {
+                    **asked,
+                    **told_around({below("$", name): item for _, names in found for name, item in names.items()}),
+                }
             rows = Rows(table.build(inner, *map(asked.get, table.asked)))
         except _NOT_LIKE_IT:
             return None
@@ -116,7 +125,7 @@ class _Level(NamedTuple):
     attributes: Mapping[str, str]
 
 
-class _Table(NamedTuple):
+class Table(NamedTuple):
     """What all rows of a table have in common.
 
     Attributes:
@@ -126,6 +135,7 @@ class _Table(NamedTuple):
         has_floats: whether numbers are decoded that may lose digits.
         times: the fields that are decoded without a look at whether they can be times.
         beside: of columns, what stands beside them, and what that is called in `wire`.
+        is_strict: whether text is not decoded as a number.
     """
 
     wire: Any
@@ -134,6 +144,7 @@ class _Table(NamedTuple):
     has_floats: bool
     times: tuple[str, ...]
     beside: Mapping[str, str] | None
+    is_strict: bool = True
 
 
 def learn(
@@ -142,6 +153,7 @@ def learn(
     reader: ObjectReader,
     asked: Mapping[str, str | None],
     number: Callable[[str], Any],
+    writing: type[Writing],
 ) -> Learned | None:
     """Write down how a table is read; None if it is short, or its rows differ.
 
@@ -151,6 +163,7 @@ def learn(
         reader: what reads the rows.
         asked: what the request tells of each row, by the names of the fields.
         number: makes numbers with a fraction, where no type says what they are.
+        writing: says what is made of the rows.
     """
     around: list[dict[str, Any]] = []
     for step in steps:
@@ -159,7 +172,7 @@ def learn(
     named = [*around, value if type(value) is dict else value[0] if value else None]
     if any(_NO_NAME.search(name) for names in named if type(names) is dict for name in names):
         return None
-    table = _table(value, reader, asked)
+    table = _table(value, reader, asked, writing)
     if table is None:
         return None
     levels: list[_Level] = []
@@ -170,17 +183,18 @@ def learn(
         fields.append(("rows", wire, msgspec.field(name=step)))
         wire = msgspec.defstruct("Around", fields, forbid_unknown_fields=True)
         levels.insert(0, _Level(step, attributes))
-    return Learned(msgspec.json.Decoder(wire, float_hook=number), levels, table)
+    decoder = msgspec.json.Decoder(wire, strict=table.is_strict, float_hook=number)
+    return Learned(decoder, levels, table)
 
 
-def _table(value: Any, reader: ObjectReader, asked: Mapping[str, str | None]) -> _Table | None:
+def _table(value: Any, reader: ObjectReader, asked: Mapping[str, str | None], writing: type[Writing]) -> Table | None:
     """What the rows of a table have in common; None if it is not all that matters."""
     if type(value) is dict:
         names = reader.columns(value)
         columns = {name: item for name, item in value.items() if name in names}
         if not columns or len(next(iter(columns.values()))) < LEAST:
             return None
-        return _Writing(reader, asked, columns).write_columns(value)
+        return writing(reader, asked, columns).write_columns(value)
     if len(value) < LEAST:
         return None
     is_array = type(value[0]) is list
@@ -190,10 +204,10 @@ def _table(value: Any, reader: ObjectReader, asked: Mapping[str, str | None]) ->
     if any((type(row) is list) != is_array for row in value):
         return None
     columns = {name: [row[name] for row in rows] for name in rows[0]}
-    return _Writing(reader, asked, columns).write_rows(is_array=is_array)
+    return writing(reader, asked, columns).write_rows(is_array=is_array)
 
 
-class _Writing:
+class Writing:
     """Writes the type of a table, and the expression that makes its rows into objects.
 
     The expression is text that is compiled, as that of a dataclass's `__init__` is: nothing else comes near the speed
@@ -210,7 +224,7 @@ class _Writing:
         self._has_floats = False
         self._times: list[str] = []
 
-    def write_rows(self, *, is_array: bool) -> _Table | None:
+    def write_rows(self, *, is_array: bool) -> Table | None:
         """A table of rows."""
         written = self._write("row.f{}")
         if written is None:
@@ -222,7 +236,7 @@ class _Writing:
         )
         return self._compile(list[row], f"[{made} for row in table]", None)
 
-    def write_columns(self, value: Mapping[str, Any]) -> _Table | None:
+    def write_columns(self, value: Mapping[str, Any]) -> Table | None:
         """A table of columns, beside which other things may stand."""
         written = self._write("x{}")
         if written is None:
@@ -244,10 +258,10 @@ class _Writing:
         columns = ", ".join(f"table.f{place}" for place in places)
         return self._compile(wire, f"[{made} for {targets}, in zip({columns}, strict=True)]", beside)
 
-    def _compile(self, wire: Any, expression: str, beside: Mapping[str, str] | None) -> _Table:
+    def _compile(self, wire: Any, expression: str, beside: Mapping[str, str] | None) -> Table:
         text = f"lambda table, {', '.join(self._told)}: {expression}"
         build = eval(compile(text, "<learned>", "eval"), self._names)  # noqa: S307 - see the class
-        return _Table(wire, build, tuple(self._told), self._has_floats, tuple(self._times), beside)
+        return Table(wire, build, tuple(self._told), self._has_floats, tuple(self._times), beside)
 
     def _write(self, item: str) -> tuple[dict[str, Any], str] | None:
         """The types of the columns by their names, and the expression that makes an object of a row's values.
@@ -257,36 +271,50 @@ class _Writing:
         Args:
             item: the expression of a value, with a place for its column's number.
         """
+        fields = self._fields()
+        if fields is None:
+            return None
+        types: dict[str, Any] = {}
+        arguments: list[str] = []
+        extra: list[str] = []
+        for place, (name, field) in enumerate(fields.items()):
+            if field is not None:
+                types[name], expression = self._convert(field, item.format(place), self._columns[name])
+                arguments.append(f"{field}={expression}")
+            else:
+                types[name] = Any
+                self._names[f"n{place}"] = name
+                extra.append(f"n{place}: {item.format(place)}")
+        told = [field for field in self._told if field not in fields.values()]
+        arguments += [f"{field}={field}" for field in told]
+        left_out = self._reader.always_told.difference(fields.values(), told)
+        arguments += [f"{field}=None" for field in sorted(left_out)]
+        if extra:
+            arguments.append(f"_extra={{{', '.join(extra)}}}")
+        return types, f"struct({', '.join(arguments)})"
+
+    def _fields(self) -> dict[str, str | None] | None:
+        """Which field each column is, by its name; None where rows of these names would not all be read alike."""
         reader = self._reader
         first = {name: column[0] for name, column in self._columns.items()}
         assigned = reader.assign(first)
         if assigned.failures or reader.adapts or not reader.is_plain(first):
             return None
         field_of = {name: field for field, name in assigned.names.items()}
-        types: dict[str, Any] = {}
-        arguments: list[str] = []
-        extra: list[str] = []
-        for place, (name, column) in enumerate(self._columns.items()):
+        found: dict[str, str | None] = {}
+        for name, column in self._columns.items():
             field = field_of.get(name)
             if field in reader.required and None in column:
                 return None
-            if field is not None and field in reader.scalars and name not in assigned.rest:
-                types[name], expression = self._convert(field, item.format(place), column)
-                arguments.append(f"{field}={expression}")
-            elif field is not None or reader.may_be_field(name):
+            if field is None:
                 # One that may be a field, and is none in this row, may be one in the next.
-                return None
+                is_like_it = not reader.may_be_field(name)
             else:
-                types[name] = Any
-                self._names[f"n{place}"] = name
-                extra.append(f"n{place}: {item.format(place)}")
-        told = [field for field in self._told if field not in assigned.names]
-        arguments += [f"{field}={field}" for field in told]
-        left_out = reader.always_told.difference(assigned.names, told)
-        arguments += [f"{field}=None" for field in sorted(left_out)]
-        if extra:
-            arguments.append(f"_extra={{{', '.join(extra)}}}")
-        return types, f"struct({', '.join(arguments)})"
+                is_like_it = field in reader.scalars and name not in assigned.rest
+            if not is_like_it:
+                return None
+            found[name] = field
+        return found
 
     def _convert(self, field: str, item: str, column: Sequence[Any]) -> tuple[Any, str]:
         """The type that decodes a column, and the expression that makes a value of it that of the field."""
@@ -306,7 +334,7 @@ class _Writing:
                     bounds = msgspec.Meta(ge=_EARLIEST_S * units, le=_LATEST_S * units - 1)
                     return Annotated[int, bounds], expression.format(item)
         if read is scalars.read_milliseconds and kinds == {str}:
-            is_aware = _is_aware(first)
+            is_aware = names_zone(first)
             if is_aware is not None:
                 self._times.append(field)
                 self._names[f"epoch_{field}"] = _EPOCH if is_aware else _EPOCH.replace(tzinfo=None)
@@ -327,7 +355,7 @@ def _are_long(numbers: Sequence[Any]) -> bool:
     return any(len(str(number)) > _TOO_MANY_DIGITS for number in numbers)
 
 
-def _is_aware(text: str) -> bool | None:
+def names_zone(text: str) -> bool | None:
     """Whether a time in the usual form names its zone; None where it has another form."""
     try:
         return msgspec.convert(text, datetime).tzinfo is not None
