@@ -44,7 +44,8 @@ class _Group(click.Group):
         """Run the subcommand."""
         try:
             code = super().invoke(ctx)
-            sys.stdout.flush()
+            if sys.stdout is not None:
+                sys.stdout.flush()
         except BrokenPipeError:
             # Python would try to write the rest when the process ends, and complain.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -122,7 +123,7 @@ def gaps(store: Path, as_json: bool) -> int:
 
     The exit code is 0 if there is no gap, 1 if there is one, and 2 if the store cannot be read.
     """
-    from ..bulk import CandleStore
+    from ..bulk.store import CandleStore
 
     found = _reading(lambda: CandleStore(store).gaps())
     if as_json:
@@ -148,7 +149,7 @@ def verify(store: Path, as_json: bool) -> int:
 
     The exit code is 0 if all files are sound, 1 if one is not, and 2 if the store cannot be read.
     """
-    from ..bulk import CandleStore
+    from ..bulk.store import CandleStore
 
     found = _reading(lambda: CandleStore(store).verify())
     if as_json:
@@ -172,7 +173,7 @@ def info(store: Path, as_json: bool) -> int:
 
     The exit code is 0 if nothing is missing, 1 if there are gaps, and 2 if the store cannot be read.
     """
-    from ..bulk import CandleStore
+    from ..bulk.store import CandleStore
 
     found = _reading(lambda: CandleStore(store).info())
     if as_json:
@@ -211,8 +212,8 @@ async def _latest(symbol: str, interval: str, limit: int, base_url: str | None) 
 
 def _last_of(store: Path, symbol: str, interval: str, limit: int) -> Sequence[Candle]:
     """The last candles of a series in a store, without reading all of it."""
-    from ..bulk import CandleStore
     from ..bulk.plan import span_ms
+    from ..bulk.store import CandleStore
 
     opened = CandleStore(store)
     ends = [each.ranges[-1][1] for each in opened.series() if (each.symbol, each.interval) == (symbol, interval)]
@@ -268,7 +269,7 @@ def _series(series: Sequence[SeriesInfo]) -> Table:
             [
                 Cell(printable(f"{each.symbol} {each.interval}")),
                 Cell(f"{each.rows:,}"),
-                Cell(figures.moment(each.start)),
+                Cell(figures.day(each.start)),
                 Cell(figures.moment(each.end)),
                 Cell(f"{each.gaps:,}", "bad" if each.gaps else "faint"),
                 Cell(f"{each.empties:,}"),

@@ -51,6 +51,11 @@ def moment(time: datetime | None) -> str:
     return UNKNOWN if time is None else f"{time:%Y-%m-%d %H:%M}"
 
 
+def day(time: datetime | None) -> str:
+    """The day of a time: `2026-03-02`."""
+    return UNKNOWN if time is None else f"{time:%Y-%m-%d}"
+
+
 def hour(time: datetime | None) -> str:
     """A time of this year, to the minute, where there is little room: `03-02 09:00`."""
     return UNKNOWN if time is None else f"{time:%m-%d %H:%M}"

@@ -290,7 +290,7 @@ def _free_bytes(store: Path) -> int:
 
 def _stored(store: Path) -> StoreInfo | None:
     """What a store has; None where there is none yet."""
-    from ..bulk import CandleStore
+    from ..bulk.store import CandleStore
 
     if not (store.is_dir() and any(store.iterdir())):
         return None
