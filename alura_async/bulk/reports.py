@@ -7,8 +7,10 @@ from datetime import datetime
 import msgspec
 
 from ..core.model import from_milliseconds
+from ..core.text import clip, printable
 from ..groups.indicators import Candle
 
+_LONGEST_REASON = 500
 # So many gaps or corrections are told one by one.
 _SHOWN = 5
 
@@ -258,6 +260,11 @@ class UpdateReport(msgspec.Struct, frozen=True, kw_only=True):
             f"{self.requests:,} requests in {self.elapsed_s:.1f} s"
         )
         return "\n".join((head, *_listed("corrected", self.corrected), *_listed("gaps", self.gaps)))
+
+
+def reason(error: Exception) -> str:
+    """Why a range is a gap, as reports and the manifest have it."""
+    return clip(printable(f"{type(error).__name__}: {error}"), _LONGEST_REASON)
 
 
 def _listed(name: str, items: tuple[object, ...]) -> list[str]:

@@ -143,9 +143,9 @@ class CandleStore:
         """
         from .writer import Writer
 
-        with self._manifest():
-            pass  # there is one: a mistyped path makes none
-        with Writer(self.path, None) as writer:
+        self._require_open()
+        with Writer(self.path) as writer:
+            writer.open(None)
             writer.compact()
 
     def close(self) -> None:
@@ -164,10 +164,13 @@ class CandleStore:
     @contextmanager
     def _manifest(self) -> Generator[Manifest]:
         # For each use anew, which takes less than a millisecond: threads and forked processes share nothing.
-        if self._closed:
-            raise ClosedError(f"{shown(self.path)}: this store was closed: make a new CandleStore")
+        self._require_open()
         with Manifest.to_read(self.path) as manifest:
             yield manifest
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise ClosedError(f"{shown(self.path)}: this store was closed: make a new CandleStore")
 
     def _info(self, manifest: Manifest, series: Series) -> SeriesInfo:
         from .partitions import month_range

@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 import msgspec
 
-from ..core.text import clip, printable
 from ..errors import ClosedError, StoreError
 from ..groups.indicators import Candle
 from . import manifest as manifests
@@ -31,7 +30,7 @@ from .partitions import NAME, Notes, by_month, folder_of, month_range, months_of
 from .plan import Window, span_ms
 from .ranges import Range, within, without
 from .reading import asked_of, candles_of, chosen, gaps_of, path_of
-from .reports import Correction, Problem
+from .reports import Correction, Problem, reason
 from .store_lock import StoreLock
 
 with needing("numpy"):
@@ -40,7 +39,6 @@ with needing("numpy"):
 # So many candles may wait in the manifest, about 60 MB; then the largest months are put into files, until half are
 # left.
 _MOST_WAITING = 1_000_000
-_LONGEST_REASON = 500
 _COLUMNS = ("open", "high", "low", "close", "volume", "trades")
 
 
@@ -59,34 +57,43 @@ class Recorded(NamedTuple):
 
 
 class Writer:
-    """The one that writes into a store. Several threads may use it, one after the other.
+    """The one that writes into a store, once it is open. Threads may share it: what one does, the others wait for.
 
     Args:
-        store: the store's folder; it is made where it is missing, in a folder that is there.
-        origin: the server whose candles are to be stored; None where none are.
-        rebuilds: whether a manifest that is gone or damaged is made anew of the Parquet files.
-
-    Attributes:
-        rebuilt: the manifest that was made anew, and where the old one is.
-
-    Raises:
-        StoreError: somebody else writes into it, or it cannot be used; the message says what to do.
+        store: the store's folder.
     """
 
-    def __init__(self, store: Path, origin: str | None, *, rebuilds: bool = False) -> None:
+    def __init__(self, store: Path) -> None:
         self._store = store
         self._in_turn = threading.RLock()
+        self._opened = ExitStack()
         self._closed = False
-        self.rebuilt: list[Problem] = []
-        _make(store, rebuilds=rebuilds)
-        with ExitStack() as opened:
-            lock = StoreLock(store)
-            opened.callback(lock.release)
-            self._manifest = self._open(origin, rebuilds=rebuilds)
-            opened.callback(self._manifest.close)
-            self._finish_replacing()
-            self._waiting = sum(rows for _, _, rows in self._manifest.spooled_months())
-            self._opened = opened.pop_all()
+        self._rebuilt: list[Problem] = []
+        self._waiting = 0
+        self._manifest: Manifest
+
+    def open(self, origin: str | None, *, makes: bool = False, rebuilds: bool = False) -> None:
+        """Get the right to write, and finish what a writer that was killed had begun.
+
+        Args:
+            origin: the server whose candles are to be stored; None where none are.
+            makes: whether a store is made where there is none, in a folder that is there.
+            rebuilds: whether a manifest that is gone or damaged is made anew of the Parquet files.
+
+        Raises:
+            StoreError: somebody else writes into it, or it cannot be used; the message says what to do.
+            ClosedError: it was closed already.
+        """
+        with self._turn():
+            _require_store(self._store, makes=makes, rebuilds=rebuilds)
+            with ExitStack() as opened:
+                lock = StoreLock(self._store)
+                opened.callback(lock.release)
+                self._manifest = self._open_manifest(origin, rebuilds=rebuilds)
+                opened.callback(self._manifest.close)
+                self._finish_replacing()
+                self._waiting = sum(rows for _, _, rows in self._manifest.spooled_months())
+                self._opened = opened.pop_all()
 
     # What is asked for
 
@@ -209,8 +216,7 @@ class Writer:
         if page.start_ms >= end:
             return Recorded(0)
         if page.error is not None:
-            reason = clip(printable(f"{type(page.error).__name__}: {page.error}"), _LONGEST_REASON)
-            self._manifest.fail(series.id, page.start_ms, end, reason)
+            self._manifest.fail(series.id, page.start_ms, end, reason(page.error))
             return Recorded(0)
         candles = page.candles.between(page.start_ms, end)
         is_known = bool(within(self._manifest.covered(series.id), page.start_ms, end))
@@ -347,7 +353,7 @@ class Writer:
             StoreError: it cannot be done.
         """
         with self._turn():
-            return [*self.rebuilt, *(self._mend(problem) for problem in problems(self._store, self._manifest))]
+            return [*self._rebuilt, *(self._mend(problem) for problem in problems(self._store, self._manifest))]
 
     def _mend(self, problem: Problem) -> Problem:
         path = Path(problem.path)
@@ -403,7 +409,7 @@ class Writer:
 
     # Opening
 
-    def _open(self, origin: str | None, *, rebuilds: bool) -> Manifest:
+    def _open_manifest(self, origin: str | None, *, rebuilds: bool) -> Manifest:
         is_gone = not manifests.place(self._store).exists() and any(self._store.glob("interval=*"))
         try:
             manifest = Manifest.to_write(self._store, origin)
@@ -418,7 +424,7 @@ class Writer:
         return manifest
 
     def _note_rebuilt(self, what: str, done: str) -> None:
-        self.rebuilt.append(Problem(str(manifests.place(self._store)), "", "", "", what, done))
+        self._rebuilt.append(Problem(str(manifests.place(self._store)), "", "", "", what, done))
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
@@ -428,9 +434,13 @@ class Writer:
             yield
 
 
-def _make(store: Path, *, rebuilds: bool) -> None:
-    """Make a store's folder, unless there is one; refuse one that holds something else."""
+def _require_store(store: Path, *, makes: bool, rebuilds: bool) -> None:
+    """Make a store's folder where there is none and one may be made; refuse one that holds something else."""
     with explained(store):
+        if manifests.place(store).exists() or (rebuilds and any(store.glob("interval=*"))):
+            return
+        if not makes or any(store.glob("interval=*")):
+            raise StoreError(manifests.why_none(store))
         if not store.exists():
             if not store.parent.is_dir():
                 # Made without a word, a mistyped one would hold a store that nobody finds.
@@ -438,11 +448,7 @@ def _make(store: Path, *, rebuilds: bool) -> None:
             store.mkdir()
         elif not store.is_dir():
             raise StoreError(f"{shown(store)}: is a file: give the path of a folder")
-        elif not manifests.place(store).exists():
-            if any(store.glob("interval=*")):
-                if not rebuilds:
-                    raise StoreError(manifests.why_none(store))
-            elif any(not name.startswith((".", manifests.FOLDER)) for name in os.listdir(store)):
-                raise StoreError(
-                    f"{shown(store)}: is not empty, and no store of candles: give the store a folder of its own"
-                )
+        elif any(not name.startswith((".", manifests.FOLDER)) for name in os.listdir(store)):
+            raise StoreError(
+                f"{shown(store)}: is not empty, and no store of candles: give the store a folder of its own"
+            )

@@ -1,0 +1,180 @@
+"""Brings what a pull brings into a store: pages go to the writer, in a thread, as they come.
+
+All that blocks is done in threads, and what holds Python's lock there takes milliseconds, so that calls that trade do
+not wait for it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ..core.threads import in_thread
+from ..groups.indicators import Candle
+from .plan import Window
+from .pull import pull
+from .reports import Correction, Gap, Problem, PullReport, SeriesUpdate, UpdateReport, reason
+from .store import CandleStore, as_folder
+from .writer import Recorded, Writer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ..client import AsyncAlura
+    from .pages import CandlePage, Progress
+    from .query import CandleQuery
+
+
+class How(msgspec.Struct, frozen=True):
+    """How a server is asked; see `pull`."""
+
+    concurrency: int | None
+    progress: Callable[[Progress], object] | None
+    query: CandleQuery
+
+
+async def pull_into(
+    client: AsyncAlura, store: CandleStore | str | os.PathLike[str], ranges: Sequence[Window], how: How
+) -> PullReport:
+    """Bring into a store what of some ranges it does not have."""
+    filling = _Filling(client, how)
+    async with _writing(client, store, makes=True) as writer:
+        await filling.fill(writer, await in_thread(partial(writer.ask, ranges)))
+    return filling.pulled({(window.symbol, window.interval) for window in ranges})
+
+
+async def update(
+    client: AsyncAlura,
+    store: CandleStore | str | os.PathLike[str],
+    symbols: Sequence[str] | None,
+    intervals: Sequence[str] | None,
+    again: int,
+    how: How,
+) -> UpdateReport:
+    """Bring into a store what it does not have up to now, and the last candles of each series once more."""
+    filling = _Filling(client, how)
+    async with _writing(client, store) as writer:
+        now = int(time.time() * 1000)
+        windows = await in_thread(partial(writer.again, symbols, intervals, again, now))
+        await filling.fill(writer, windows)
+    return filling.updated({(window.symbol, window.interval) for window in windows})
+
+
+async def repair(client: AsyncAlura, store: CandleStore | str | os.PathLike[str], how: How) -> PullReport:
+    """Bring into a store what is missing or damaged of what it was asked for."""
+    filling = _Filling(client, how)
+    async with _writing(client, store, rebuilds=True) as writer:
+        mended = await in_thread(writer.mend)
+        windows = await in_thread(writer.missing)
+        await filling.fill(writer, windows)
+    return filling.pulled({(window.symbol, window.interval) for window in windows}, mended)
+
+
+@asynccontextmanager
+async def _writing(
+    client: AsyncAlura, store: CandleStore | str | os.PathLike[str], *, makes: bool = False, rebuilds: bool = False
+) -> AsyncGenerator[Writer]:
+    """A writer of a store, which is closed however the `async with` block ends."""
+    writer = Writer(_folder(store))
+    try:
+        await in_thread(partial(writer.open, str(client._origin), makes=makes, rebuilds=rebuilds))
+        yield writer
+    finally:
+        # Whoever was cancelled left a thread behind, for which this one waits.
+        await in_thread(writer.close)
+
+
+def _folder(store: CandleStore | str | os.PathLike[str]) -> Path:
+    return store.path if isinstance(store, CandleStore) else as_folder(store)
+
+
+class _Filling:
+    """One pull into a store, and what became of it."""
+
+    def __init__(self, client: AsyncAlura, how: How) -> None:
+        self._client = client
+        self._how = how
+        self._began = time.monotonic()
+        self._requests = 0
+        self._changes: dict[tuple[str, str], _Changes] = {}
+
+    async def fill(self, writer: Writer, windows: Sequence[Window]) -> None:
+        """Pull some ranges, record what comes, and put all of it into files."""
+        if windows:
+            pages = pull(
+                self._client,
+                windows,
+                concurrency=self._how.concurrency,
+                strict=False,
+                progress=self._note_progress,
+                query=self._how.query,
+            )
+            async with aclosing(pages) as batches:
+                async for batch in batches:
+                    recorded = await in_thread(partial(writer.record, batch))
+                    for page, change in zip(batch, recorded, strict=True):
+                        self._note(page, change)
+        await in_thread(writer.compact)
+
+    def pulled(self, series: set[tuple[str, str]], mended: Sequence[Problem] = ()) -> PullReport:
+        """What became of it, where ranges were pulled."""
+        return PullReport(
+            series=len(series),
+            candles=sum(changes.added for changes in self._changes.values()),
+            requests=self._requests,
+            elapsed_s=time.monotonic() - self._began,
+            gaps=tuple(gap for name in sorted(self._changes) for gap in self._changes[name].gaps),
+            mended=tuple(mended),
+        )
+
+    def updated(self, series: set[tuple[str, str]]) -> UpdateReport:
+        """What became of it, where a store was brought up to date."""
+        return UpdateReport(
+            series=tuple(
+                self._changes.get(name, _Changes()).of(*name)
+                for name in sorted(series, key=lambda name: (name[1], name[0]))
+            ),
+            requests=self._requests,
+            elapsed_s=time.monotonic() - self._began,
+        )
+
+    def _note(self, page: CandlePage, change: Recorded) -> None:
+        changes = self._changes.setdefault((page.symbol, page.interval), _Changes())
+        changes.added += change.added
+        changes.corrected += change.corrected
+        changes.withdrawn += change.withdrawn
+        if page.error is not None:
+            changes.gaps.append(Gap(page.symbol, page.interval, page.start_ms, page.end_ms, reason(page.error)))
+
+    def _note_progress(self, progress: Progress) -> None:
+        self._requests = progress.requests
+        if self._how.progress is not None:
+            self._how.progress(progress)
+
+
+class _Changes:
+    """What changed of one series."""
+
+    def __init__(self) -> None:
+        self.added = 0
+        self.corrected: list[Correction] = []
+        self.withdrawn: list[Candle] = []
+        self.gaps: list[Gap] = []
+
+    def of(self, symbol: str, interval: str) -> SeriesUpdate:
+        """What changed of it, as a report says it."""
+        by_time = sorted(self.corrected, key=lambda correction: correction.new.open_time_ms)
+        return SeriesUpdate(
+            symbol=symbol,
+            interval=interval,
+            added=self.added,
+            corrected=tuple(by_time),
+            withdrawn=tuple(sorted(self.withdrawn, key=lambda candle: candle.open_time_ms)),
+            gaps=tuple(sorted(self.gaps, key=lambda gap: gap.start_ms)),
+        )
