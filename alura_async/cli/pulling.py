@@ -50,6 +50,11 @@ class _Asked(NamedTuple):
     until: datetime | None
     store: Path
 
+    @property
+    def again(self) -> int:
+        """How many of the last candles; none where the range ends in the past: it is a time of its own choice."""
+        return _AGAIN if self.until is None else 0
+
 
 def _names(_context: click.Context, _option: click.Parameter, texts: tuple[str, ...]) -> list[str]:
     """The names of an option that may be given several times, and has several in each, with commas between."""
@@ -144,8 +149,7 @@ def pull(
                     intervals,
                     start=since,
                     end=until,
-                    # What ends in the past was asked for as it is.
-                    again=_AGAIN if until is None else 0,
+                    again=asked.again,
                     concurrency=concurrency,
                     progress=follow,
                 )
@@ -250,15 +254,13 @@ async def _require_spelling(alura: AsyncAlura, symbols: Sequence[str]) -> None:
 def _missing(whole: Plan, asked: _Asked) -> Iterator[Window]:
     """What of a plan the store does not have, or is asked for again."""
     from ..bulk.plan import span_ms
-    from ..bulk.ranges import within, without
+    from ..bulk.ranges import without, without_end
 
     stored = _stored(asked.store)
     covered = {(each.symbol, each.interval): each.ranges for each in (stored.series if stored else ())}
     for window in whole.ranges:
         known = covered.get((window.symbol, window.interval), ())
-        if known and asked.until is None:
-            last = known[-1][1] - _AGAIN * span_ms(window.interval)
-            known = tuple(within(known, 0, last))
+        known = without_end(known, asked.again * span_ms(window.interval))
         for start, end in without([(window.start_ms, window.end_ms)], known):
             yield msgspec.structs.replace(window, start_ms=start, end_ms=end)
 
