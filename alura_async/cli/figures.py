@@ -70,15 +70,17 @@ def large(number: int) -> str:
 
 
 def size(count: int) -> str:
-    """A number of bytes: `512 B`, `3.4 MB`."""
+    """A number of bytes: `512 B`, `3.42 MB`."""
     for unit, letter in ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
         if count >= unit:
-            return f"{count / unit:.1f} {letter}"
+            return f"{count / unit:.3g} {letter}" if count < 1000 * unit else f"{count // unit:,} {letter}"
     return f"{count} B"
 
 
 def duration(seconds: float) -> str:
-    """How long, in the two units that matter: `2 h 20 min`, `45 s`."""
+    """How long, in the two units that matter: `2 h 20 min`, `45 s`, `0.3 s`."""
+    if 0 < seconds < 9.95:
+        return f"{seconds:.1f} s"
     minutes, rest = divmod(max(0, round(seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)

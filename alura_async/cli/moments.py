@@ -44,7 +44,8 @@ def moment(text: str, now: datetime) -> datetime:
     """The point in time that a text names, in UTC.
 
     Args:
-        text: in one of the `FORMS`. Years and months are those of the calendar.
+        text: in one of the `FORMS`. Years and months are those of the calendar; what is told in them, or in weeks or
+            days, begins at midnight, and what is told in hours with the hour.
         now: what "ago" counts from, aware.
 
     Raises:
@@ -71,18 +72,25 @@ def _of_milliseconds(text: str) -> datetime:
 
 
 def _before(now: datetime, text: str) -> datetime:
-    months, span = 0, timedelta()
+    months, span, units = 0, timedelta(), set[str]()
     for number, name in _PART.findall(text):
         if name in ("m", "M"):
             raise ValueError(f"{_quoted(text)}: is {name} months or minutes? Write mo or min.")
         unit = _UNITS.get(name.lower())
         if unit is None:
             raise ValueError(f"{_quoted(text)}: {_quoted(name)} is no unit; write y, mo, w, d, h or min.")
+        units.add(unit)
         if unit in _MONTHS:
             months += int(number) * _MONTHS[unit]
         else:
             span += int(number) * _SPANS[unit]
-    return _months_before(now, months) - span
+    # The same text means the same moment for a while, so that a command line that is repeated asks for the same.
+    begun = now.replace(second=0, microsecond=0)
+    if "min" not in units:
+        begun = begun.replace(minute=0)
+    if not units & {"h", "min"}:
+        begun = begun.replace(hour=0)
+    return _months_before(begun, months) - span
 
 
 def _months_before(now: datetime, months: int) -> datetime:

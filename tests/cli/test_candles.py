@@ -39,11 +39,12 @@ class TestMoments:
     @pytest.mark.parametrize(
         ("text", "expected"),
         [
-            ("2y", datetime(2024, 3, 31, 12, 30, tzinfo=UTC)),
-            ("1mo", datetime(2026, 2, 28, 12, 30, tzinfo=UTC)),
-            ("3 months", datetime(2025, 12, 31, 12, 30, tzinfo=UTC)),
-            ("30d", datetime(2026, 3, 1, 12, 30, tzinfo=UTC)),
-            ("2y 6mo 30d 12h", datetime(2023, 8, 31, 0, 30, tzinfo=UTC)),
+            ("2y", datetime(2024, 3, 31, tzinfo=UTC)),
+            ("1mo", datetime(2026, 2, 28, tzinfo=UTC)),
+            ("3 months", datetime(2025, 12, 31, tzinfo=UTC)),
+            ("30d", datetime(2026, 3, 1, tzinfo=UTC)),
+            ("2y 6mo 30d 12h", datetime(2023, 8, 31, tzinfo=UTC)),
+            ("12h", datetime(2026, 3, 31, tzinfo=UTC)),
             ("1w90min", datetime(2026, 3, 24, 11, 0, tzinfo=UTC)),
             ("2024-01-01", datetime(2024, 1, 1, tzinfo=UTC)),
             ("2024-01-01T12:00", datetime(2024, 1, 1, 12, tzinfo=UTC)),
