@@ -21,6 +21,7 @@ from .core.token_cache import TokenCache
 from .errors import ConfigurationError, InvalidArgumentError
 from .flatten import Flattened, flatten
 from .groups.auth import Auth
+from .groups.bulk import Bulk
 from .groups.health import Health
 from .groups.indicators import Indicators
 from .groups.leaderboard import Leaderboard
@@ -55,8 +56,8 @@ class AsyncAlura:
             session = await alura.trading_sessions.create(budget=100, profit_target=40, asset="BTC")
 
     The API is on its groups: `auth`, `trading_sessions`, `user`, `indicators`, `leaderboard`, `referrals`,
-    `usdc_verification` and `health`; see `help(alura.trading_sessions)`. `journal` knows what was done with money from
-    here, and `flatten()` closes everything.
+    `usdc_verification` and `health`; see `help(alura.trading_sessions)`. `bulk` pulls market data by the million,
+    `journal` knows what was done with money from here, and `flatten()` closes everything.
 
     Nothing is opened and nothing is sent before the first call. A client belongs to the event loop of its first call;
     any number of tasks may share it.
@@ -104,6 +105,7 @@ class AsyncAlura:
     trading_sessions: TradingSessions[Async]
     user: User[Async]
     indicators: Indicators[Async]
+    bulk: Bulk[Async]
     leaderboard: Leaderboard[Async]
     referrals: Referrals[Async]
     usdc_verification: UsdcVerification[Async]
@@ -197,6 +199,7 @@ class AsyncAlura:
         self.trading_sessions = TradingSessions(self)
         self.user = User(self)
         self.indicators = Indicators(self)
+        self.bulk = Bulk(self)
         self.leaderboard = Leaderboard(self)
         self.referrals = Referrals(self)
         self.usdc_verification = UsdcVerification(self)

@@ -17,6 +17,7 @@ from .core.settings import TESTNET_URL, TimeoutLike
 from .core.surface import Sync
 from .flatten import Flattened
 from .groups.auth import Auth
+from .groups.bulk import Bulk
 from .groups.health import Health
 from .groups.indicators import Indicators
 from .groups.leaderboard import Leaderboard
@@ -50,8 +51,8 @@ class Alura:
             session = alura.trading_sessions.create(budget=100, profit_target=40, asset="BTC")
 
     The API is on its groups: `auth`, `trading_sessions`, `user`, `indicators`, `leaderboard`, `referrals`,
-    `usdc_verification` and `health`; see `help(alura.trading_sessions)`. `journal` knows what was done with money from
-    here, and `flatten()` closes everything.
+    `usdc_verification` and `health`; see `help(alura.trading_sessions)`. `bulk` pulls market data by the million,
+    `journal` knows what was done with money from here, and `flatten()` closes everything.
 
     The same methods as `AsyncAlura`, with the same arguments, results and errors. Any number of threads may share
     one. Ctrl-C cancels the call that waits. After a fork the child goes on with connections of its own.
@@ -103,6 +104,7 @@ class Alura:
     trading_sessions: TradingSessions[Sync]
     user: User[Sync]
     indicators: Indicators[Sync]
+    bulk: Bulk[Sync]
     leaderboard: Leaderboard[Sync]
     referrals: Referrals[Sync]
     usdc_verification: UsdcVerification[Sync]
@@ -190,6 +192,7 @@ class Alura:
         self.trading_sessions = TradingSessions(self, core.trading_sessions)
         self.user = User(self, core.user)
         self.indicators = Indicators(self, core.indicators)
+        self.bulk = Bulk(self, core.bulk)
         self.leaderboard = Leaderboard(self, core.leaderboard)
         self.referrals = Referrals(self, core.referrals)
         self.usdc_verification = UsdcVerification(self, core.usdc_verification)

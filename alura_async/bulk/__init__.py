@@ -10,17 +10,53 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .columns import Candles
+    from .pages import CandlePage, Progress
+    from .plan import Plan, Window
+    from .query import CandleQuery
+    from .reports import Correction, Gap, Problem, PullReport, SeriesInfo, SeriesUpdate, StoreInfo, UpdateReport
+    from .store import CandleStore
 
-__all__ = ["Candles"]
+__all__ = [
+    "CandlePage",
+    "CandleQuery",
+    "CandleStore",
+    "Candles",
+    "Correction",
+    "Gap",
+    "Plan",
+    "Problem",
+    "Progress",
+    "PullReport",
+    "SeriesInfo",
+    "SeriesUpdate",
+    "StoreInfo",
+    "UpdateReport",
+    "Window",
+]
 
-# Where the names are that need an extra.
-_LAZY = {"Candles": ".columns"}
+_MODULES = {
+    "CandlePage": ".pages",
+    "CandleQuery": ".query",
+    "CandleStore": ".store",
+    "Candles": ".columns",
+    "Correction": ".reports",
+    "Gap": ".reports",
+    "Plan": ".plan",
+    "Problem": ".reports",
+    "Progress": ".pages",
+    "PullReport": ".reports",
+    "SeriesInfo": ".reports",
+    "SeriesUpdate": ".reports",
+    "StoreInfo": ".reports",
+    "UpdateReport": ".reports",
+    "Window": ".plan",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(_LAZY[name], __name__), name)
+    value = globals()[name] = getattr(import_module(_MODULES[name], __name__), name)
     return value
 
 

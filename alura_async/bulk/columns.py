@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import html
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from itertools import repeat
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 from ..core.model import from_milliseconds
@@ -12,6 +11,8 @@ from ..core.text import printable
 from ..errors import InvalidArgumentError
 from ..groups.indicators import Candle
 from .extra import needing
+from .frames import SHOWN, html_table
+from .plan import span_ms
 
 with needing("numpy"):
     import numpy as np
@@ -33,11 +34,9 @@ _VOLUME = NUMBERS.index("volume")
 # In place of a number of trades that nobody told: there are no fewer than none.
 UNTOLD = -1
 MOST_TRADES = 2**31 - 1
-# So many rows of either end show a table.
-_SHOWN = 5
 
 
-class Candles(Sequence[Candle]):
+class Candles:
     """The candles of one series, a column for each of their parts, in ascending order of time, one for each open time.
 
     A table is a value: its arrays are read-only, and slicing, `between`, `concat` and `resample` give new ones.
@@ -334,13 +333,15 @@ class Candles(Sequence[Candle]):
         return next(iter(self[place : place + 1]))
 
     def __iter__(self) -> Iterator[Candle]:
-        span = None if self.interval is None else _span_ms(self.interval)
+        ends: Iterable[int] = repeat(0)
+        if self.interval is not None and _span_ms(self.interval) is not None:
+            ends = _ends(self._times, self.interval).tolist()
         columns = (self._times.tolist(), *self._numbers.tolist(), self._trades.tolist())
-        for opened, first, high, low, last, volume, trades in zip(*columns, strict=True):
+        for end, opened, first, high, low, last, volume, trades in zip(ends, *columns, strict=False):
             yield Candle(
                 open_time_ms=opened,
                 # As Hyperliquid has it: the last millisecond.
-                close_time_ms=None if span is None else opened + span - 1,
+                close_time_ms=end - 1 if end else None,
                 symbol=self.symbol,
                 interval=self.interval,
                 open_text=first,
@@ -362,6 +363,65 @@ class Candles(Sequence[Candle]):
         return self[first:end]
 
     __hash__ = None  # type: ignore[assignment]
+
+    def resample(self, interval: str) -> Candles:
+        """Make candles of a longer interval, as polars groups them by their open time.
+
+        Weeks begin on Monday and months on the first, days at midnight, all in UTC; other intervals are counted from
+        the beginning of 1970. An interval in which no candle opens makes no candle. A volume, or a number of trades,
+        is unknown where it is so in one of the candles.
+
+        A new candle is `closed` if all of these are closed, its interval was over at `as_of_ms`, and the table has all
+        of it: the first one only if a candle opens when it opens, the last one only if a candle ends when it ends.
+        Else a table that begins or ends within an interval would give a part of it as the whole. Within the table
+        nothing tells what was never asked for from what had no trades: fill gaps first.
+
+        Args:
+            interval: a multiple of the candles' own, such as `1h`.
+
+        Raises:
+            InvalidArgumentError: it is no interval, or no multiple of the candles' own, or that is unknown.
+            UsageError: polars is not installed.
+        """
+        _require_multiple(interval, self.interval)
+        if not len(self):
+            return Candles.empty(self.symbol, interval, self.as_of_ms)
+        with needing("polars"):
+            import polars as pl
+        sound = pl.col("trades").min() >= 0
+        unit = "mo" if interval.endswith("M") else interval[-1]
+        groups = (
+            pl.DataFrame(
+                {
+                    "open_time": pl.Series(self._times).cast(pl.Datetime("ms")),
+                    **dict(zip(NUMBERS, self._numbers, strict=True)),
+                    "trades": pl.Series(self._trades, dtype=pl.Int64),
+                    "closed": self._closed,
+                }
+            )
+            .group_by_dynamic("open_time", every=interval[:-1] + unit)
+            .agg(
+                pl.col("open").first(),
+                pl.col("high").max(),
+                pl.col("low").min(),
+                pl.col("close").last(),
+                pl.col("volume").sum(),
+                pl.when(sound).then(pl.col("trades").sum()).otherwise(UNTOLD).alias("trades"),
+                pl.col("closed").all(),
+                pl.col("open_time").last().alias("last"),
+            )
+        )
+        times = groups["open_time"].cast(pl.Int64).to_numpy()
+        ends = _ends(times, interval)
+        closed = groups["closed"].to_numpy() & (ends <= (self.as_of_ms or 0))
+        assert self.interval is not None  # or it had no multiple
+        last_ends = _ends(groups["last"].cast(pl.Int64).to_numpy(), self.interval)
+        if (last_ends > ends).any():
+            raise InvalidArgumentError(f"interval={interval!r}: candles here open at times that do not divide it")
+        closed[0] &= times[0] == self._times[0]
+        closed[-1] &= ends[-1] == last_ends[-1]
+        columns = {name: groups[name].to_numpy() for name in (*NUMBERS, "trades")}
+        return Candles(self.symbol, interval, open_time=times, closed=closed, as_of_ms=self.as_of_ms, **columns)
 
     def __eq__(self, other: object) -> bool:
         """Whether they say the same of the same series, whenever the server told of it."""
@@ -427,16 +487,17 @@ class Candles(Sequence[Candle]):
         return f"<Candles {name}: {len(self):,}, {first} to {last} UTC>"
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th>{name}</th>" for name in ("open time, UTC", *NUMBERS, "trades", "closed"))
-        rows = [*map(_html_row, self[:_SHOWN], self._closed[:_SHOWN].tolist())]
-        if len(self) > 2 * _SHOWN:
-            rows.append(f"<tr>{'<td>…</td>' * 8}</tr>")
-        rest = max(_SHOWN, len(self) - _SHOWN)
-        rows += map(_html_row, self[rest:], self._closed[rest:].tolist())
-        caption = html.escape(repr(self)[1:-1])
-        return (
-            f"<table><caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
-        )
+        names = ("open time, UTC", *NUMBERS, "trades", "closed")
+        # Only what is shown is made into rows, and one more, which is left out.
+        ends = self if len(self) <= 2 * SHOWN + 1 else Candles.concat([self[: SHOWN + 1], self[-SHOWN:]])
+        rows = [
+            (
+                *(candle.open_time, candle.open_text, candle.high_text, candle.low_text, candle.close_text),
+                *(candle.volume_text, candle.trades, "yes" if closed else "no"),
+            )
+            for candle, closed in zip(ends, ends._closed.tolist(), strict=True)
+        ]
+        return html_table(repr(self)[1:-1], names, rows)
 
 
 def _times(values: ArrayLike) -> NDArray[np.int64]:
@@ -465,18 +526,47 @@ def _counts(values: ArrayLike) -> NDArray[np.int32]:
 
 def _closed(times: NDArray[np.int64], interval: str | None, as_of_ms: int | None) -> Flags:
     """Which intervals are over."""
-    span = None if interval is None else _span_ms(interval)
+    span = _span_ms(interval)
     if span is None or as_of_ms is None:
         return np.zeros(len(times), np.bool_)
     return times <= as_of_ms - span
 
 
-_UNITS_MS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000, "M": 31 * 86_400_000}
+def _span_ms(interval: str | None) -> int | None:
+    """How long an interval takes; None where nobody knows."""
+    if interval is None:
+        return None
+    try:
+        return span_ms(interval)
+    except InvalidArgumentError:
+        # A server may have names of its own.
+        return None
 
 
-def _span_ms(interval: str) -> int | None:
-    found = re.fullmatch(r"([1-9][0-9]{0,3})([mhdwM])", interval)
-    return None if found is None else int(found[1]) * _UNITS_MS[found[2]]
+def _ends(times: NDArray[np.int64], interval: str) -> NDArray[np.int64]:
+    """When intervals end, epoch milliseconds: months by the calendar."""
+    if not interval.endswith("M"):
+        return times + span_ms(interval)
+    months = times.view("datetime64[ms]").astype("datetime64[M]") + int(interval[:-1])
+    return months.astype("datetime64[ms]").view(np.int64)
+
+
+def _require_multiple(interval: str, own: str | None) -> None:
+    span, least = span_ms(interval), _span_ms(own)
+    if own is None or least is None:
+        raise InvalidArgumentError("resample: it is unknown which interval these candles have")
+    if own.endswith("M"):
+        is_multiple = interval.endswith("M") and int(interval[:-1]) % int(own[:-1]) == 0
+    elif interval.endswith("M"):
+        # Months have whole days, and begin on any day of the week.
+        is_multiple = _DAY_MS % least == 0
+    else:
+        is_multiple = span % least == 0 and (interval.endswith("w") or not own.endswith("w"))
+    if not is_multiple:
+        raise InvalidArgumentError(f"interval={interval!r}: candles of {printable(own)} make no such ones")
+
+
+_DAY_MS = 86_400_000
 
 
 def agreed(what: str, given: str | None, said: set[str | None]) -> str | None:
@@ -490,9 +580,3 @@ def agreed(what: str, given: str | None, said: set[str | None]) -> str | None:
 
 def _shown_time(time_ms: int) -> str:
     return f"{from_milliseconds(time_ms):%Y-%m-%d %H:%M}"
-
-
-def _html_row(candle: Candle, closed: bool) -> str:
-    numbers = (candle.open_text, candle.high_text, candle.low_text, candle.close_text, candle.volume_text)
-    cells = [_shown_time(candle.open_time_ms), *numbers, candle.trades, "yes" if closed else "no"]
-    return f"<tr>{''.join('<td></td>' if cell is None else f'<td>{cell}</td>' for cell in cells)}</tr>"

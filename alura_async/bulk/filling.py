@@ -81,7 +81,7 @@ async def _writing(
     client: AsyncAlura, store: CandleStore | str | os.PathLike[str], *, makes: bool = False, rebuilds: bool = False
 ) -> AsyncGenerator[Writer]:
     """A writer of a store, which is closed however the `async with` block ends."""
-    writer = Writer(_folder(store))
+    writer = Writer(await in_thread(partial(_folder, store)))
     try:
         await in_thread(partial(writer.open, str(client._origin), makes=makes, rebuilds=rebuilds))
         yield writer

@@ -39,6 +39,7 @@ _SCHEMA = """
         asked_start INTEGER NOT NULL,
         asked_end INTEGER NOT NULL,
         as_of INTEGER,
+        is_told INTEGER NOT NULL DEFAULT 0,
         UNIQUE (symbol, interval)
     );
     CREATE TABLE covered (
@@ -81,6 +82,7 @@ class Series(NamedTuple):
         interval: the candles' interval.
         asked: from the earliest moment that was ever asked for to the latest.
         as_of: the server's time when it last told of it, epoch milliseconds; None if it never did.
+        is_told: whether it did since the series was asked for up to the latest moment.
     """
 
     id: int
@@ -88,6 +90,7 @@ class Series(NamedTuple):
     interval: str
     asked: Range
     as_of: int | None
+    is_told: bool
 
 
 class FileFacts(NamedTuple):
@@ -257,7 +260,7 @@ class Manifest:
         self._all(
             "INSERT INTO series (symbol, interval, asked_start, asked_end) VALUES (?, ?, ?, ?) "
             "ON CONFLICT (symbol, interval) DO UPDATE SET asked_start = min(asked_start, excluded.asked_start), "
-            "asked_end = max(asked_end, excluded.asked_end)",
+            "asked_end = max(asked_end, excluded.asked_end), is_told = is_told AND excluded.asked_end <= asked_end",
             *(symbol, interval, start, end),
         )
         series = self.find(symbol, interval)
@@ -266,7 +269,7 @@ class Manifest:
 
     def note_time(self, series: int, as_of: int) -> None:
         """Note when the server told of a series."""
-        self._all("UPDATE series SET as_of = max(coalesce(as_of, 0), ?) WHERE id = ?", as_of, series)
+        self._all("UPDATE series SET as_of = max(coalesce(as_of, 0), ?), is_told = 1 WHERE id = ?", as_of, series)
 
     def latest_as_of(self) -> int | None:
         """When the server last told of any series."""
@@ -470,12 +473,12 @@ def shown(path: Path | str) -> str:
     return printable(str(path))
 
 
-_SERIES = "SELECT id, symbol, interval, asked_start, asked_end, as_of FROM series"
+_SERIES = "SELECT id, symbol, interval, asked_start, asked_end, as_of, is_told FROM series"
 
 
 def _series(row: Sequence[Any]) -> Series:
-    number, symbol, interval, start, end, as_of = row
-    return Series(number, symbol, interval, (start, end), as_of)
+    number, symbol, interval, start, end, as_of, is_told = row
+    return Series(number, symbol, interval, (start, end), as_of, bool(is_told))
 
 
 def _file(row: Sequence[Any]) -> MonthFile:

@@ -75,9 +75,9 @@ def gaps_of(manifest: Manifest, series: Series) -> list[Range]:
 
 
 def asked_of(manifest: Manifest, series: Series) -> Range:
-    """What was asked for of a series, as far as it was over when the server last told of it."""
+    """What was asked for of a series, as far as it was over when the server last told of it, or of any."""
     start, end = series.asked
-    as_of = series.as_of or manifest.latest_as_of()
+    as_of = series.as_of if series.is_told else manifest.latest_as_of()
     return (start, end) if as_of is None else (start, min(end, as_of - span_ms(series.interval) + 1))
 
 

@@ -135,12 +135,13 @@ class Writer:
             StoreError: the store has nothing of what is named.
         """
         windows: list[Window] = []
-        with self._turn():
+        with self._turn(), self._manifest.transaction():
             for series in chosen(self._store, self._manifest.series(), symbols, intervals):
+                start = series.asked[0]
+                self._manifest.ask(series.symbol, series.interval, start, max(start, now))
                 known = without_end(self._manifest.covered(series.id), last * span_ms(series.interval))
                 windows += [
-                    Window(series.symbol, series.interval, start, end)
-                    for start, end in without([(series.asked[0], now)], known)
+                    Window(series.symbol, series.interval, first, end) for first, end in without([(start, now)], known)
                 ]
         return windows
 
@@ -210,13 +211,14 @@ class Writer:
 
     def _record(self, page: CandlePage, touched: dict[tuple[int, str], int]) -> Recorded:
         series = self._series(page)
-        self._manifest.note_time(series.id, page.as_of_ms)
         # What opens from here on is not over yet.
         end = min(page.end_ms, page.as_of_ms - span_ms(page.interval) + 1)
-        if page.start_ms >= end:
-            return Recorded(0)
         if page.error is not None:
-            self._manifest.fail(series.id, page.start_ms, end, reason(page.error))
+            if page.start_ms < end:
+                self._manifest.fail(series.id, page.start_ms, end, reason(page.error))
+            return Recorded(0)
+        self._manifest.note_time(series.id, page.as_of_ms)
+        if page.start_ms >= end:
             return Recorded(0)
         candles = page.candles.between(page.start_ms, end)
         is_known = bool(within(self._manifest.covered(series.id), page.start_ms, end))

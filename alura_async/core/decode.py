@@ -78,6 +78,7 @@ class Shape(Generic[T]):
         kind, self._may_be_none = _without_none(returns)
         self._is_page = get_origin(kind) is Page
         self._is_list = get_origin(kind) in (list, Items)
+        self._item: Any = get_args(kind)[0] if self._is_list or self._is_page else None
         wire = list[get_args(kind)] if self._is_list else kind  # type: ignore[misc]
         self._decode = decoder(wire | None if self._may_be_none else wire).decode
         # What may hold anything may hold brackets by the thousand.
@@ -125,11 +126,15 @@ class Shape(Generic[T]):
         value: Any = self._decode(body)
         if self._is_list:
             value = _listed(value, {}, headers) if may_tell(headers) else Items(value)
-            if self._order is not None:
+            if not value:
+                value._row = self._item
+            elif self._order is not None:
                 self._arrange(value)
         elif self._may_be_hollow and len(body) < _HOLLOW and not body.strip(b"{} \t\r\n"):
             raise msgspec.DecodeError("there is nothing in it")
         elif self._is_page:
+            if not value.data:
+                msgspec.structs.force_setattr(value, "data", self._none())
             for field, fact in facts({}, len(value.data), headers)[0].items():
                 if getattr(value, field) is None:
                     msgspec.structs.force_setattr(value, field, fact)
@@ -203,7 +208,7 @@ class Shape(Generic[T]):
         if not self._is_page:
             return self._finish(_listed(items, around, headers, names), around, asked)
         said, around = facts(around, len(items), headers)
-        return self._finish(Page(data=items, **said), around, asked)
+        return self._finish(Page(data=items or self._none(), **said), around, asked)
 
     def _read_bare(self, reader: ListReader | ObjectReader, value: Any, *, may_say_nothing: bool) -> Any:
         """Read what by its names is not what is wanted: a word, a number, or what may say anything.
@@ -256,12 +261,20 @@ class Shape(Generic[T]):
         """Add what stood around it, and what the request tells of it."""
         if self._is_list:
             result._extra = around or None
+            if not result:
+                result._row = self._item
             self._arrange(result)
         elif around:
             # Nobody else has it yet.
             msgspec.structs.force_setattr(result, "_extra", {**result.extra, **around})
         self._fill_in(result, asked)
         return cast("T", result)
+
+    def _none(self) -> Items[Any]:
+        """A list with nothing in it, which knows of what that is."""
+        items: Items[Any] = Items()
+        items._row = self._item
+        return items
 
     def _arrange(self, items: list[Any]) -> None:
         """Put a list that comes in descending order into the ascending one that its type has."""

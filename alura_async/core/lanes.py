@@ -150,6 +150,16 @@ class RateLimiter:
         """A limiter without limits of its own: any pace, any number at once. What the server asks for is heeded."""
         return cls(rate=inf, concurrency=_UNBOUNDED)
 
+    @property
+    def rate(self) -> float:
+        """Calls a second, on average."""
+        return self._rate
+
+    @property
+    def market_slots(self) -> int:
+        """How many calls for market data may be under way at once."""
+        return self._market_slots
+
     def _begin(self) -> None:
         """Begin with nobody waiting and nothing under way."""
         # Reentrant: the garbage collector may end an abandoned call, and so release its slot, at any allocation here.

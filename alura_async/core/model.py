@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeAlias, TypeVar
 
 import msgspec
 
+from ..bulk.frames import Frames
 from .text import printable
 
 T = TypeVar("T")
@@ -166,12 +167,14 @@ def _checked(struct: type[CheckedModel]) -> tuple[tuple[str, ...], tuple[str, ..
     return amounts, tuple(name for name, kind in fields if "datetime" in kind)
 
 
-class Items(list[T]):
-    """A list that an endpoint returned, with what stood around it in the reply."""
+class Items(list[T], Frames):
+    """A list that an endpoint returned, with what stood around it in the reply; also as a frame, see `Frames`."""
 
     # On the class, so that making one costs no more than a list.
     _extra: dict[str, Any] | None = None
     _is_complete: bool | None = None
+    # What is in it; only where nothing is.
+    _row: Any = None
 
     @property
     def is_complete(self) -> bool | None:

@@ -38,7 +38,7 @@ from .deadline import Deadline, Deadlines
 from .imports import importing
 from .orders import Orders
 from .outcome import Attempt, Reply, is_for_want_of_a_token, lost
-from .request import EXIT_PATIENCE_S, Access, Effect, Request
+from .request import EXIT_PATIENCE_S, Access, Effect, Lane, Request
 from .retry import RetryBudget, may_sign_in_again
 from .token import EXIT_COOL_DOWN_S, NEEDS_CREDENTIALS, TokenLock
 
@@ -92,6 +92,8 @@ class Road:
         self._exchange: Exchange
         self._deadlines: Deadlines
         self._drains = False
+        # Seconds that calls for market data have waited for their turn.
+        self.market_wait_s = 0.0
         self.closed = False
         self.ends_with_loop = False
 
@@ -188,6 +190,8 @@ class Road:
             await self.limiter.acquire(lane, endpoint, patience=EXIT_PATIENCE_S if lane.is_urgent else inf)
             call.in_line = False
             call.lane_wait = time.monotonic() - asked
+            if lane is Lane.MARKET:
+                self.market_wait_s += call.lane_wait
         try:
             if token is not None and not self.tokens.is_good(token):
                 try:

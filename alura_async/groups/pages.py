@@ -8,14 +8,15 @@ from typing import Generic, TypeVar
 
 import msgspec
 
+from ..bulk.frames import Frames
 from ..core.model import Model
 from ..errors import CallError, Outcome, ShapeError
 
 T = TypeVar("T")
 
 
-class Page(Model, Generic[T], frozen=True, kw_only=True):
-    """One page of a list.
+class Page(Model, Frames, Generic[T], frozen=True, kw_only=True):
+    """One page of a list; also as a frame, see `Frames`.
 
     That the list of a trade's logs is paginated is documented; how is not. All fields are assumed [conv]; each is
     None where the server does not say it, in the body or in the headers `X-Total-Count` and `Link`.

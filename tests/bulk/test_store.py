@@ -18,7 +18,9 @@ import polars as pl
 import pytest
 
 from alura_async import AluraError, ClosedError, InvalidArgumentError, StoreError
-from alura_async.bulk import Candles, writer as writers
+from alura_async.bulk import Candles
+from alura_async.bulk import writer as writers
+from alura_async.bulk.pages import CandlePage
 from alura_async.bulk.partitions import NAME, folder_of, months_of, named_by
 from alura_async.bulk.ranges import merged, within, without
 from alura_async.bulk.store import CandleStore
@@ -26,6 +28,11 @@ from alura_async.bulk.writer import Writer
 from tests.bulk.series import MINUTE, ORIGIN, START, candles, gap, pages
 
 AWKWARD = ["kPEPE", "KPEPE", "PURR/USDC", "@107", "CON", "x.", "a b%20", "ünî", "..", "NUL ", "_X", "=", "*?"]
+
+
+def each_alone(writer: Writer, come: list[CandlePage]) -> None:
+    for page in come:
+        writer.record([page])
 
 
 @contextmanager
@@ -412,8 +419,9 @@ def test_a_file_that_is_not_in_the_manifest_is_not_overwritten(folder: Path) -> 
     with writing(folder) as writer:
         path.parent.mkdir(parents=True)
         path.write_bytes(b"somebody's")
+        writer.ask(page.window for page in pages(candles()))
+        writer.record(pages(candles(count=60), count=60))
         with pytest.raises(StoreError, match="not what was written"):
-            writer.record(pages(candles(count=60), count=60))
             writer.compact()
     assert path.read_bytes() == b"somebody's"
 
@@ -519,9 +527,8 @@ def test_a_full_disk_loses_nothing_that_was_recorded(filled: tuple[Path, Candles
     with writing(folder) as writer:
         resource.setrlimit(resource.RLIMIT_FSIZE, ((folder / "_alura/manifest.sqlite").stat().st_size, hard))
         try:
-            with pytest.raises(StoreError, match="disk (is|may be) full"):
-                for page in pages(more, start=START + 600 * MINUTE, each=10):
-                    writer.record([page])
+            with pytest.raises(StoreError, match=r"disk (is|may be) full"):
+                each_alone(writer, pages(more, start=START + 600 * MINUTE, each=10))
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     there = CandleStore(folder).candles("BTC", "1m")

@@ -1,0 +1,552 @@
+"""Pulls candles of any number of series: a fixed set of workers, and pages in the order in which they are complete.
+
+    ranges → one window at a time → a question → the road → a reply → what it proves: a page; the rest, asked again
+
+`habits.py` says how a window is asked for and what a reply proves. Here is what goes on at once, and what becomes of
+failures. Nobody asks before there is room for the answer, and what waits to be asked is kept as ranges, so memory stays
+the same whatever the size of a pull.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+import msgspec
+
+from ..core.request import Parts
+from ..core.road import Road
+from ..errors import (
+    AluraError,
+    BadRequestError,
+    ClosedError,
+    CredentialsNeededError,
+    NotFoundError,
+    Outcome,
+    RefusedError,
+    ResponseError,
+    ShapeError,
+    SignInError,
+    UnauthorizedError,
+    UnprocessableError,
+    UsageError,
+)
+from .columns import Candles
+from .decoding import CANDLE_HISTORY, LATEST_CANDLES
+from .extra import needing
+from .habits import Habits, Question, Verdict
+from .pages import CandlePage, Progress
+from .plan import Window, span_ms
+from .query import CandlePath, CandleQuery
+
+with needing("numpy"):
+    import numpy as np
+
+if TYPE_CHECKING:
+    from ..client import AsyncAlura
+
+# Pages that wait to be taken, for each worker.
+_READY_EACH = 2
+# So many failures in a row, for each worker, and nothing is asked any more.
+_FAILURES_EACH = 3
+# With more workers than this, the loop is busy with them and not with replies.
+_MOST_WORKERS = 32
+# Waiting for its turn counts as part of a call's time: so much of it may be spent so.
+_WAITING_SHARE = 0.25
+# The pace is that of the last seconds.
+_PACE_S = 30.0
+# Candles from which it can be said that they are of a longer interval than the one asked for.
+_MANY = 50
+# Refusals that may be another answer next time.
+_PASSING = frozenset({408, 409, 425, 429})
+
+Listener: TypeAlias = Callable[[Progress], object]
+"""Called with how far a pull has come."""
+
+
+async def pull(
+    client: AsyncAlura,
+    ranges: Iterable[Window],
+    *,
+    concurrency: int | None = None,
+    strict: bool = False,
+    progress: Listener | None = None,
+    query: CandleQuery = CandleQuery(),  # noqa: B008 - it cannot change
+) -> AsyncGenerator[list[CandlePage], None]:
+    """Pull the candles of ranges that do not overlap. Yields the pages that are ready; the gaps come last.
+
+    Args:
+        client: whose calls these are.
+        ranges: what is pulled.
+        concurrency: how many requests are under way at once, at most; by default what the limiter has room for.
+        strict: whether to raise the gaps' errors at the end, instead of giving them as pages.
+        progress: called after each page, in the event loop's thread. What it raises ends the pull.
+        query: how the server wants to be asked.
+
+    Raises:
+        ExceptionGroup: with `strict`, of what the gaps are due to.
+        ClosedError: the client was closed.
+    """
+    pulling = Pull(client, ranges, concurrency=concurrency, progress=progress, query=query)
+    workers = [asyncio.create_task(pulling.work()) for _ in range(pulling.concurrency)]
+    try:
+        while await pulling.has_pages():
+            yield pulling.take_pages()
+    finally:
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+    if pulling.failure is not None:
+        raise pulling.failure
+    gaps = pulling.gaps()
+    if gaps and strict:
+        errors = {id(gap.error): gap.error for gap in gaps if gap.error is not None}
+        raise ExceptionGroup(f"{len(gaps)} parts of what was asked for could not be had", [*errors.values()])
+    if gaps:
+        yield gaps
+
+
+async def probe(client: AsyncAlura, window: Window, query: CandleQuery) -> tuple[int, float]:
+    """How many candles the server gives at once, and how many seconds it takes: of the end of a range.
+
+    Args:
+        client: whose calls these are.
+        window: the range.
+        query: how the server wants to be asked.
+
+    Raises:
+        AluraError: the server could not be asked.
+    """
+    return await Pull(client, (window,), concurrency=1, progress=None, query=query).probe(window)
+
+
+class _Todo(NamedTuple):
+    """What is still to be asked."""
+
+    window: Window
+    is_repeated: bool
+
+
+class Pull:
+    """The state of one pull: what is to be asked, what is known of the server, and what is ready.
+
+    Args:
+        client: whose calls these are.
+        ranges: what is pulled.
+        concurrency: how many requests are under way at once.
+        progress: called after each page.
+        query: how the server wants to be asked.
+
+    Attributes:
+        concurrency: how many workers there should be.
+        failure: what ended the pull, if it did not end by itself.
+    """
+
+    def __init__(
+        self,
+        client: AsyncAlura,
+        ranges: Iterable[Window],
+        *,
+        concurrency: int | None,
+        progress: Listener | None,
+        query: CandleQuery,
+    ) -> None:
+        self._client = client
+        self._road: Road = client._road
+        self._query = query
+        self._habits = Habits(query)
+        self._ranges = deque(ranges)
+        self._todo: list[_Todo] = []
+        self.concurrency = concurrency or concurrency_of(client)
+        self.failure: BaseException | None = None
+        # What is going on.
+        self._under_way = 0
+        self._is_alone = False
+        self._working = self.concurrency
+        self._changed = asyncio.Event()
+        self._settling = asyncio.Lock()
+        # What has come of it.
+        self._ready: list[CandlePage] = []
+        self._ready_there = asyncio.Event()
+        self._gaps: list[tuple[Window, AluraError]] = []
+        self._given_up: dict[tuple[str, str], AluraError] = {}
+        self._failures = 0
+        self._last_resort: AluraError | None = None
+        self._told = _Told(self._ranges, self._road, progress)
+
+    # What the consumer does
+
+    async def has_pages(self) -> bool:
+        """Wait for pages. False if there will be none any more."""
+        while not self._ready and self._working and self.failure is None:
+            self._ready_there.clear()
+            await self._ready_there.wait()
+        return bool(self._ready) and self.failure is None
+
+    def take_pages(self) -> list[CandlePage]:
+        """All pages that are ready."""
+        pages, self._ready = self._ready, []
+        self._changed.set()
+        return pages
+
+    def gaps(self) -> list[CandlePage]:
+        """What could not be had, each stretch of a series as one page."""
+        joined: list[tuple[Window, AluraError]] = []
+        for window, error in sorted(self._gaps, key=lambda gap: (gap[0].symbol, gap[0].interval, gap[0].start_ms)):
+            if joined:
+                before, why = joined[-1]
+                is_same = (before.symbol, before.interval, before.end_ms) == (
+                    window.symbol,
+                    window.interval,
+                    window.start_ms,
+                )
+                if is_same and (why is error or str(why) == str(error)):
+                    joined[-1] = (msgspec.structs.replace(before, end_ms=window.end_ms), error)
+                    continue
+            joined.append((window, error))
+        now_ms = _now_ms()
+        return [CandlePage(window, now_ms, error=error) for window, error in joined]
+
+    async def probe(self, window: Window) -> tuple[int, float]:
+        """Ask until it is known how much a reply holds, and no more; see the function of this name."""
+        began = time.monotonic()
+        while not self._habits.reach(window.interval).is_settled and (question := self._take()) is not None:
+            self._is_alone = False
+            await self._ask(question)
+        if not self._ready and self._gaps:
+            raise self._gaps[0][1]
+        waited = self._road.market_wait_s - self._told.waited_before
+        return self._habits.page(window.interval), (time.monotonic() - began - waited) / max(1, self._told.requests)
+
+    # What the workers do
+
+    async def work(self) -> None:
+        """Ask and answer until nothing is left."""
+        try:
+            while (question := await self._next()) is not None:
+                self._under_way += 1
+                try:
+                    await self._ask(question)
+                finally:
+                    self._under_way -= 1
+                    self._is_alone = False
+                    self._changed.set()
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # noqa: BLE001 - whoever takes the pages is told
+            self.failure = self.failure or error
+        finally:
+            self._working -= 1
+            self._changed.set()
+            self._ready_there.set()
+
+    async def _next(self) -> Question | None:
+        """The next question, as soon as one may be asked; None if there is none any more."""
+        while self.failure is None:
+            if len(self._ready) < _READY_EACH * self.concurrency:
+                question = self._take()
+                if question is not None:
+                    return question
+                if not self._under_way and not self._todo and not self._ranges:
+                    return None
+            self._changed.clear()
+            await self._changed.wait()
+        return None
+
+    def _take(self) -> Question | None:
+        """The next question, if one may be asked now."""
+        while self._todo or self._ranges:
+            if not self._todo:
+                self._todo.append(_Todo(self._ranges.popleft(), is_repeated=False))
+            window, is_repeated = self._todo[-1]
+            error = self._last_resort or self._given_up.get((window.symbol, window.interval))
+            if error is not None:
+                self._todo.pop()
+                self._add_gap(window, error)
+                continue
+            # How much a reply holds is learned from one at a time, not from many at once in vain.
+            is_settled = self._habits.reach(window.interval).is_settled
+            if self._is_alone or (self._under_way and not is_settled):
+                return None
+            self._is_alone = not is_settled
+            self._todo.pop()
+            question = self._habits.question(window, is_repeated=is_repeated, now_ms=_now_ms())
+            start_ms = question.window.start_ms
+            if start_ms > window.start_ms:
+                self._todo.append(_Todo(msgspec.structs.replace(window, end_ms=start_ms), is_repeated))
+            return question
+        return None
+
+    async def _ask(self, question: Question) -> None:
+        """Ask, and make a page of what the reply proves."""
+        try:
+            candles = await self._send(question, question.limit)
+            verdict = self._judge(question, candles)
+            if verdict is not None and verdict.is_stuck:
+                verdict = await self._settle(question, candles)
+        except (ClosedError, UsageError):
+            raise
+        except AluraError as error:
+            self._told.requests += 1
+            self._fail(question, error)
+            return
+        self._told.requests += 1
+        self._failures = 0
+        window = question.window
+        if verdict is None:
+            self._todo.append(_Todo(window, question.is_repeated))
+        elif verdict.is_stuck:
+            self._refuse(question, _unreadable(question, self._query, candles))
+        else:
+            self._add(question, verdict, candles)
+
+    async def _send(self, question: Question, limit: int | None) -> Candles:
+        candles: Candles = await self._client.send(_request(question, limit, self._query))
+        window = question.window
+        if candles.interval is None:
+            # The parameter has another name than usual, so nobody could know.
+            candles = _named(candles, window)
+        _require_interval(candles, question)
+        return candles
+
+    def _judge(self, question: Question, candles: Candles) -> Verdict | None:
+        """What a reply proves; None if it was asked for in a way that is not followed any more."""
+        habits = self._habits
+        if (question.limit, question.path) != (habits.limit, habits.path):
+            return None
+        times: Any = candles.open_time.view(np.int64)
+        return habits.judge(question, times, _as_of_ms(candles))
+
+    async def _settle(self, question: Question, candles: Candles) -> Verdict | None:
+        """Ask once more, for half as many candles: that shows which part of a range the server leaves out."""
+        async with self._settling:
+            if not self._habits.knows_cut:
+                fewer: Candles | None = None
+                if question.limit is not None:
+                    fewer = await self._send(question, max(1, len(candles) // 2))
+                    self._told.requests += 1
+                after: Any = () if fewer is None else fewer.open_time.view(np.int64)
+                before: Any = candles.open_time.view(np.int64)
+                self._habits.learn_cut(before, after)
+        return self._judge(question, candles)
+
+    def _add(self, question: Question, verdict: Verdict, candles: Candles) -> None:
+        proven = verdict.proven
+        is_repeated = question.is_repeated or proven is not None
+        self._todo += [_Todo(rest, is_repeated) for rest in verdict.rest]
+        if proven is None:
+            return
+        page = CandlePage(proven, _as_of_ms(candles), candles=candles.between(proven.start_ms, proven.end_ms))
+        self._told.candles += len(page.candles)
+        self._ready.append(page)
+        self._ready_there.set()
+        self._told.has_answered(proven)
+        self._tell()
+
+    # What becomes of failures
+
+    def _fail(self, question: Question, error: AluraError) -> None:
+        """A request failed for good, as far as the one retry policy goes."""
+        habits, window = self._habits, question.window
+        is_about_limit = isinstance(error, BadRequestError | UnprocessableError) and self._is_about_limit(
+            question, error
+        )
+        if is_about_limit and habits.ask_for_fewer(question.limit):
+            self._todo.append(_Todo(window, question.is_repeated))
+            return
+        if isinstance(error, CredentialsNeededError | SignInError | UnauthorizedError):
+            # As good for all others as for this one.
+            self._last_resort = error
+            self._add_gap(window, error)
+        elif isinstance(error, ResponseError) and _is_final(error):
+            self._refuse(question, error)
+        else:
+            self._failures += 1
+            if self._failures >= _FAILURES_EACH * self.concurrency:
+                self._last_resort = error
+            self._add_gap(window, error)
+
+    def _is_about_limit(self, question: Question, error: AluraError) -> bool:
+        """Whether fewer candles may be given where so many are refused."""
+        if not isinstance(error, BadRequestError | UnprocessableError):
+            return False
+        said = " ".join(error.messages).casefold()
+        names = [name.casefold() for name in (self._query.limit, "limit") if name is not None]
+        if any(name in said for name in names):
+            return True
+        return self._habits.reach(question.window.interval).asked == 0 and "interval" not in said
+
+    def _refuse(self, question: Question, error: AluraError) -> None:
+        """The server does not serve this series, or not in this way: it is not asked for the rest of it."""
+        habits, window = self._habits, question.window
+        is_known = habits.reach(window.interval).rows > 0
+        if isinstance(error, ShapeError) or (not is_known and isinstance(error, NotFoundError | BadRequestError)):
+            # It may be the path.
+            told = habits.refuse(question, error)
+            if told is None:
+                self._todo.append(_Todo(window, question.is_repeated))
+                return
+            error = told
+        self._given_up[window.symbol, window.interval] = error
+        self._add_gap(window, error)
+
+    def _add_gap(self, window: Window, error: AluraError) -> None:
+        self._gaps.append((window, error))
+        self._told.gaps += 1
+        self._told.has_answered(window)
+        self._tell()
+
+    def _tell(self) -> None:
+        self._told.tell(self._habits)
+
+
+class _Told:
+    """What is told of a pull's progress.
+
+    Args:
+        ranges: what is pulled.
+        road: what waits for its turn.
+        progress: whom it is told.
+    """
+
+    def __init__(self, ranges: Iterable[Window], road: Road, progress: Listener | None) -> None:
+        self.requests = 0
+        self.candles = 0
+        self.gaps = 0
+        self._progress = progress
+        self._road = road
+        self._began = time.monotonic()
+        self.waited_before = road.market_wait_s
+        self._lately = deque([(self._began, 0)])
+        # Milliseconds that nothing is known of yet.
+        self._left: dict[str, int] = {}
+        for window in ranges:
+            self._left[window.interval] = self._left.get(window.interval, 0) + window.end_ms - window.start_ms
+        self._all = max(1.0, self._intervals())
+
+    def has_answered(self, window: Window) -> None:
+        """A window is a page now, or a gap."""
+        self._left[window.interval] -= window.end_ms - window.start_ms
+
+    def tell(self, habits: Habits) -> None:
+        """Tell how far it is."""
+        if self._progress is None:
+            return
+        now = time.monotonic()
+        self._lately.append((now, self.requests))
+        while len(self._lately) > 2 and self._lately[1][0] < now - _PACE_S:
+            self._lately.popleft()
+        since, before = self._lately[0]
+        pace = (self.requests - before) / (now - since) if now > since else 0.0
+        left = sum(-(-left // (span_ms(name) * habits.page(name))) for name, left in self._left.items())
+        self._progress(
+            Progress(
+                requests=self.requests,
+                requests_left=left,
+                candles=self.candles,
+                gaps=self.gaps,
+                done=1 - self._intervals() / self._all,
+                elapsed_s=now - self._began,
+                eta_s=left / pace if pace else None,
+                requests_per_s=pace,
+                lane_wait_s=self._road.market_wait_s - self.waited_before,
+            )
+        )
+
+    def _intervals(self) -> float:
+        return sum(left / span_ms(name) for name, left in self._left.items())
+
+
+def concurrency_of(client: AsyncAlura) -> int:
+    """As many requests at once as the limiter lets through, and no more than get their turn in time."""
+    limiter = client._road.limiter
+    in_time = limiter.rate * client._options.timeouts.call * _WAITING_SHARE
+    return max(1, int(min(_MOST_WORKERS, limiter.market_slots, in_time)))
+
+
+def _request(question: Question, limit: int | None, query: CandleQuery) -> Any:
+    window = question.window
+    asked = {query.start: query.time(question.start_ms), query.end: query.time(question.end_ms)}
+    if query.limit is not None and limit is not None:
+        asked[query.limit] = limit
+    if question.path == "interval":
+        return LATEST_CANDLES.fill(Parts(window.symbol, window.interval, query=asked))
+    return CANDLE_HISTORY.fill(Parts(window.symbol, query={query.interval: window.interval, **asked}))
+
+
+def _named(candles: Candles, window: Window) -> Candles:
+    return Candles(
+        window.symbol,
+        window.interval,
+        open_time=candles.open_time,
+        open=candles.open,
+        high=candles.high,
+        low=candles.low,
+        close=candles.close,
+        volume=candles.volume,
+        trades=candles.trades,
+        as_of_ms=candles.as_of_ms,
+    )
+
+
+def _require_interval(candles: Candles, question: Question) -> None:
+    """Refuse candles that stand too close, or all at the distances of a longer interval.
+
+    Raises:
+        ShapeError: they are of another interval.
+    """
+    window, count = question.window, len(candles)
+    if count < 2:
+        return
+    times: Any = candles.open_time.view(np.int64)
+    places = (int(times[-1]) - int(times[0])) // span_ms(window.interval) + 1
+    # A month is shorter than its name says, now and then.
+    is_shorter = count > places + 1 + places // 10
+    is_longer = count >= _MANY and places >= 2 * (count - 1) and _step(times) >= 2 * span_ms(window.interval)
+    if is_shorter or is_longer:
+        raise _shape_error(
+            question,
+            f"the candles are of {'a shorter' if is_shorter else 'a longer'} interval than {window.interval}: the "
+            f"server may know its parameter by another name: CandleQuery(interval=…)",
+        )
+
+
+def _step(times: Any) -> int:
+    """The largest time that all distances are multiples of."""
+    return int(np.gcd.reduce(np.diff(times)))
+
+
+def _unreadable(question: Question, query: CandleQuery, candles: Candles) -> ShapeError:
+    return _shape_error(
+        question,
+        f"the server does not answer for a range: asked for {question.window.symbol} {question.window.interval} from "
+        f"{question.window.start:%Y-%m-%d %H:%M} to {question.window.end:%Y-%m-%d %H:%M} UTC, it gave {candles!r}. It "
+        f"may know the parameters {query.start!r}, {query.end!r} and {query.limit!r} by other names, or times in "
+        f"another unit than {query.unit!r}, or serve ranges on its other path: say so by CandleQuery(start=…, end=…, "
+        "limit=…, unit=…, path=…)",
+    )
+
+
+def _shape_error(question: Question, message: str) -> ShapeError:
+    path = _PATHS[question.path]
+    return ShapeError(f"GET {path}: {message}", method="GET", path=path, outcome=Outcome.DONE)
+
+
+_PATHS: dict[CandlePath, str] = {"history": CANDLE_HISTORY.template, "interval": LATEST_CANDLES.template}
+
+
+def _is_final(error: ResponseError) -> bool:
+    """Whether the server will not serve this, however often it is asked."""
+    status = error.status or 0
+    return isinstance(error, RefusedError) or (400 <= status < 500 and status not in _PASSING)
+
+
+def _as_of_ms(candles: Candles) -> int:
+    return _now_ms() if candles.as_of_ms is None else candles.as_of_ms
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)

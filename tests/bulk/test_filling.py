@@ -1,0 +1,255 @@
+"""Pulls into a store: it has what the market has, asks for nothing twice, and says what changed and what is missing."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from blockbuster import blockbuster_ctx
+
+from alura_async import Alura, AsyncAlura, InvalidArgumentError, RateLimiter, Retry, StoreError
+from alura_async.bulk import Candles
+from alura_async.bulk.plan import span_ms
+from alura_async.bulk.store import CandleStore
+from alura_async.bulk.writer import Writer
+from alura_async.core.model import from_milliseconds
+from alura_async.sandbox import Sandbox
+from alura_async.sandbox.listing import BY_SYMBOL
+from alura_async.sandbox.market import Market
+
+pytestmark = pytest.mark.anyio
+
+SEED = 11
+MINUTE = 60_000
+DAY = 86_400_000
+# The sandbox's time: an hour ago, so that what is asked for up to now reaches beyond it.
+NOW = (int(time.time() * 1000) - 60 * MINUTE) // MINUTE * MINUTE
+SERIES = [(symbol, interval) for interval in ("1h", "1m") for symbol in ("BTC", "PURR/USDC", "kPEPE")]
+
+
+def market(symbol: str, interval: str, start: int, end: int, *, now: int = NOW) -> Candles:
+    """What the market has at a moment of the candles that are over."""
+    last = min(end - 1, now - span_ms(interval))
+    found = Market(SEED).candles(BY_SYMBOL[symbol], interval, now_ms=now, limit=10**6, start_ms=start, end_ms=last)
+    return Candles.from_candles(found, symbol, interval, as_of_ms=now)
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    async with Sandbox(seed=SEED, limit=None, start=from_milliseconds(NOW), speed=0) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+async def alura(sandbox: Sandbox) -> AsyncIterator[AsyncAlura]:
+    async with AsyncAlura(base_url=sandbox.url, limiter=RateLimiter.unlimited(), retry=Retry(attempts=1)) as alura:
+        yield alura
+
+
+def files(folder: Path) -> list[Path]:
+    """The Parquet files of a store."""
+    return sorted(folder.rglob("*.parquet"))
+
+
+def asked(sandbox: Sandbox) -> int:
+    """How many candles were asked for since the last time."""
+    there = len(sandbox.requests)
+    sandbox.requests.clear()
+    return there
+
+
+async def test_the_store_has_what_the_market_has_to_the_last_digit(
+    alura: AsyncAlura, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    start = NOW - 3 * DAY - 7_777
+    report = await alura.bulk.pull(tmp_path / "data", ["BTC", "PURR/USDC", "kPEPE"], ["1m", "1h"], start=start)
+    store = CandleStore(tmp_path / "data")
+    for symbol, interval in SERIES:
+        expected = market(symbol, interval, start, NOW)
+        assert len(expected) > 60
+        assert store.candles(symbol, interval) == expected
+    assert report.candles == store.info().rows
+    assert report.series == 6
+    assert report.is_complete
+    assert report.requests == len([call for call in sandbox.requests if "/candles/" in call.path])
+    assert store.gaps() == ()
+    assert store.verify() == ()
+    assert store.info().waiting == 0
+    assert store.info().origin == sandbox.url
+
+
+async def test_the_same_call_again_asks_for_nothing_and_a_larger_one_for_the_rest(
+    alura: AsyncAlura, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    start, end = from_milliseconds(NOW - 3 * DAY), from_milliseconds(NOW - 2 * DAY)
+    await alura.bulk.pull(tmp_path, "BTC", "1m", start=start, end=end)
+    sandbox.requests.clear()
+    assert (await alura.bulk.pull(tmp_path, "BTC", "1m", start=start, end=end)).requests == 0
+    assert asked(sandbox) == 0
+    more = await alura.bulk.pull(CandleStore(tmp_path), "BTC", "1m", start=NOW - 4 * DAY, end=NOW - DAY)
+    assert CandleStore(tmp_path).candles("BTC", "1m") == market("BTC", "1m", NOW - 4 * DAY, NOW - DAY)
+    assert more.candles == len(market("BTC", "1m", NOW - 4 * DAY, NOW - 3 * DAY)) + len(
+        market("BTC", "1m", NOW - 2 * DAY, NOW - DAY)
+    )
+    times = [int(call.query["startTime"]) for call in sandbox.requests if "startTime" in call.query]
+    assert not [time for time in times if NOW - 3 * DAY + MINUTE < time < NOW - 2 * DAY - MINUTE]
+
+
+async def test_an_update_brings_what_is_new_and_says_what_was_corrected(
+    alura: AsyncAlura, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    start, later = NOW - DAY, NOW + 15 * MINUTE
+    symbols = ["BTC", "ETH", "SOL", "DOGE", "kPEPE", "XRP"]
+    await alura.bulk.pull(tmp_path, symbols, "1m", start=start)
+    sandbox.advance(minutes=15)
+    report = await alura.bulk.update(tmp_path)
+    store = CandleStore(tmp_path)
+    assert [(each.symbol, each.interval) for each in report.series] == sorted((symbol, "1m") for symbol in symbols)
+    for series in report.series:
+        before = market(series.symbol, "1m", start, NOW)
+        expected = market(series.symbol, "1m", start, later, now=later)
+        assert store.candles(series.symbol, "1m") == expected
+        was = {candle.open_time_ms: candle for candle in before}
+        assert series.added == len(expected) - len(before)
+        assert [(fix.old, fix.new) for fix in series.corrected] == [
+            (was[candle.open_time_ms], candle) for candle in expected if was.get(candle.open_time_ms, candle) != candle
+        ]
+    # Of 120 candles one in 60 comes late: else this shows nothing.
+    assert report.corrected
+    assert "→" in str(report)
+    assert report.added == sum(series.added for series in report.series)
+    # Once more: there is nothing new.
+    again = await alura.bulk.update(tmp_path, symbols="BTC", intervals=["1m"], again=0)
+    assert (again.added, again.corrected, again.gaps) == (0, (), ())
+    assert [series.symbol for series in again.series] == ["BTC"]
+
+
+async def test_a_failed_range_is_a_gap_until_it_is_repaired(
+    alura: AsyncAlura, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    start = NOW - 2 * DAY
+    sandbox.faults.add("500 on GET /api/indicators/candles/history/:symbol")
+    report = await alura.bulk.pull(tmp_path, "BTC", "1m", start=start)
+    assert not report.is_complete
+    assert "ServerError" in str(report)
+    (gap,) = CandleStore(tmp_path).gaps()
+    assert (gap.start_ms, gap.end_ms) == (start, gap.end_ms)
+    assert "ServerError" in gap.reason
+    sandbox.faults.clear()
+    assert (await alura.bulk.repair(tmp_path)).is_complete
+    assert CandleStore(tmp_path).gaps() == ()
+    assert CandleStore(tmp_path).candles("BTC", "1m") == market("BTC", "1m", start, NOW)
+
+
+async def test_damaged_files_are_set_aside_and_pulled_again(
+    alura: AsyncAlura, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    start = NOW - 40 * DAY
+    await alura.bulk.pull(tmp_path, ["BTC", "ETH"], "1h", start=start, end=NOW)
+    store = CandleStore(tmp_path)
+    first, second, *_ = files(tmp_path)
+    first.unlink()
+    damaged = second.read_bytes()[::-1]
+    second.write_bytes(damaged)
+    sandbox.requests.clear()
+    report = await alura.bulk.repair(tmp_path)
+    assert report.is_complete
+    assert [problem.path for problem in report.mended] == [str(first), str(second)]
+    assert "pulled again" in str(report)
+    assert second.with_name("candles.parquet.damaged").read_bytes() == damaged
+    assert store.verify() == ()
+    for symbol in ("BTC", "ETH"):
+        assert store.candles(symbol, "1h") == market(symbol, "1h", start, NOW)
+
+
+async def test_a_manifest_that_is_gone_is_made_anew_and_hardly_anything_asked_for(
+    alura: AsyncAlura, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    start = NOW - 2 * DAY
+    await alura.bulk.pull(tmp_path, "BTC", "1m", start=start)
+    (tmp_path / "_alura/manifest.sqlite").unlink()
+    sandbox.requests.clear()
+    report = await alura.bulk.repair(tmp_path)
+    assert (report.candles, report.gaps, asked(sandbox)) == (0, (), 0)
+    assert CandleStore(tmp_path).candles("BTC", "1m") == market("BTC", "1m", start, NOW)
+
+
+async def test_who_cancels_keeps_what_was_recorded_and_leaves_the_store_to_others(
+    alura: AsyncAlura, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    begun = asyncio.Event()
+    start = NOW - 30 * DAY
+
+    def note(progress: Any) -> None:
+        if progress.requests >= 10:
+            begun.set()
+
+    pulling = asyncio.create_task(alura.bulk.pull(tmp_path, "BTC", "1m", start=start, end=NOW, progress=note))
+    await asyncio.wait_for(begun.wait(), 20)
+    pulling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await pulling
+    with Writer(tmp_path) as writer:
+        writer.open(sandbox.url)
+    (series,) = CandleStore(tmp_path).series()
+    assert series.rows
+    covered = sum(end - start for start, end in series.ranges)
+    assert 0 < covered < 30 * DAY
+    gone_on = await alura.bulk.pull(tmp_path, "BTC", "1m", start=start, end=NOW)
+    assert gone_on.candles == len(market("BTC", "1m", start, NOW)) - series.rows
+    assert CandleStore(tmp_path).candles("BTC", "1m") == market("BTC", "1m", start, NOW)
+
+
+async def test_nothing_blocks_the_loop(alura: AsyncAlura, sandbox: Sandbox, tmp_path: Path) -> None:
+    await alura.bulk.pull(tmp_path, "BTC", "1h", start=NOW - DAY)
+    async with AsyncExitStack() as stack:
+        stack.enter_context(blockbuster_ctx("alura_async.bulk"))
+        await alura.bulk.pull(tmp_path, ["BTC", "ETH"], "1h", start=NOW - 40 * DAY)
+        await alura.bulk.update(tmp_path)
+        files(tmp_path)[0].unlink()
+        await alura.bulk.repair(tmp_path)
+
+
+async def test_all_symbols_are_those_that_the_server_has(alura: AsyncAlura, sandbox: Sandbox, tmp_path: Path) -> None:
+    report = await alura.bulk.pull(tmp_path, "all", "1d", start=NOW - 3 * DAY)
+    assert report.series == len(await alura.indicators.symbols())
+    assert {series.symbol for series in CandleStore(tmp_path).series()} == set(await alura.indicators.symbols())
+
+
+def test_the_blocking_client_does_the_same(tmp_path: Path) -> None:
+    with (
+        Sandbox.threaded(seed=SEED, limit=None, start=from_milliseconds(NOW), speed=0) as sandbox,
+        Alura(base_url=sandbox.url) as alura,
+    ):
+        assert alura.bulk.pull(tmp_path, "BTC", "1h", start=NOW - 2 * DAY).candles
+        assert alura.bulk.update(tmp_path).added == 0
+        assert alura.bulk.repair(str(tmp_path)).is_complete
+    assert CandleStore(tmp_path).candles("BTC", "1h") == market("BTC", "1h", NOW - 2 * DAY, NOW)
+
+
+async def test_what_cannot_be_used_is_refused_before_anything_is_asked(
+    alura: AsyncAlura, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    for use in (alura.bulk.update, alura.bulk.repair):
+        with pytest.raises(StoreError, match="no store"):
+            await use(tmp_path)
+        with pytest.raises(StoreError, match="no such folder"):
+            await use(tmp_path / "missing")
+    await alura.bulk.pull(tmp_path, "BTC", "1h", start=NOW - DAY)
+    sandbox.requests.clear()
+    with pytest.raises(StoreError, match="no symbol ETH: pull it first; there are BTC"):
+        await alura.bulk.update(tmp_path, symbols="ETH")
+    with pytest.raises(InvalidArgumentError, match="again"):
+        await alura.bulk.update(tmp_path, again=-1)
+    with Writer(tmp_path) as writer:
+        writer.open(sandbox.url)
+        with pytest.raises(StoreError, match=r"this process, .*wait for that"):
+            await alura.bulk.pull(tmp_path, "BTC", "1h", start=NOW - DAY)
+    assert asked(sandbox) == 0
+    assert os.listdir(tmp_path)

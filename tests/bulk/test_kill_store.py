@@ -1,0 +1,111 @@
+"""A process is killed while it fills a store: what it had recorded is there, and the next one goes on from it."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from alura_async.bulk.ranges import merged
+from alura_async.bulk.store import CandleStore
+from alura_async.bulk.writer import Writer
+from tests.bulk.series import ORIGIN, candles, pages
+
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here"),
+    pytest.mark.timeout(300),
+]
+
+# `nox -s faults` kills 100 of each kind.
+SCALE = float(os.environ.get("ALURA_FAULT_SCALE", "0.04"))
+KILLS = 100
+
+HERE = Path(__file__).parents[2]
+
+Fill = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def fill() -> Generator[Fill]:
+    """Fills a store in a process of its own, and says whether that was killed."""
+    with victims() as fill:
+        yield fill
+
+
+@contextmanager
+def victims() -> Generator[Fill]:
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.bulk.victim"], cwd=HERE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as zygote:
+        assert zygote.stdin is not None
+        assert zygote.stdout is not None
+
+        def fill(job: dict[str, Any]) -> dict[str, Any]:
+            assert zygote.stdin is not None
+            assert zygote.stdout is not None
+            print(json.dumps(job), file=zygote.stdin, flush=True)
+            said: dict[str, Any] = json.loads(zygote.stdout.readline())
+            assert not said["failed"]
+            return said
+
+        yield fill
+        zygote.stdin.close()
+
+
+@pytest.mark.parametrize("compacts", [False, True], ids=["at the end", "after each page"])
+def test_a_kill_between_any_two_steps_loses_nothing(
+    compacts: bool, fill: Fill, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    job: dict[str, Any] = {"compacts": compacts}
+    steps = fill(job | {"folder": str(tmp_path / "whole"), "step": 0})["steps"]
+    kills = ceil(SCALE * KILLS) + 2
+    chance = random.Random(compacts)
+    killed = 0
+    for number in range(kills):
+        folder = tmp_path / f"store-{number}"
+        # Spread over all of them, from the first one on.
+        step = 1 + int(steps * (number + chance.random()) / kills)
+        said = fill(job | {"folder": str(folder), "step": step})
+        killed += said["killed"]
+        require_recorded(folder, said["recorded"])
+    record_property("killed", f"{killed} of {kills}, {steps} steps")
+    assert killed >= kills - 1
+
+
+def require_recorded(folder: Path, recorded: int) -> None:
+    """What was recorded is there before and after the next writer, which has to bring the rest alone."""
+    table, come = candles(), pages(candles())[::-1]
+    store = CandleStore(folder)
+    if recorded:
+        (series,) = store.info().series
+        covered = [page for page in come if series.ranges[0][0] <= page.start_ms]
+        # One may have been recorded that nobody was told of.
+        assert len(covered) - recorded in (0, 1)
+        assert list(series.ranges) == merged((page.start_ms, page.end_ms) for page in covered)
+        assert store.candles("BTC", "1m") == table.between(covered[-1].start_ms, covered[0].end_ms)
+        # Other tools see whole files.
+        if list(folder.rglob("*.parquet")):
+            frame = pl.scan_parquet(folder / "**/*.parquet").sort("open_time").collect()
+            assert frame["open_time"].is_unique().all()
+            assert frame.join(table.to_polars(), on="open_time", how="anti").is_empty()
+        assert store.verify() == ()
+    with Writer(folder) as writer:
+        writer.open(ORIGIN, makes=True)
+        missing = writer.ask(page.window for page in come)
+        assert len(come) - len(missing) - recorded in (0, 1)
+        writer.record([page for page in come if page.window in missing])
+        writer.compact()
+    assert store.candles("BTC", "1m") == table
+    assert store.verify() == ()
+    assert pl.scan_parquet(folder / "**/*.parquet").sort("open_time").collect().equals(table.to_polars().drop("closed"))
+    assert not [path.name for path in folder.rglob("*") if path.name.endswith(".tmp")]
