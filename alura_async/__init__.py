@@ -60,6 +60,7 @@ from .errors import (
 )
 from .flatten import Flattened
 from .groups.auth import Auth, Challenge, SignIn, TradingKey
+from .groups.bulk import Bulk, LatestCandles, Signals
 from .groups.health import Health, ServiceHealth
 from .groups.indicators import Candle, Indicators, Signal, SignalAction
 from .groups.leaderboard import AssetActivity, Leaderboard, LeaderboardAnalytics, LeaderboardStats, Ranking
@@ -103,6 +104,7 @@ __all__ = [
     "BadRequestError",
     "BodyTooLargeError",
     "BuilderFeeError",
+    "Bulk",
     "CallError",
     "CallTimeoutError",
     "Candle",
@@ -139,6 +141,7 @@ __all__ = [
     "KeyWallet",
     "Keystore",
     "Lane",
+    "LatestCandles",
     "Leaderboard",
     "LeaderboardAnalytics",
     "LeaderboardStats",
@@ -180,6 +183,7 @@ __all__ = [
     "SignInError",
     "Signal",
     "SignalAction",
+    "Signals",
     "StoreError",
     "StrategyDuration",
     "TimeoutLike",

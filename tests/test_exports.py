@@ -58,7 +58,7 @@ def test_every_error_is_exported() -> None:
 
 def test_every_group_and_every_response_type_is_exported() -> None:
     groups = {found.__name__ for found in Group.__subclasses__() if found.__module__.startswith("alura_async.groups.")}
-    assert len(groups) == 8
+    assert len(groups) == 9
     models = {found.__name__ for found in Model.__subclasses__() if found.__module__.startswith("alura_async.groups.")}
     enums = {found.__name__ for found in OpenEnum.__subclasses__() if found.__module__.startswith("alura_async.")}
     assert groups | models | enums <= set(alura_async.__all__)

@@ -21,6 +21,7 @@ GROUPS: dict[str, type[Group[Any]]] = {
     "trading_sessions": alura_async.TradingSessions,
     "user": alura_async.User,
     "indicators": alura_async.Indicators,
+    "bulk": alura_async.Bulk,
     "leaderboard": alura_async.Leaderboard,
     "referrals": alura_async.Referrals,
     "usdc_verification": alura_async.UsdcVerification,
@@ -82,8 +83,16 @@ ENDPOINTS = [
 ]
 
 # What there is besides the endpoints.
-OPERATIONS = {"auth.login", "auth.logout", "trading_sessions.wait_until_closed"}
+OPERATIONS = {
+    "auth.login",
+    "auth.logout",
+    "trading_sessions.wait_until_closed",
+    "bulk.plan",
+    "bulk.latest",
+    "bulk.signals",
+}
 STREAMS = {
+    "bulk.candles",
     "trading_sessions.iter_trade_logs",
     "trading_sessions.watch",
     "indicators.watch_candles",
@@ -204,6 +213,10 @@ BY_POSITION = {
     "indicators.signals": ["symbol", "interval"],
     "indicators.all_signals": ["interval"],
     "indicators.watch_candles": ["symbol", "interval"],
+    "bulk.candles": ["symbols", "intervals"],
+    "bulk.plan": ["symbols", "intervals"],
+    "bulk.latest": ["symbols", "interval"],
+    "bulk.signals": ["symbols", "interval"],
     "leaderboard.user": ["user_id"],
     "referrals.get": ["user_id"],
     "referrals.stats": ["user_id"],

@@ -13,6 +13,7 @@ from ..errors import ConfigurationError
 from ..groups.indicators import Candle
 from .bars import SPANS
 from .market import INTERVALS
+from .refusals import bad_request
 from .routes.indicators import START, USUAL_CANDLES
 from .routing import Call, ServerRoute
 
@@ -22,25 +23,34 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         page_cap: how many candles a reply holds at most, whatever `limit` asks for; None for no such cap.
+        largest_limit: a larger `limit` is refused with 400; None for no bound below the usual one.
         ignores_start: `startTime` means nothing: the last candles are given.
+        ignores_end: `endTime` means nothing: the first candles from the start on are given, without a start the last.
+        excludes_end: the candle that opens at `endTime` is left out.
+        last_of_range: of a range with more candles than fit, the last are given.
         overlaps: a reply begins with the candle before `startTime`.
         newest_first: the order is reversed.
         without_running: the candle that is not over is left out; it still counts as one of `limit`.
         empty_before_listing: a range ends after `limit` candles, traded or not, so one from before the listing is
-            empty; otherwise it begins with the listing.
+            empty; otherwise it begins with the listing. With `last_of_range` it begins so many before its end.
     """
 
     page_cap: int | None = None
+    largest_limit: int | None = None
     ignores_start: bool = False
+    ignores_end: bool = False
+    excludes_end: bool = False
+    last_of_range: bool = False
     overlaps: bool = False
     newest_first: bool = False
     without_running: bool = False
     empty_before_listing: bool = False
 
     def __post_init__(self) -> None:
-        cap = self.page_cap
-        if cap is not None and (not isinstance(cap, int) or isinstance(cap, bool) or cap < 1):
-            raise ConfigurationError(f"page_cap={cap!r}: give a number from 1 on, or None for no cap")
+        for name in ("page_cap", "largest_limit"):
+            cap = getattr(self, name)
+            if cap is not None and (not isinstance(cap, int) or isinstance(cap, bool) or cap < 1):
+                raise ConfigurationError(f"{name}={cap!r}: give a number from 1 on, or None for no cap")
 
 
 REGULAR = Quirks()
@@ -60,7 +70,15 @@ def with_quirks(routes: tuple[ServerRoute, ...], quirks: Quirks) -> tuple[Server
 
 def _quirky(handler: Callable[[Call], Any], quirks: Quirks) -> Callable[[Call], list[Candle]]:
     def candles(call: Call) -> list[Candle]:
-        found: list[Candle] = handler(replace(call, query=_query(call, quirks)))
+        largest, start_ms = quirks.largest_limit, None
+        if largest is not None and call.query.get("limit", 0) > largest:
+            raise bad_request(f"limit must not be greater than {largest}")
+        query = _query(call, quirks)
+        if quirks.last_of_range:
+            start_ms = query.pop("startTime", None)
+        found: list[Candle] = handler(replace(call, query=query))
+        if start_ms is not None:
+            found = [candle for candle in found if candle.open_time_ms >= start_ms]
         if quirks.without_running:
             found = [candle for candle in found if candle.close_time_ms is None or candle.close_time_ms < call.now_ms]
         return found[::-1] if quirks.newest_first else found
@@ -75,12 +93,20 @@ def _query(call: Call, quirks: Quirks) -> dict[str, Any]:
         query["limit"] = min(query.get("limit", USUAL_CANDLES), quirks.page_cap)
     if quirks.ignores_start:
         query.pop("startTime", None)
+    if quirks.ignores_end:
+        query.pop("endTime", None)
+    elif quirks.excludes_end and "endTime" in query:
+        query["endTime"] -= 1
     interval = INTERVALS.get(call.path.get("interval") or query.get("interval", "1h"))
     if "startTime" in query and interval is not None:
         span = SPANS[interval] * 1000
         if quirks.overlaps:
             query["startTime"] -= span
         if quirks.empty_before_listing:
-            last = query["startTime"] + span * query.get("limit", USUAL_CANDLES) - 1
-            query["endTime"] = min(query.get("endTime", last), last)
+            length = span * query.get("limit", USUAL_CANDLES) - 1
+            if quirks.last_of_range:
+                query["startTime"] = max(query["startTime"], query.get("endTime", call.now_ms) - length)
+            else:
+                last = query["startTime"] + length
+                query["endTime"] = min(query.get("endTime", last), last)
     return query

@@ -6,16 +6,20 @@ import os
 import random
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alura_async.bulk.plan import span_ms
+from alura_async.bulk.habits import Cut, Habits
+from alura_async.bulk.plan import Window, span_ms
+from alura_async.bulk.query import CandleQuery
+from alura_async.errors import NotFoundError
 
 from .server import Pulled, Server, pull
 
 MINUTE = 60_000
 NOW = 28_333_333 * MINUTE + 17_000
-EXAMPLES = int(os.environ.get("ALURA_BULK_EXAMPLES", "300"))
+EXAMPLES = int(os.environ.get("ALURA_BULK_EXAMPLES", "100"))
 
 
 def series(seed: int, length: int, interval: str = "1m") -> list[int]:
@@ -93,3 +97,148 @@ def test_a_server_that_can_be_read_by_ranges_is_read_completely(
     pulled = pull(server, start, end, most)
     check(server, pulled, start, end)
     assert not pulled.stuck
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(
+    habits=READABLE,
+    kind=st.sampled_from(
+        [
+            {"ignores_start": True, "ignores_end": True},
+            {"last_first": True, "ignores_end": True},
+            {"ignores_start": True, "ignores_end": True, "ignores_limit": True},
+            {"ignores_start": True, "ignores_limit": True},
+            {"ignores_end": True, "ignores_limit": True},
+        ]
+    ),
+    seed=st.integers(0, 10**9),
+    length=st.sampled_from([1, 30, 200, 900, 2500]),
+    until=st.sampled_from([0, 5, 300]),
+)
+def test_what_a_server_cannot_be_asked_for_is_said_and_never_taken_for_nothing(
+    habits: dict[str, Any], kind: dict[str, Any], seed: int, length: int, until: int
+) -> None:
+    server = Server(
+        "1m", series(seed, length), NOW, **{**habits, "cap": habits["cap"] or 500, "by_time": False}, **kind
+    )
+    start = NOW // MINUTE * MINUTE - length * MINUTE
+    end = max(start + MINUTE, NOW - until * MINUTE)
+    check(server, pull(server, start, end), start, end)
+
+
+def dense(length: int) -> list[int]:
+    return [(NOW // MINUTE - back) * MINUTE for back in range(length, -1, -1)]
+
+
+def test_a_server_that_gives_only_its_latest_candles_is_not_read_beyond_them() -> None:
+    server = Server("1m", dense(10_000), NOW, cap=500, ignores_start=True, ignores_end=True)
+    pulled = pull(server, NOW - 10_000 * MINUTE, NOW)
+    assert pulled.times == dense(499)
+    assert pulled.stuck
+    check(server, pulled, NOW - 10_000 * MINUTE, NOW)
+
+
+@pytest.mark.parametrize(
+    "habits",
+    [
+        {},
+        {"by_time": True},
+        {"last_first": True},
+        {"last_first": True, "by_time": True},
+        {"overlaps": True},
+        {"overlaps": True, "by_time": True},
+        {"floors": True, "excludes_start": True, "excludes_end": True},
+        {"by_close": True},
+        {"by_close": True, "excludes_end": True, "excludes_start": True},
+        {"without_running": True},
+        {"ignores_start": True},
+        {"ignores_end": True},
+    ],
+)
+@pytest.mark.parametrize("cap", [50, 100, 500, 5000])
+def test_a_series_that_is_traded_always_takes_hardly_more_requests_than_it_must(
+    cap: int, habits: dict[str, Any]
+) -> None:
+    length = min(40 * cap, 40_000)
+    server = Server("1m", dense(length + 10 * cap), NOW, cap=cap, **habits)
+    start = NOW // MINUTE * MINUTE - length * MINUTE
+    pulled = pull(server, start, NOW)
+    check(server, pulled, start, NOW)
+    assert not pulled.stuck
+    assert server.requests <= 1.1 * length / cap + 3
+
+
+def test_a_symbol_that_is_seldom_traded_takes_few_requests() -> None:
+    """Its replies hold less than they may, so they are asked for longer ranges."""
+    opened = [time for time in dense(100_000) if time // MINUTE % 10 == 0]
+    server = Server("1m", opened, NOW, cap=500)
+    start = NOW // MINUTE * MINUTE - 100_000 * MINUTE
+    check(server, pull(server, start, NOW), start, NOW)
+    # One after the other at the pace of a busy symbol: 202.
+    assert server.requests <= 60
+
+
+def test_the_time_before_a_listing_takes_no_more_requests_than_if_it_were_full() -> None:
+    server = Server("1m", dense(10_000), NOW, cap=1000)
+    start = NOW // MINUTE * MINUTE - 100_000 * MINUTE
+    check(server, pull(server, start, NOW), start, NOW)
+    assert server.requests <= 1.1 * 100 + 5
+
+
+@pytest.mark.parametrize("interval", ["1d", "1w", "1M"])
+def test_days_weeks_and_months_are_read_wherever_they_begin(interval: str) -> None:
+    """A week may begin on a Monday, and a month has its own length."""
+    day = 86_400_000
+    steps = {"1d": [1], "1w": [7], "1M": [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]}[interval]
+    opened, at = [], NOW // day * day - 2000 * day
+    while at < NOW:
+        opened.append(at)
+        at += steps[len(opened) % len(steps)] * day
+    server = Server(interval, opened, NOW, cap=20)
+    start = opened[0] - 5 * day
+    pulled = pull(server, start, NOW)
+    check(server, pulled, start, NOW)
+    assert pulled.times == opened
+
+
+def test_what_is_learned_of_one_client_is_not_believed_of_another() -> None:
+    ours, others = Habits(CandleQuery()), Habits(CandleQuery())
+    window = Window("BTC", "1m", NOW - 500 * MINUTE, NOW)
+    ours.judge(ours.question(window, is_repeated=True, now_ms=NOW), dense(99), NOW)
+    assert ours.reach("1m").rows == 100
+    assert others.reach("1m").rows == 0
+    assert ours.reach("5m").rows == 0
+
+
+def test_which_part_of_a_range_is_left_out_shows_when_fewer_are_asked_for() -> None:
+    for fewer, cut in (([3, 4], Cut.EARLIER), ([1, 2], Cut.LATER), ([1, 2, 3, 4], None), ([], None)):
+        habits = Habits(CandleQuery())
+        habits.learn_cut([1, 2, 3, 4], fewer)
+        assert habits.cuts is cut
+        assert habits.knows_cut
+
+
+def test_a_number_that_is_refused_is_made_smaller_until_none_is_asked_for() -> None:
+    habits = Habits(CandleQuery())
+    asked = [habits.limit]
+    while habits.ask_for_fewer(habits.limit):
+        asked.append(habits.limit)
+    assert asked == [5000, 1000, 500, 200, 100, None]
+    # It was not that, so the next series is asked for as many as at first.
+    assert habits.limit == 5000
+
+
+def test_another_path_is_tried_once_and_left_if_it_is_no_better() -> None:
+    habits = Habits(CandleQuery())
+    window = Window("BTC", "1m", NOW - 500 * MINUTE, NOW)
+    first = habits.question(window, is_repeated=False, now_ms=NOW)
+    refusal, other = NotFoundError("first"), NotFoundError("other")
+    assert habits.refuse(first, refusal) is None
+    second = habits.question(window, is_repeated=False, now_ms=NOW)
+    assert (first.path, second.path) == ("history", "interval")
+    # What was under way meanwhile is asked again.
+    assert habits.refuse(first, refusal) is None
+    assert habits.refuse(second, other) is refusal
+    assert habits.refuse(habits.question(window, is_repeated=False, now_ms=NOW), other) is other
+    named = Habits(CandleQuery(path="interval"))
+    assert named.refuse(named.question(window, is_repeated=False, now_ms=NOW), refusal) is refusal

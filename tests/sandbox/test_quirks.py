@@ -40,6 +40,10 @@ async def hours(caller: Caller, path: str) -> list[int]:
         (Quirks(without_running=True), range(20, 10, -1), range(9, 0, -1)),
         (Quirks(empty_before_listing=True), range(20, 10, -1), range(9, -1, -1)),
         (Quirks(page_cap=4, overlaps=True, newest_first=True), range(18, 22), range(4)),
+        (Quirks(largest_limit=10), range(20, 10, -1), range(9, -1, -1)),
+        (Quirks(ignores_end=True), range(20, 10, -1), range(9, -1, -1)),
+        (Quirks(excludes_end=True), range(20, 10, -1), range(9, -1, -1)),
+        (Quirks(last_of_range=True), range(9, -1, -1), range(9, -1, -1)),
     ],
 )
 async def test_a_quirk_changes_the_range_and_nothing_else(
@@ -71,6 +75,35 @@ async def test_a_range_from_before_the_listing_begins_with_it_or_is_empty(sandbo
     sandbox.quirks = Quirks(empty_before_listing=True)
     assert await stranger.get(path) == []
     assert await stranger.get(f"{path}&endTime={NOW}") == []
+
+
+@pytest.mark.parametrize(
+    ("quirks", "of_range"),
+    [
+        (Quirks(), range(15, 12, -1)),
+        (Quirks(excludes_end=True), range(15, 13, -1)),
+        (Quirks(ignores_end=True), range(15, 5, -1)),
+        (Quirks(ignores_end=True, ignores_start=True), range(9, -1, -1)),
+        (Quirks(ignores_start=True), range(22, 12, -1)),
+        (Quirks(last_of_range=True), range(15, 12, -1)),
+        (Quirks(last_of_range=True, page_cap=2), range(14, 12, -1)),
+        (Quirks(last_of_range=True, ignores_end=True), range(9, -1, -1)),
+        (Quirks(last_of_range=True, empty_before_listing=True, page_cap=2), range(14, 12, -1)),
+    ],
+)
+async def test_a_range_with_both_ends(quirks: Quirks, of_range: range, sandbox: Sandbox, stranger: Caller) -> None:
+    sandbox.quirks = quirks
+    path = f"/api/indicators/candles/history/BTC?interval=1h&startTime={RUNNING - 15 * HOUR}&limit=10"
+    assert await hours(stranger, f"{path}&endTime={RUNNING - 13 * HOUR}") == list(of_range)
+
+
+async def test_a_limit_that_is_too_large_is_refused(sandbox: Sandbox, stranger: Caller) -> None:
+    sandbox.quirks = Quirks(largest_limit=9)
+    for path in (RANGE, NEWEST):
+        reply = await stranger.call("GET", path)
+        assert reply.status == 400
+        assert "limit must not be greater than 9" in str(reply.body)
+    assert len(await stranger.get(RANGE.replace("limit=10", "limit=9"))) == 9
 
 
 async def test_what_is_refused_is_refused_with_quirks_too(sandbox: Sandbox, stranger: Caller) -> None:
@@ -106,6 +139,8 @@ def test_without_quirks_the_routes_are_the_very_same() -> None:
 def test_a_cap_that_leaves_nothing_is_refused(cap: Any) -> None:
     with pytest.raises(ConfigurationError, match="page_cap"):
         Quirks(page_cap=cap)
+    with pytest.raises(ConfigurationError, match="largest_limit"):
+        Quirks(largest_limit=cap)
 
 
 async def test_what_is_no_quirk_is_refused(sandbox: Sandbox) -> None:
