@@ -213,6 +213,9 @@ class Writer:
         series = self._series(page)
         # What opens from here on is not over yet.
         end = min(page.end_ms, page.as_of_ms - span_ms(page.interval) + 1)
+        if end < page.end_ms:
+            # Nor is it missing, however late other parts of the series are told of.
+            self._manifest.ask_until(series.id, page.end_ms, max(page.start_ms, end))
         if page.error is not None:
             if page.start_ms < end:
                 self._manifest.fail(series.id, page.start_ms, end, reason(page.error))

@@ -222,7 +222,7 @@ def _last_of(store: Path, symbol: str, interval: str, limit: int) -> Sequence[Ca
         # Intervals without a trade have no candle, so more of them may be needed.
         candles = opened.candles(symbol, interval, start=max(0, ends[0] - spans * span_ms(interval)) if ends else 0)
         if len(candles) >= limit or not ends or ends[0] <= spans * span_ms(interval):
-            return candles[-limit:]
+            return list(candles[-limit:])
         spans *= 2
 
 

@@ -259,8 +259,8 @@ def _missing(whole: Plan, asked: _Asked) -> Iterator[Window]:
     stored = _stored(asked.store)
     covered = {(each.symbol, each.interval): each.ranges for each in (stored.series if stored else ())}
     for window in whole.ranges:
-        known = covered.get((window.symbol, window.interval), ())
-        known = without_end(known, asked.again * span_ms(window.interval))
+        ranges = covered.get((window.symbol, window.interval), ())
+        known = without_end(ranges, asked.again * span_ms(window.interval))
         for start, end in without([(window.start_ms, window.end_ms)], known):
             yield msgspec.structs.replace(window, start_ms=start, end_ms=end)
 
