@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ..core.threads import in_thread
-from ..groups.indicators import Candle
+from ..errors import AluraError, ClosedError
+from ..groups.indicators import Candle, Indicators
+from .decoding import as_of_ms
 from .plan import Window
 from .pull import pull
 from .reports import Correction, Gap, Problem, PullReport, SeriesUpdate, UpdateReport, reason
@@ -60,7 +62,8 @@ async def update(
     """Bring into a store what it does not have up to now, and the last candles of each series once more."""
     filling = _Filling(client, how)
     async with _writing(client, store) as writer:
-        now = int(time.time() * 1000)
+        await in_thread(partial(writer.require, symbols, intervals))
+        now = await _server_time_ms(client)
         windows = await in_thread(partial(writer.again, symbols, intervals, again, now))
         await filling.fill(writer, windows)
     return filling.updated({(window.symbol, window.interval) for window in windows})
@@ -74,6 +77,18 @@ async def repair(client: AsyncAlura, store: CandleStore | str | os.PathLike[str]
         windows = await in_thread(writer.missing)
         await filling.fill(writer, windows)
     return filling.pulled({(window.symbol, window.interval) for window in windows}, mended)
+
+
+async def _server_time_ms(client: AsyncAlura) -> int:
+    """What time it is for the server, which decides what is over; where it does not say, for this machine."""
+    try:
+        reply = await client.send_raw(Indicators.health.request())
+    except ClosedError:
+        raise
+    except AluraError:
+        # Whoever cannot be reached will be a gap that says so.
+        return as_of_ms({})
+    return as_of_ms(reply.headers)
 
 
 @asynccontextmanager

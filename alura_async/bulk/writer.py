@@ -120,6 +120,15 @@ class Writer:
                 ]
         return missing
 
+    def require(self, symbols: Sequence[str] | None, intervals: Sequence[str] | None) -> None:
+        """Refuse symbols and intervals of which there is nothing.
+
+        Raises:
+            StoreError: there is none of a symbol, or of an interval.
+        """
+        with self._turn():
+            chosen(self._store, self._manifest.series(), symbols, intervals)
+
     def again(
         self, symbols: Sequence[str] | None, intervals: Sequence[str] | None, last: int, now: int
     ) -> list[Window]:
@@ -211,16 +220,15 @@ class Writer:
 
     def _record(self, page: CandlePage, touched: dict[tuple[int, str], int]) -> Recorded:
         series = self._series(page)
+        if page.error is not None:
+            self._manifest.fail(series.id, page.start_ms, page.end_ms, reason(page.error))
+            return Recorded(0)
+        self._manifest.note_time(series.id, page.as_of_ms)
         # What opens from here on is not over yet.
         end = min(page.end_ms, page.as_of_ms - span_ms(page.interval) + 1)
         if end < page.end_ms:
             # Nor is it missing, however late other parts of the series are told of.
             self._manifest.ask_until(series.id, page.end_ms, max(page.start_ms, end))
-        if page.error is not None:
-            if page.start_ms < end:
-                self._manifest.fail(series.id, page.start_ms, end, reason(page.error))
-            return Recorded(0)
-        self._manifest.note_time(series.id, page.as_of_ms)
         if page.start_ms >= end:
             return Recorded(0)
         candles = page.candles.between(page.start_ms, end)

@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from math import ceil
@@ -16,9 +17,15 @@ from typing import Any
 import polars as pl
 import pytest
 
-from alura_async.bulk.ranges import merged
+from alura_async import Alura, RateLimiter, StoreError
+from alura_async.bulk import Candles
+from alura_async.bulk.ranges import merged, within
 from alura_async.bulk.store import CandleStore
 from alura_async.bulk.writer import Writer
+from alura_async.core.model import from_milliseconds
+from alura_async.sandbox import Quirks, Sandbox
+from alura_async.sandbox.listing import BY_SYMBOL
+from alura_async.sandbox.market import Market
 from tests.bulk.series import ORIGIN, candles, pages
 
 pytestmark = [
@@ -109,3 +116,83 @@ def require_recorded(folder: Path, recorded: int) -> None:
     assert store.verify() == ()
     assert pl.scan_parquet(folder / "**/*.parquet").sort("open_time").collect().equals(table.to_polars().drop("closed"))
     assert not [path.name for path in folder.rglob("*") if path.name.endswith(".tmp")]
+
+
+SEED = 5
+MINUTE = 60_000
+DAY = 86_400_000
+NOW = 1_767_614_400_000  # 2026-01-05T12:00Z
+CAP = 120
+SYMBOLS = ["BTC", "ETH", "kPEPE"]
+START = NOW - 4 * DAY
+
+
+def test_a_pull_that_is_killed_is_completed_by_the_same_call(
+    fill: Fill, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    """Nothing lost, nothing twice, and less than 2 % of what was recorded is asked for again."""
+    kills = ceil(SCALE * KILLS)
+    chance = random.Random(7)
+    job: dict[str, Any] = {"symbols": SYMBOLS, "interval": "1m", "start": START, "end": NOW}
+    expected = {symbol: market(symbol) for symbol in SYMBOLS}
+    killed, again, before = 0, 0, 0
+    with Sandbox.threaded(
+        seed=SEED, limit=None, start=from_milliseconds(NOW), speed=0, quirks=Quirks(page_cap=CAP)
+    ) as sandbox:
+        job["url"] = sandbox.url
+        # Twice: the first time the sandbox makes its market.
+        seconds = [fill(job | {"folder": str(tmp_path / f"whole-{number}")})["seconds"] for number in range(2)][1]
+        for number in range(kills):
+            folder = tmp_path / f"store-{number}"
+            said = fill(job | {"folder": str(folder), "after_s": seconds * (number + chance.random()) / kills})
+            killed += said["killed"]
+            until_quiet(sandbox)
+            recorded = covered(folder)
+            sandbox.requests.clear()
+            with Alura(base_url=sandbox.url, limiter=RateLimiter.unlimited()) as alura:
+                report = alura.bulk.pull(folder, SYMBOLS, "1m", start=START, end=NOW)
+            assert report.is_complete
+            store = CandleStore(folder)
+            assert {symbol: store.candles(symbol, "1m") for symbol in SYMBOLS} == expected
+            assert store.verify() == ()
+            assert store.gaps() == ()
+            before += sum(end - start for ranges in recorded.values() for start, end in ranges)
+            again += asked_again(sandbox, recorded)
+    record_property("killed", f"{killed} of {kills}; {again / max(before, 1):.2%} of what was recorded asked for again")
+    assert killed >= kills * 0.8
+    assert before
+    assert again < 0.02 * before
+
+
+def market(symbol: str) -> Candles:
+    """What the market has of the candles that are over."""
+    last = NOW - MINUTE
+    found = Market(SEED).candles(BY_SYMBOL[symbol], "1m", now_ms=NOW, limit=10**6, start_ms=START, end_ms=last)
+    return Candles.from_candles(found, symbol, "1m", as_of_ms=NOW)
+
+
+def covered(folder: Path) -> dict[str, tuple[tuple[int, int], ...]]:
+    """What a store is known to have before anybody goes on with it."""
+    try:
+        return {series.symbol: series.ranges for series in CandleStore(folder).series()}
+    except StoreError:
+        return {}  # it was killed before there was one
+
+
+def asked_again(sandbox: Sandbox, recorded: dict[str, tuple[tuple[int, int], ...]]) -> int:
+    """How much of what was recorded was asked for, in milliseconds."""
+    again = 0
+    for request in sandbox.requests:
+        symbol = request.path.rpartition("/")[2]
+        if "startTime" in request.query:
+            start, end = int(request.query["startTime"]), int(request.query["endTime"]) + 1
+            again += sum(last - first for first, last in within(recorded.get(symbol, ()), start, end))
+    return again
+
+
+def until_quiet(sandbox: Sandbox) -> None:
+    """Until the server has dealt with everything that the killed process has sent."""
+    until = time.monotonic() + 10
+    while any(request.duration_ms is None for request in sandbox.requests):
+        assert time.monotonic() < until
+        time.sleep(0.001)
