@@ -7,7 +7,7 @@ import shutil
 import sys
 from collections.abc import Coroutine, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -24,7 +24,7 @@ from .invocation import command_line
 from .moments import as_moment
 from .presenter import presenter
 from .reporter import Errand, ForPeople, ForPrograms, Reporter
-from .server import base_url_option, client_of
+from .server import base_url_option, client_of, failure
 from .symbols import alike_in, spelled
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def pull(
 
     The exit code is 0 if all is there, 1 if there are gaps, which are listed, and 2 if it could not be done.
     """
-    asked = _Asked(symbols, intervals, since, until, store)
+    asked = _Asked(symbols, intervals, since, _past(since, until), store)
     reporter = _reporter(as_json)
     with _session(base_url, rate, concurrency) as session, _told_when_interrupted(reporter, store):
         errand, found = session.run(_plan(session.alura, asked))
@@ -148,7 +148,7 @@ def pull(
                     found,
                     intervals,
                     start=since,
-                    end=until,
+                    end=asked.until,
                     again=asked.again,
                     concurrency=concurrency,
                     progress=follow,
@@ -175,6 +175,15 @@ def repair(store: Path, rate: float, concurrency: int, base_url: str | None, as_
         return _ended(reporter, report, store)
 
 
+def _past(since: datetime, until: datetime | None) -> datetime | None:
+    """The end of a range; None for now, which no candle is after."""
+    now = datetime.now(UTC)
+    if since >= min(until or now, now):
+        end = "now" if until is None or until > now else f"{figures.moment(until)} UTC"
+        raise click.BadParameter(f"{figures.moment(since)} UTC is not before {end}.", param_hint="'--since'")
+    return None if until is None or until > now else until
+
+
 class _Session(NamedTuple):
     """A client and the loop that it belongs to: between two calls, Ctrl-C ends at once what waits for an answer."""
 
@@ -198,7 +207,7 @@ def _session(base_url: str | None, rate: float, concurrency: int) -> Generator[_
             finally:
                 runner.run(alura.close())
     except AluraError as error:
-        raise Failed(str(error)) from error
+        raise failure(error) from error
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from ..client import AsyncAlura
-from ..errors import AluraError
+from ..errors import AluraError, TransportError
 from .failure import Failed
 
 T = TypeVar("T")
@@ -38,4 +38,11 @@ def call(work: Coroutine[Any, Any, T]) -> T:
     try:
         return asyncio.run(work)
     except AluraError as error:
-        raise Failed(str(error)) from error
+        raise failure(error) from error
+
+
+def failure(error: AluraError) -> Failed:
+    """What the SDK raised, and what a user of the command line can do about it."""
+    if isinstance(error, TransportError):
+        return Failed(f"{error}; is the server up, and is it the right one? --base-url or ALURA_BASE_URL names it")
+    return Failed(str(error))
