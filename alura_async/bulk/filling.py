@@ -42,12 +42,12 @@ class How(msgspec.Struct, frozen=True):
 
 
 async def pull_into(
-    client: AsyncAlura, store: CandleStore | str | os.PathLike[str], ranges: Sequence[Window], how: How
+    client: AsyncAlura, store: CandleStore | str | os.PathLike[str], ranges: Sequence[Window], again: int, how: How
 ) -> PullReport:
-    """Bring into a store what of some ranges it does not have."""
+    """Bring into a store what of some ranges it does not have, and the last candles of each series once more."""
     filling = _Filling(client, how)
     async with _writing(client, store, makes=True) as writer:
-        await filling.fill(writer, await in_thread(partial(writer.ask, ranges)))
+        await filling.fill(writer, await in_thread(partial(writer.ask, ranges, again)))
     return filling.pulled({(window.symbol, window.interval) for window in ranges})
 
 
@@ -144,6 +144,7 @@ class _Filling:
             candles=sum(changes.added for changes in self._changes.values()),
             requests=self._requests,
             elapsed_s=time.monotonic() - self._began,
+            corrected=tuple(each for name in sorted(self._changes) for each in self._changes[name].corrected),
             gaps=tuple(gap for name in sorted(self._changes) for gap in self._changes[name].gaps),
             mended=tuple(mended),
         )

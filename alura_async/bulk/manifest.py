@@ -267,6 +267,16 @@ class Manifest:
         assert series is not None  # it is there now
         return series
 
+    def ask_until(self, series: int, end: int, until: int) -> None:
+        """Note that what a series was asked for up to its end cannot be had from a moment on, yet.
+
+        Args:
+            series: its number.
+            end: the end that is meant: where more is asked for by now, nothing is noted.
+            until: the moment.
+        """
+        self._all("UPDATE series SET asked_end = ? WHERE id = ? AND asked_end <= ?", until, series, end)
+
     def note_time(self, series: int, as_of: int) -> None:
         """Note when the server told of a series."""
         self._all("UPDATE series SET as_of = max(coalesce(as_of, 0), ?), is_told = 1 WHERE id = ?", as_of, series)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
 Range: TypeAlias = tuple[int, int]
@@ -40,3 +40,8 @@ def without(ranges: Iterable[Range], taken: Iterable[Range]) -> list[Range]:
         if start < end:
             result.append((start, end))
     return result
+
+
+def without_end(ranges: Sequence[Range], length: int) -> list[Range]:
+    """What is left of sorted ranges without what is less than a length before the end of the last one."""
+    return within(ranges, ranges[0][0], ranges[-1][1] - length) if ranges else []

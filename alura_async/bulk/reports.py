@@ -173,6 +173,7 @@ class PullReport(msgspec.Struct, frozen=True, kw_only=True):
         candles: how many candles came that the store did not have.
         requests: how many requests it took.
         elapsed_s: how many seconds.
+        corrected: the candles that the server tells otherwise than before.
         gaps: the ranges that could not be had, with the reasons.
         mended: what a repair found damaged, and what it did about it.
     """
@@ -181,6 +182,7 @@ class PullReport(msgspec.Struct, frozen=True, kw_only=True):
     candles: int
     requests: int
     elapsed_s: float
+    corrected: tuple[Correction, ...] = ()
     gaps: tuple[Gap, ...] = ()
     mended: tuple[Problem, ...] = ()
 
@@ -194,7 +196,14 @@ class PullReport(msgspec.Struct, frozen=True, kw_only=True):
             f"{self.candles:,} candles more of {self.series} series, {self.requests:,} requests in "
             f"{self.elapsed_s:.1f} s"
         )
-        return "\n".join((head, *_listed("gaps", self.gaps), *_listed("mended", self.mended)))
+        return "\n".join(
+            (
+                head,
+                *_listed("corrected", self.corrected),
+                *_listed("gaps", self.gaps),
+                *_listed("mended", self.mended),
+            )
+        )
 
 
 class SeriesUpdate(msgspec.Struct, frozen=True, kw_only=True):

@@ -28,7 +28,7 @@ from .manifest import DamagedManifestError, FileFacts, Manifest, Series, explain
 from .pages import CandlePage
 from .partitions import NAME, Notes, by_month, folder_of, month_range, months_of, named_by, packed
 from .plan import Window, span_ms
-from .ranges import Range, within, without
+from .ranges import Range, within, without, without_end
 from .reading import asked_of, candles_of, chosen, gaps_of, path_of
 from .reports import Correction, Problem, reason
 from .store_lock import StoreLock
@@ -97,11 +97,12 @@ class Writer:
 
     # What is asked for
 
-    def ask(self, windows: Iterable[Window]) -> list[Window]:
-        """Note what is asked for, and tell what of it the store does not have.
+    def ask(self, windows: Iterable[Window], last: int = 0) -> list[Window]:
+        """Note what is asked for, and tell what of it the store does not have, or should be told again.
 
         Args:
             windows: the ranges.
+            last: how many of a series' last candles are asked for again, where they are in the ranges.
 
         Returns:
             What is missing, by range and time.
@@ -112,9 +113,10 @@ class Writer:
                 # A symbol that no folder can be named after is refused before anything is asked for.
                 folder_of(window.symbol, window.interval, "0000-00")
                 series = self._manifest.ask(window.symbol, window.interval, window.start_ms, window.end_ms)
+                known = without_end(self._manifest.covered(series.id), last * span_ms(window.interval))
                 missing += [
                     msgspec.structs.replace(window, start_ms=start, end_ms=end)
-                    for start, end in without([(window.start_ms, window.end_ms)], self._manifest.covered(series.id))
+                    for start, end in without([(window.start_ms, window.end_ms)], known)
                 ]
         return missing
 
@@ -144,11 +146,9 @@ class Writer:
         windows: list[Window] = []
         with self._turn(), self._manifest.transaction():
             for series in chosen(self._store, self._manifest.series(), symbols, intervals):
-                covered = self._manifest.covered(series.id)
                 start = series.asked[0]
-                until = covered[-1][1] if covered else start
                 self._manifest.ask(series.symbol, series.interval, start, max(start, now))
-                known = within(covered, start, max(start, until - last * span_ms(series.interval)))
+                known = without_end(self._manifest.covered(series.id), last * span_ms(series.interval))
                 windows += [
                     Window(series.symbol, series.interval, first, end) for first, end in without([(start, now)], known)
                 ]
@@ -226,6 +226,9 @@ class Writer:
         self._manifest.note_time(series.id, page.as_of_ms)
         # What opens from here on is not over yet.
         end = min(page.end_ms, page.as_of_ms - span_ms(page.interval) + 1)
+        if end < page.end_ms:
+            # Nor is it missing, however late other parts of the series are told of.
+            self._manifest.ask_until(series.id, page.end_ms, max(page.start_ms, end))
         if page.start_ms >= end:
             return Recorded(0)
         candles = page.candles.between(page.start_ms, end)

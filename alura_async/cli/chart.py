@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
+from itertools import pairwise
 from math import floor, log10
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -97,8 +99,10 @@ ASCII = Glyphs(
 _LABEL_EVERY = 3
 _VOLUME_ROWS = 2
 _MOST_DECIMALS = 8
-# Candles from one label of the time axis to the next; a label is 12 characters long.
+# Candles from one label of the time axis to the next; a label is at most 12 characters long.
 _TIME_EVERY = 18
+_LEAST_ROOM = 4
+_DAY = timedelta(days=1)
 
 
 def draw(candles: Sequence[Candle], *, width: int, height: int = 13, glyphs: Glyphs = UNICODE) -> Chart:
@@ -112,13 +116,7 @@ def draw(candles: Sequence[Candle], *, width: int, height: int = 13, glyphs: Gly
     """
     if not candles:
         return Chart([[Span("(no candles)"[: max(1, width)], "faint")]], 0, 0)
-    labels = _price_labels(candles, height)
-    volume = _volume_label(candles)
-    room = width - 2 - max(map(len, [*labels.values(), volume]))
-    # An axis that leaves hardly any room for what it measures is left out.
-    has_axis = room >= 4
-    shown = candles[-max(1, room if has_axis else width) :]
-    # What is left out may have been the highest: the labels are those of what is shown.
+    shown, has_axis = _shown(candles, width, height)
     labels = _price_labels(shown, height)
     lines = _price_rows(shown, height, glyphs, labels if has_axis else None)
     lines += _volume_rows(shown, glyphs, _volume_label(shown) if has_axis else None)
@@ -126,6 +124,11 @@ def draw(candles: Sequence[Candle], *, width: int, height: int = 13, glyphs: Gly
     if has_axis and times:
         lines.append([Span(times, "faint")])
     return Chart(lines, len(shown), len(candles))
+
+
+def fitting(candles: Sequence[Candle], *, width: int, height: int = 13) -> Sequence[Candle]:
+    """The most recent candles, as many as `draw` has room for."""
+    return _shown(candles, width, height)[0] if candles else candles
 
 
 def sparkline(values: Sequence[float], width: int, glyphs: Glyphs = UNICODE) -> str:
@@ -139,6 +142,20 @@ def sparkline(values: Sequence[float], width: int, glyphs: Glyphs = UNICODE) -> 
     return "".join(
         glyphs.sparks[round((value - low) / (high - low) * last) if high > low else last // 2] for value in shown
     )
+
+
+def _shown(candles: Sequence[Candle], width: int, height: int) -> tuple[Sequence[Candle], bool]:
+    """The candles that there is room for, and whether the axis has any beside them."""
+    shown = candles[-max(1, width) :]
+    while True:
+        room = width - 2 - max(map(len, [*_price_labels(shown, height).values(), _volume_label(shown)]))
+        # An axis that leaves hardly any room for what it measures is left out.
+        if room < _LEAST_ROOM:
+            return candles[-max(1, width) :], False
+        if len(shown) <= room:
+            return shown, True
+        # What is left out may have been the highest: the labels are those of what is shown, and may be longer.
+        shown = shown[-room:]
 
 
 def _price_rows(
@@ -199,9 +216,10 @@ def _volume_label(candles: Sequence[Candle]) -> str:
 
 def _time_row(candles: Sequence[Candle], glyphs: Glyphs) -> str:
     """When some of the candles begin, each label at its candle; empty if no label has room."""
-    row = ""
+    apart = min((later.open_time - candle.open_time for candle, later in pairwise(candles)), default=timedelta())
+    row, form = "", "%Y-%m-%d" if apart >= _DAY else "%m-%d %H:%M"
     for place in range(0, len(candles), _TIME_EVERY):
-        label = f"{glyphs.tick}{candles[place].open_time:%m-%d %H:%M}"
+        label = f"{glyphs.tick}{candles[place].open_time:{form}}"
         if place + len(label) <= len(candles):
             row = row.ljust(place) + label
     return row

@@ -6,9 +6,9 @@ import asyncio
 import json
 import os
 from collections import Counter
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import click
@@ -36,8 +36,7 @@ from ..errors import AluraError
 from .failure import Failed
 from .invocation import command_line
 from .presenter import Cell, Column, Feeling, Presenter, Table, presenter
-
-T = TypeVar("T")
+from .server import base_url_option, call
 
 _CREDENTIALS = ("ALURA_PRIVATE_KEY", "ALURA_KEYSTORE", "ALURA_TOKEN")
 # Of what one reply has, or lacks.
@@ -59,10 +58,6 @@ _STATES: dict[ReadState, tuple[str, Feeling]] = {
 # What needs no words in a summary: nothing was expected of what was skipped.
 _GOOD = (ReadState.READ, ReadState.SKIPPED)
 
-_base_url = click.option(
-    "--base-url", metavar="URL", help="The server; by default ALURA_BASE_URL, or else the testnet's."
-)
-
 
 @click.group("contract")
 def command() -> None:
@@ -78,7 +73,7 @@ def command() -> None:
 
 @command.command("check")
 @click.argument("source", required=False)
-@_base_url
+@base_url_option
 @click.option("--live", is_flag=True, help="Also make every harmless read, and compare what comes.")
 @click.option("--json", "as_json", is_flag=True, help="A JSON object, for programs.")
 def check(source: str | None, base_url: str | None, live: bool, as_json: bool) -> int:
@@ -92,7 +87,7 @@ def check(source: str | None, base_url: str | None, live: bool, as_json: bool) -
 
     The exit code is 0 if there is no difference, 1 if there is one, and 2 if it could not be checked.
     """
-    found = _run(_check(source, base_url, live=live))
+    found = call(_check(source, base_url, live=live))
     if as_json:
         click.echo(_as_json(found))
     elif found.version or live:
@@ -106,7 +101,7 @@ def check(source: str | None, base_url: str | None, live: bool, as_json: bool) -
 
 @command.command("record")
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
-@_base_url
+@base_url_option
 @click.option("--force", is_flag=True, help="Overwrite what was recorded there before.")
 def record(directory: Path, base_url: str | None, force: bool) -> int:
     """Make every harmless read, and keep the replies in DIR, redacted, a file each.
@@ -121,7 +116,7 @@ def record(directory: Path, base_url: str | None, force: bool) -> int:
     if not force and any(directory.glob("*.json")):
         raise Failed(f"{directory}: there are recordings already; give another folder, or --force to overwrite them")
     server = _server(base_url)
-    readings = _run(_read(server))
+    readings = call(_read(server))
     redactor = Redactor()
     found = {
         reading.name.removesuffix("()"): redactor.recording(reading.reply)
@@ -171,13 +166,6 @@ class _Found(NamedTuple):
         """Whether anything does not work."""
         differs = any(finding.severity is Severity.DIFFERENCE for finding in self.findings)
         return differs or any(reading.breaks for reading in self.readings or ())
-
-
-def _run(work: Coroutine[Any, Any, T]) -> T:
-    try:
-        return asyncio.run(work)
-    except AluraError as error:
-        raise Failed(str(error)) from error
 
 
 async def _check(source: str | None, base_url: str | None, *, live: bool) -> _Found:

@@ -13,7 +13,7 @@ from ..core.text import printable
 from ..errors import AluraError
 from .invocation import command_line, program
 
-COMMANDS = {"demo": "demo", "sandbox": "sandbox", "journal": "journal", "contract": "contract"}
+COMMANDS = {"demo": "demo", "sandbox": "sandbox", "journal": "journal", "contract": "contract", "candles": "candles"}
 """Every command and the module here that holds it. A module is imported when its command is asked for."""
 
 INTERRUPTED = 130
@@ -47,7 +47,7 @@ def alura() -> None:
     """A client of the Alura trading backend, on the command line.
 
     demo, sandbox and journal need no account, no key and no network: the first two bring a server of their own, journal
-    reads a file. contract reads from the real server, and changes nothing there.
+    reads a file. contract and candles read from the real server, and change nothing there.
     """
 
 

@@ -15,7 +15,7 @@ _NAME = "alura"
 
 def command_line(*args: str) -> str:
     """A command line of this command, to copy: `alura sandbox`, or `.venv/bin/python -m alura_async sandbox`."""
-    return " ".join((program(), *args))
+    return " ".join((program(), *map(_quoted, args)))
 
 
 def program() -> str:

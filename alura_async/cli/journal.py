@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import click
@@ -177,7 +177,7 @@ def _row(entry: JournalEntry, now: datetime) -> list[Cell]:
         Cell(_amount(body)),
         Cell(_target(body)),
         Cell(_second(entry.created_at)),
-        Cell(_age(now - entry.created_at)),
+        Cell(figures.duration((now - entry.created_at).total_seconds())),
         _state(entry),
         Cell(clip(printable(entry.detail), _LONGEST_WORD), "faint"),
     ]
@@ -227,18 +227,6 @@ def _target(body: dict[str, Any]) -> str:
 
 def _second(time: datetime) -> str:
     return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
-
-
-def _age(age: timedelta) -> str:
-    """How long ago, in the two units that matter."""
-    minutes, seconds = divmod(max(0, int(age.total_seconds())), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    if days:
-        return f"{days} d {hours} h"
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
 
 
 def _as_json(entries: Sequence[JournalEntry]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -9,11 +10,16 @@ import click
 
 from ..groups.indicators import Candle
 from . import chart, figures
-from .presenter import Frame, Table, positions
+from .presenter import Advance, Frame, Table, positions
 
-_CHART_WIDTH = 78
+# As wide as what is read in mails and logs.
+_WIDTH = 78
 # Of what is followed live, so many lines are enough.
 _FRAMES_A_LINE = 2
+# Of what takes hours, a line every ten minutes.
+_FIRST_LINE_S = 5.0
+_RAREST_LINE_S = 600.0
+_LINES = 20
 
 
 class PlainPresenter:
@@ -25,6 +31,11 @@ class PlainPresenter:
 
     def __init__(self, pace: float = 0.0) -> None:
         self.pace = pace
+
+    @property
+    def width(self) -> int:
+        """How many characters a line has."""
+        return _WIDTH
 
     def title(self, text: str, explanation: str) -> None:
         """What this is all about."""
@@ -57,7 +68,7 @@ class PlainPresenter:
 
     def chart(self, title: str, candles: Sequence[Candle]) -> None:
         """Candles, in ASCII."""
-        drawn = chart.draw(candles, width=_CHART_WIDTH, glyphs=chart.ASCII)
+        drawn = chart.draw(candles, width=self.width, glyphs=chart.ASCII)
         self._write(drawn.title(title, chart.ASCII))
         self._write(drawn.text)
 
@@ -83,6 +94,23 @@ class PlainPresenter:
                 self.table(positions(frame.trade))
             if number % _FRAMES_A_LINE == 0:
                 self._write(f"{figures.moment(frame.now)}  PnL {figures.gain_usdc(frame.trade.unrealized_pnl)}")
+
+        yield show
+
+    @contextmanager
+    def progress(self) -> Generator[Callable[[Advance], None]]:
+        """A place for progress: a line now and then, ever more rarely."""
+        began = time.monotonic()
+        next_line = began + _FIRST_LINE_S
+
+        def show(advance: Advance) -> None:
+            nonlocal next_line
+            now = time.monotonic()
+            if now < next_line:
+                return
+            next_line = now + min(_FIRST_LINE_S + (now - began) / _LINES, _RAREST_LINE_S)
+            share = [] if advance.share is None else [f"{advance.share:4.0%}"]
+            self._write("  ".join([*share, *advance.facts]))
 
         yield show
 

@@ -66,6 +66,18 @@ class Frame(NamedTuple):
     course: Sequence[Decimal]
 
 
+class Advance(NamedTuple):
+    """How far something long has come.
+
+    Attributes:
+        share: of all that is to be done, 0 to 1; None while nobody knows.
+        facts: what else there is to know, the most important first.
+    """
+
+    share: float | None
+    facts: Sequence[str]
+
+
 class Presenter(Protocol):
     """Shows one thing after another.
 
@@ -74,6 +86,11 @@ class Presenter(Protocol):
     """
 
     pace: float
+
+    @property
+    def width(self) -> int:
+        """How many characters a line has room for."""
+        ...
 
     def title(self, text: str, explanation: str) -> None:
         """What this is all about."""
@@ -109,6 +126,10 @@ class Presenter(Protocol):
 
     def live(self) -> AbstractContextManager[Callable[[Frame], None]]:
         """A place where each frame takes the place of the last."""
+        ...
+
+    def progress(self) -> AbstractContextManager[Callable[[Advance], None]]:
+        """A place for how far something long has come, which may be told as often as it changes."""
         ...
 
     def code(self, source: str) -> None:

@@ -8,18 +8,20 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 
 from rich import box
-from rich.cells import cell_len
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live_render import LiveRender
 from rich.measure import Measurement
 from rich.panel import Panel
+from rich.progress import BarColumn, Progress, TextColumn
 from rich.syntax import Syntax
+from rich.table import Column as GridColumn
 from rich.table import Table as Grid
 from rich.text import Text
 
 from ..groups.indicators import Candle
 from . import chart, figures
-from .presenter import Feeling, Frame, Table, positions, signed
+from .presenter import Advance, Feeling, Frame, Table, positions, signed
 
 _STYLES: dict[chart.Tone | Feeling, str] = {
     "rise": "green",
@@ -30,6 +32,10 @@ _STYLES: dict[chart.Tone | Feeling, str] = {
     "bad": "red",
 }
 _GAUGE_WIDTH = 40
+_BAR_WIDTH = 40
+_REDRAWN_A_SECOND = 4
+_CTRL_C_WIDTH = 4
+_ONE_LINE = GridColumn(no_wrap=True, overflow="crop")
 _GAP = 1
 # A column of text that is narrower than this reads badly.
 _LEAST_TEXT = 12
@@ -63,6 +69,11 @@ class TerminalPresenter:
         self._console = console
         # Direction is told by colour; without any, by the characters.
         self._glyphs = chart.UNICODE if console.color_system and not console.no_color else chart.ASCII
+
+    @property
+    def width(self) -> int:
+        """How many characters a line of the terminal has."""
+        return self._console.width
 
     def title(self, text: str, explanation: str) -> None:
         """What this is all about."""
@@ -133,6 +144,30 @@ class TerminalPresenter:
                 self._console.line()
             self._console.show_cursor(True)
 
+    @contextmanager
+    def progress(self) -> Generator[Callable[[Advance], None]]:
+        """A bar, and beside it as many facts as there is room for; the last state stays."""
+        bar = min(_BAR_WIDTH, self._console.width // 4)
+        columns = (BarColumn(bar), TextColumn("{task.fields[facts]}", markup=False, table_column=_ONE_LINE))
+        with Progress(*columns, console=self._console, refresh_per_second=_REDRAWN_A_SECOND) as drawn:
+            task = drawn.add_task("", total=None, facts="")
+            widest: dict[int, int] = {}
+
+            def show(advance: Advance) -> None:
+                # A terminal writes ^C behind the line, and must not need another one for it.
+                room = self._console.width - bar - _CTRL_C_WIDTH
+                share = advance.share
+                facts = ["" if share is None else f"{share:4.0%}", *advance.facts]
+                for place, fact in enumerate(facts):
+                    # What was longer for a moment must not make its neighbours jump, or come and go.
+                    widest[place] = max(widest.get(place, 0), cell_len(fact))
+                    facts[place] = set_cell_size(fact, widest[place])
+                drawn.update(
+                    task, total=None if share is None else 1, completed=share or 0, facts=_fitting(facts, room)
+                )
+
+            yield show
+
     def code(self, source: str) -> None:
         """Python to copy: neither framed nor broken into lines."""
         self._console.print()
@@ -161,6 +196,17 @@ class TerminalPresenter:
             share = float(trade.unrealized_pnl / session.budget * 100)
             parts.append(_gauge(share, float(session.loss_threshold), float(session.profit_target)))
         return Group(*parts)
+
+
+def _fitting(facts: Sequence[str], room: int) -> str:
+    """The first facts, as many as there is room for."""
+    line = ""
+    for fact in filter(None, facts):
+        longer = f"{line}  {fact}" if line else fact
+        if cell_len(longer) > room:
+            break
+        line = longer
+    return line
 
 
 def _hours(frame: Frame) -> str:

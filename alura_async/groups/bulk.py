@@ -256,6 +256,7 @@ class Bulk(Group[Mode]):
         *,
         start: Instant,
         end: Instant | None = None,
+        again: int = 0,
         concurrency: int | None = None,
         progress: Callable[[Progress], object] | None = None,
         query: CandleQuery = CandleQuery(),  # noqa: B008 - it cannot change
@@ -276,6 +277,8 @@ class Bulk(Group[Mode]):
             intervals: one, such as `1m`, or several.
             start: the earliest open time, an aware datetime or epoch milliseconds.
             end: the first moment after the last open time; by default now.
+            again: how many of the last candles that the store has of each series are asked for again, where they are in
+                the range: servers correct candles for a while after their close. The report tells which were.
             concurrency: requests at once at most; see `candles`.
             progress: called after each page, in the thread of the event loop.
             query: how the server wants to be asked; by default as assumed [conv].
@@ -287,12 +290,13 @@ class Bulk(Group[Mode]):
             UsageError: NumPy or polars is not installed.
         """
         _require_count("concurrency", concurrency)
+        _require_again(again)
         await _import_filling()
         from ..bulk import filling
 
         ranges = await _ranges(self, symbols, intervals, start, end)
         client = cast("AsyncAlura", self._client)
-        return await filling.pull_into(client, store, ranges, filling.How(concurrency, progress, query))
+        return await filling.pull_into(client, store, ranges, again, filling.How(concurrency, progress, query))
 
     @operation
     async def update(
@@ -327,8 +331,7 @@ class Bulk(Group[Mode]):
             UsageError: NumPy or polars is not installed.
         """
         _require_count("concurrency", concurrency)
-        if arguments.whole("again", again) < 0:
-            raise InvalidArgumentError(f"again={again}: give a whole number from 0 on")
+        _require_again(again)
         names = None if symbols in (None, _ALL) else _texts("symbols", symbols, "such as 'BTC' or ['BTC', 'ETH']")
         spans = None if intervals is None else _texts("intervals", intervals, "such as '1m' or ['1m', '1h']")
         await _import_filling()
@@ -426,6 +429,11 @@ def _texts(name: str, value: str | Sequence[str], example: str) -> list[str]:
 def _require_count(name: str, value: int | None) -> None:
     if value is not None and arguments.whole(name, value) < 1:
         raise InvalidArgumentError(f"{name}={value!r}: give a whole number from 1 on")
+
+
+def _require_again(value: int) -> None:
+    if arguments.whole("again", value) < 0:
+        raise InvalidArgumentError(f"again={value}: give a whole number from 0 on")
 
 
 async def _each(

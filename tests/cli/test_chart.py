@@ -7,18 +7,20 @@ from datetime import UTC, datetime
 import pytest
 
 from alura_async import Candle
-from alura_async.cli.chart import ASCII, UNICODE, Glyphs, draw, sparkline
+from alura_async.cli.chart import ASCII, UNICODE, Glyphs, draw, fitting, sparkline
 
 START_MS = int(datetime(2026, 3, 2, tzinfo=UTC).timestamp() * 1000)
 HOUR_MS = 3_600_000
 
 
-def candle(number: int, prices: tuple[float, float, float, float], volume: float | None = 1.0) -> Candle:
+def candle(
+    number: int, prices: tuple[float, float, float, float], volume: float | None = 1.0, hours: int = 1
+) -> Candle:
     opened, high, low, closed = prices
     return Candle(
         symbol="BTC",
         interval="1h",
-        open_time_ms=START_MS + number * HOUR_MS,
+        open_time_ms=START_MS + number * hours * HOUR_MS,
         open_text=str(opened),
         high_text=str(high),
         low_text=str(low),
@@ -111,6 +113,22 @@ def test_no_line_is_wider_than_the_width(width: int, height: int, glyphs: Glyphs
     drawn = draw(KNOWN, width=width, height=height, glyphs=glyphs)
     assert max(map(len, drawn.text.split("\n"))) <= max(1, width)
     assert 1 <= drawn.shown <= len(KNOWN)
+
+
+def test_labels_that_grow_as_old_candles_are_left_out_have_room() -> None:
+    # Beside the first one, the others differ by less than a label shows.
+    candles = [candle(0, (90_000, 90_000, 10, 10))]
+    candles += [candle(number, (1000 + number / 1e4,) * 4) for number in range(1, 60)]
+    for width in (40, 60, 69, 72):
+        drawn = draw(candles, width=width)
+        assert max(map(len, drawn.text.split("\n"))) <= width
+        assert draw(fitting(candles, width=width), width=width).lines == drawn.lines
+        assert len(fitting(candles, width=width)) == drawn.shown
+
+
+def test_days_are_labelled_with_their_dates() -> None:
+    days = [candle(number, (1, 2, 1, 2), hours=24) for number in range(20)]
+    assert draw(days, width=40).text.split("\n")[-1] == "╵2026-03-02"
 
 
 def test_prices_of_any_size_have_labels_that_tell_them_apart() -> None:

@@ -1,0 +1,315 @@
+"""`alura candles pull` and `repair`: from a server into a store, with an estimate first and progress meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sys
+from collections.abc import Coroutine, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import click
+import msgspec
+
+from ..client import AsyncAlura
+from ..core.lanes import RateLimiter
+from ..core.text import printable
+from ..errors import AluraError, NotFoundError
+from . import figures
+from .failure import Failed
+from .invocation import command_line
+from .moments import as_moment
+from .presenter import presenter
+from .reporter import Errand, ForPeople, ForPrograms, Reporter
+from .server import base_url_option, client_of, failure
+from .symbols import alike_in, spelled
+
+if TYPE_CHECKING:
+    from ..bulk.plan import Plan, Window
+    from ..bulk.reports import PullReport, StoreInfo
+
+T = TypeVar("T")
+
+_ALL = "all"
+# What takes longer is asked about.
+_LONG_S = 600.0
+# Servers correct candles for a while after they are over, so the last ones are asked for again.
+_AGAIN = 20
+_GAPS_CODE = 1
+
+
+class _Asked(NamedTuple):
+    """What is to be pulled, and where to."""
+
+    symbols: list[str]
+    intervals: list[str]
+    since: datetime
+    until: datetime | None
+    store: Path
+
+    @property
+    def again(self) -> int:
+        """How many of the last candles; none where the range ends in the past: it is a time of its own choice."""
+        return _AGAIN if self.until is None else 0
+
+
+def _names(_context: click.Context, _option: click.Parameter, texts: tuple[str, ...]) -> list[str]:
+    """The names of an option that may be given several times, and has several in each, with commas between."""
+    names = [name.strip() for text in texts for name in text.split(",")]
+    return list(dict.fromkeys(filter(None, names)))
+
+
+_rate = click.option(
+    "--rate",
+    type=click.FloatRange(0, min_open=True),
+    default=10.0,
+    show_default=True,
+    metavar="N",
+    help="Requests a second at most.",
+)
+_concurrency = click.option(
+    "--concurrency",
+    type=click.IntRange(1),
+    default=12,
+    show_default=True,
+    metavar="N",
+    help="Requests at once at most.",
+)
+_json = click.option(
+    "--json", "as_json", is_flag=True, help="A JSON object a line for programs: plan, progress, gap, done."
+)
+
+
+_EXAMPLE = ("--symbols", "all", "--interval", "1m", "--since", "2y", "--to", "data/")
+
+
+# As it is: a command that is broken into lines cannot be copied.
+@click.command("pull", epilog=f"\b\n{command_line('candles', 'pull', *_EXAMPLE)}")
+@click.option(
+    "--symbols", required=True, multiple=True, callback=_names, metavar="NAMES", help="Such as BTC,ETH; or all."
+)
+@click.option(
+    "--interval",
+    "intervals",
+    required=True,
+    multiple=True,
+    callback=_names,
+    metavar="NAMES",
+    help="Such as 1m; or 1m,1h.",
+)
+@click.option("--since", required=True, callback=as_moment, metavar="TIME", help="The first open time.")
+@click.option("--until", callback=as_moment, metavar="TIME", help="The end; by default now.")
+@click.option(
+    "--to", "store", required=True, type=click.Path(path_type=Path), metavar="DIR", help="The store; it may be new."
+)
+@_rate
+@_concurrency
+@base_url_option
+@click.option("--yes", is_flag=True, help="Do not ask, however long it takes.")
+@_json
+def pull(
+    symbols: list[str],
+    intervals: list[str],
+    since: datetime,
+    until: datetime | None,
+    store: Path,
+    rate: float,
+    concurrency: int,
+    base_url: str | None,
+    yes: bool,
+    as_json: bool,
+) -> int:
+    """Pull candles into a store: all there are in a range of time.
+
+    What it takes is said first; what takes more than ten minutes is asked about, or needs --yes. It may be stopped at
+    any moment, also by pulling the plug: the same command line goes on where it was. Once all is there, the same line
+    brings what is new, and asks for the last candles again, since servers correct late.
+
+    TIME is how long ago (2y, 6mo, 30d, 12h), a date (2024-01-01, or 2024-01-01T12:00; UTC), or epoch milliseconds.
+
+    A server counts requests by address: leave room with --rate for a bot that runs beside this.
+
+    The exit code is 0 if all is there, 1 if there are gaps, which are listed, and 2 if it could not be done.
+    """
+    asked = _Asked(symbols, intervals, since, _past(since, until), store)
+    reporter = _reporter(as_json)
+    with _session(base_url, rate, concurrency) as session, _told_when_interrupted(reporter, store):
+        errand, found = session.run(_plan(session.alura, asked))
+        reporter.planned(errand)
+        if not yes:
+            _confirm(errand.plan, store)
+        with reporter.following() as follow:
+            report = session.run(
+                session.alura.bulk.pull(
+                    store,
+                    found,
+                    intervals,
+                    start=since,
+                    end=asked.until,
+                    again=asked.again,
+                    concurrency=concurrency,
+                    progress=follow,
+                )
+            )
+        return _ended(reporter, report, store)
+
+
+@click.command("repair")
+@click.argument("store", metavar="DIR", type=click.Path(path_type=Path))
+@_rate
+@_concurrency
+@base_url_option
+@_json
+def repair(store: Path, rate: float, concurrency: int, base_url: str | None, as_json: bool) -> int:
+    """Pull what is missing in a store, and what is damaged.
+
+    The exit code is 0 if all is there then, 1 if there still are gaps, which are listed, and 2 if it could not be done.
+    """
+    reporter = _reporter(as_json)
+    with _session(base_url, rate, concurrency) as session, _told_when_interrupted(reporter, store):
+        with reporter.following() as follow:
+            report = session.run(session.alura.bulk.repair(store, concurrency=concurrency, progress=follow))
+        return _ended(reporter, report, store)
+
+
+def _past(since: datetime, until: datetime | None) -> datetime | None:
+    """The end of a range; None for now, which no candle is after."""
+    now = datetime.now(UTC)
+    if since >= min(until or now, now):
+        end = "now" if until is None or until > now else f"{figures.moment(until)} UTC"
+        raise click.BadParameter(f"{figures.moment(since)} UTC is not before {end}.", param_hint="'--since'")
+    return None if until is None or until > now else until
+
+
+class _Session(NamedTuple):
+    """A client and the loop that it belongs to: between two calls, Ctrl-C ends at once what waits for an answer."""
+
+    alura: AsyncAlura
+    runner: asyncio.Runner
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run what calls the server."""
+        return self.runner.run(work)
+
+
+@contextmanager
+def _session(base_url: str | None, rate: float, concurrency: int) -> Generator[_Session]:
+    try:
+        # Nothing else is done with this client, so no slot is kept for anything else.
+        limiter = RateLimiter(rate=rate, concurrency=concurrency, reserved=0)
+        alura = client_of(base_url, limiter=limiter)
+        with asyncio.Runner() as runner:
+            try:
+                yield _Session(alura, runner)
+            finally:
+                runner.run(alura.close())
+    except AluraError as error:
+        raise failure(error) from error
+
+
+@contextmanager
+def _told_when_interrupted(reporter: Reporter, store: Path) -> Generator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        reporter.interrupted(_stored(store))
+        raise
+
+
+def _reporter(as_json: bool) -> Reporter:
+    return ForPrograms() if as_json else ForPeople(presenter())
+
+
+async def _plan(alura: AsyncAlura, asked: _Asked) -> tuple[Errand, list[str]]:
+    """What it takes, and the symbols that it is about."""
+    from ..bulk.plan import plan_of
+
+    await _require_spelling(alura, asked.symbols)
+    symbols = _ALL if asked.symbols == [_ALL] else asked.symbols
+    try:
+        whole = await alura.bulk.plan(symbols, asked.intervals, start=asked.since, end=asked.until)
+    except NotFoundError as error:
+        raise Failed(f"{error}; {await spelled(alura, asked.symbols[0])}") from error
+    rest = plan_of(_missing(whole, asked), whole.page, rate=whole.rate)
+    errand = Errand(
+        server=alura.base_url,
+        store=str(asked.store),
+        series=len(whole.ranges),
+        start=asked.since,
+        end=asked.until,
+        there=1 - rest.candles / whole.candles if whole.candles else 1.0,
+        plan=rest,
+    )
+    return errand, list(dict.fromkeys(window.symbol for window in whole.ranges))
+
+
+async def _require_spelling(alura: AsyncAlura, symbols: Sequence[str]) -> None:
+    """Refuse what is only written otherwise than the server writes it: each would be a series that stays empty."""
+    if symbols == [_ALL]:
+        return
+    try:
+        known = list(await alura.indicators.symbols())
+    except AluraError:
+        # The candles may be there nevertheless.
+        return
+    for symbol in symbols:
+        if symbol not in known and (alike := alike_in(known, symbol)):
+            raise Failed(f"{symbol}: did you mean {' or '.join(map(printable, alike))}?")
+
+
+def _missing(whole: Plan, asked: _Asked) -> Iterator[Window]:
+    """What of a plan the store does not have, or is asked for again."""
+    from ..bulk.plan import span_ms
+    from ..bulk.ranges import without, without_end
+
+    stored = _stored(asked.store)
+    covered = {(each.symbol, each.interval): each.ranges for each in (stored.series if stored else ())}
+    for window in whole.ranges:
+        ranges = covered.get((window.symbol, window.interval), ())
+        known = without_end(ranges, asked.again * span_ms(window.interval))
+        for start, end in without([(window.start_ms, window.end_ms)], known):
+            yield msgspec.structs.replace(window, start_ms=start, end_ms=end)
+
+
+def _confirm(plan: Plan, store: Path) -> None:
+    """Have what is long, or too large, agreed to."""
+    reasons: list[str] = []
+    if plan.seconds > _LONG_S:
+        reasons.append(f"this takes {figures.duration(plan.seconds)}")
+    if plan.store_bytes > (free := _free_bytes(store)):
+        reasons.append(f"it may need {figures.size(plan.store_bytes)} on a disk that has {figures.size(free)} left")
+    if not reasons:
+        return
+    why = ", and ".join(reasons)
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise Failed(f"{why}; there is no terminal to ask in: add --yes to do it nevertheless")
+    # On standard error: standard output may be for a program.
+    if not click.confirm(f"{why[0].upper()}{why[1:]}. Go on?", default=True, err=True):
+        raise Failed("nothing was pulled")
+
+
+def _free_bytes(store: Path) -> int:
+    """How much room there is where a folder is, or will be."""
+    place = store.absolute()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    return shutil.disk_usage(place).free
+
+
+def _stored(store: Path) -> StoreInfo | None:
+    """What a store has; None where there is none yet."""
+    from ..bulk.store import CandleStore
+
+    if not (store.is_dir() and any(store.iterdir())):
+        return None
+    return CandleStore(store).info()
+
+
+def _ended(reporter: Reporter, report: PullReport, store: Path) -> int:
+    stored = _stored(store)
+    assert stored is not None  # it was written into
+    reporter.ended(report, stored, command_line("candles", "repair", str(store)))
+    return _GAPS_CODE if report.gaps else 0

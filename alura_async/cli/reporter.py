@@ -1,0 +1,239 @@
+"""What is told of candles on their way into a store: to people, or to programs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import msgspec
+
+from ..core.text import printable
+from . import figures
+from .json_lines import write_line
+from .presenter import Advance, Cell, Column, Presenter, Table
+
+if TYPE_CHECKING:
+    from ..bulk.pages import Progress
+    from ..bulk.plan import Plan
+    from ..bulk.reports import Gap, PullReport, StoreInfo
+
+# So many gaps are listed for people.
+_MOST_GAPS = 20
+_PROGRESS_EVERY_S = 1.0
+
+
+class Errand(NamedTuple):
+    """What is to be brought into a store.
+
+    Attributes:
+        server: where the candles are from.
+        store: the store, as the user calls it.
+        series: how many series.
+        start: the earliest open time.
+        end: the end of the range; None for now.
+        there: which share of it the store has, 0 to 1.
+        plan: what the rest takes.
+    """
+
+    server: str
+    store: str
+    series: int
+    start: datetime
+    end: datetime | None
+    there: float
+    plan: Plan
+
+
+class Reporter(Protocol):
+    """Tells one thing after another."""
+
+    def planned(self, errand: Errand) -> None:
+        """What is to be done."""
+        ...
+
+    def following(self) -> AbstractContextManager[Callable[[Progress], None]]:
+        """A place for how far it has come, which may be told after each reply."""
+        ...
+
+    def ended(self, report: PullReport, stored: StoreInfo, again: str) -> None:
+        """What became of it.
+
+        Args:
+            report: what became of it.
+            stored: what the store has now.
+            again: the command that asks for the gaps once more.
+        """
+        ...
+
+    def interrupted(self, stored: StoreInfo | None) -> None:
+        """That it was stopped, and what the store has now; None where there is none yet."""
+        ...
+
+
+class ForPeople:
+    """Tells it in sentences and tables.
+
+    Args:
+        show: shows them.
+    """
+
+    def __init__(self, show: Presenter) -> None:
+        self._show = show
+
+    def planned(self, errand: Errand) -> None:
+        """What is to be done, and what that takes."""
+        until = "now" if errand.end is None else figures.moment(errand.end)
+        series = _count(errand.series, "series", "series")
+        self._show.say(
+            f"{series} of {printable(errand.server)}, {figures.moment(errand.start)} to {until} (UTC), into "
+            f"{printable(errand.store)}"
+        )
+        if not errand.plan.requests:
+            self._show.say("All of it is there already.")
+            return
+        there = f"{_percent(errand.there)} is there already, and left are " if errand.there else ""
+        self._show.say(f"{there}{errand.plan}, about {figures.size(errand.plan.store_bytes)} on disk")
+
+    @contextmanager
+    def following(self) -> Generator[Callable[[Progress], None]]:
+        """A bar, or lines, with what matters beside it."""
+        with self._show.progress() as show:
+            yield lambda progress: show(Advance(progress.done, _facts(progress)))
+
+    def ended(self, report: PullReport, stored: StoreInfo, again: str) -> None:
+        """What came, what the store has, and what is to be done about gaps."""
+        corrected = f", {len(report.corrected):,} corrected" if report.corrected else ""
+        self._show.say(
+            f"{_count(report.candles, 'candle')} more{corrected}: {_count(report.requests, 'request')} in "
+            f"{figures.duration(report.elapsed_s)}"
+        )
+        for mended in report.mended:
+            self._show.say(printable(str(mended)))
+        self._show.say(has(stored))
+        if not report.gaps:
+            self._show.say("Nothing is missing.")
+            return
+        self._show.table(gap_table(report.gaps[:_MOST_GAPS]))
+        more = len(report.gaps) - _MOST_GAPS
+        self._show.say(
+            (f"And {more:,} more. " if more > 0 else "")
+            + f"{_count(len(report.gaps), 'gap')}: once the reason has gone, this asks for what is missing:"
+        )
+        self._show.end(again)
+
+    def interrupted(self, stored: StoreInfo | None) -> None:
+        """What the store has now, and how it goes on."""
+        if stored is None:
+            self._show.say("Stopped before anything was stored.")
+        else:
+            self._show.say(f"Stopped. {has(stored)} The same command line goes on from there.")
+
+
+class ForPrograms:
+    """Tells it in JSON, an object a line, each with its `event`: `plan`, `progress`, `gap`, `done`."""
+
+    def planned(self, errand: Errand) -> None:
+        """What is to be done, and what that takes."""
+        plan = errand.plan
+        write_line(
+            {
+                "event": "plan",
+                "server": errand.server,
+                "store": errand.store,
+                "series": errand.series,
+                "start": errand.start.isoformat(),
+                "end": None if errand.end is None else errand.end.isoformat(),
+                "there": round(errand.there, 4),
+                "candles": plan.candles,
+                "requests": plan.requests,
+                "seconds": round(plan.seconds, 1),
+                "download_bytes": plan.download_bytes,
+                "store_bytes": plan.store_bytes,
+            }
+        )
+
+    @contextmanager
+    def following(self) -> Generator[Callable[[Progress], None]]:
+        """A line every second."""
+        next_line = time.monotonic() + _PROGRESS_EVERY_S
+
+        def tell(progress: Progress) -> None:
+            nonlocal next_line
+            now = time.monotonic()
+            if now >= next_line:
+                next_line = now + _PROGRESS_EVERY_S
+                write_line({"event": "progress", **msgspec.to_builtins(progress)})
+
+        yield tell
+
+    def ended(self, report: PullReport, stored: StoreInfo, again: str) -> None:
+        """Each gap, and what became of the whole."""
+        for gap in report.gaps:
+            write_line({"event": "gap", **msgspec.to_builtins(gap)})
+        write_line(
+            {
+                "event": "done",
+                "complete": not report.gaps,
+                "interrupted": False,
+                "candles": report.candles,
+                "corrected": len(report.corrected),
+                "requests": report.requests,
+                "elapsed_s": round(report.elapsed_s, 3),
+                "gaps": len(report.gaps),
+                "mended": list(map(str, report.mended)),
+                "stored": stored.rows,
+            }
+        )
+
+    def interrupted(self, stored: StoreInfo | None) -> None:
+        """That it is not complete."""
+        write_line(
+            {"event": "done", "complete": False, "interrupted": True, "stored": 0 if stored is None else stored.rows}
+        )
+
+
+def has(stored: StoreInfo) -> str:
+    """What a store has, in a sentence."""
+    series = _count(len(stored.series), "series", "series")
+    return f"{printable(stored.path)} has {_count(stored.rows, 'candle')} of {series}, {figures.size(stored.bytes)}."
+
+
+def gap_table(gaps: Sequence[Gap]) -> Table:
+    """Ranges that are missing, and why."""
+    columns = (Column("series"), Column("from (UTC)"), Column("to"), Column("why", "text"))
+    return Table(
+        columns,
+        [
+            [
+                Cell(printable(f"{gap.symbol} {gap.interval}")),
+                Cell(figures.moment(gap.start)),
+                Cell(figures.moment(gap.end)),
+                Cell(printable(gap.reason), "bad"),
+            ]
+            for gap in gaps
+        ],
+    )
+
+
+def _facts(progress: Progress) -> list[str]:
+    """What a reader wants to know besides the share, the most important first."""
+    wait_s = progress.lane_wait_s / progress.requests if progress.requests else 0.0
+    return [
+        "" if progress.eta_s is None else f"{figures.duration(progress.eta_s)} left",
+        f"{figures.large(progress.candles)} candles",
+        f"{progress.requests_per_s:.1f} requests/s",
+        _count(progress.gaps, "error"),
+        f"{wait_s:.1f} s in lane",
+    ]
+
+
+def _percent(share: float) -> str:
+    # What is not everything is not called so.
+    return f"{int(share * 100)} %" if share * 100 >= 1 else "less than 1 %"
+
+
+def _count(number: int, one: str, many: str = "") -> str:
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
