@@ -103,7 +103,7 @@ class Watch(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         route, duration = getattr(record, "route", ""), getattr(record, "duration_s", None)
-        if route == TradingSessions.close_position.route.name and hasattr(record, "lane_wait_s"):
+        if route == TradingSessions.close_position.route.template and hasattr(record, "lane_wait_s"):
             self.waits.append(record.lane_wait_s)
         elif "candles" in route and duration is not None:
             self.durations.append(duration)
@@ -142,11 +142,11 @@ async def test_closes_go_out_at_once_beside_a_pull_of_thousands_and_the_pull_com
 
         pulling = asyncio.create_task(pull_all())
         for _ in range(closes):
-            await alura.trading_sessions.create(budget=20, profit_target=40, asset="BTC")
+            await alura.trading_sessions.create(budget=20, profit_target=40, asset="BTC", max_positions=1)
             trade = await alura.trading_sessions.current_trade()
             assert trade is not None
-            (position,) = [each for each in trade.positions or () if not each.is_closed]
-            await alura.trading_sessions.close_position(position.id)
+            for position in trade.positions or ():
+                await alura.trading_sessions.close_position(position.id)
         assert not pulling.done()
         await pulling
         closed = [entry for entry in sandbox.ledger if entry.kind == "position_closed"]
