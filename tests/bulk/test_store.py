@@ -102,6 +102,17 @@ def test_no_more_than_so_many_candles_wait_for_their_files(folder: Path, monkeyp
     assert CandleStore(folder).candles("BTC", "1m") == table
 
 
+def test_the_manifest_is_small_again_when_nothing_waits(folder: Path) -> None:
+    many = 40_000
+    table = candles(count=many)
+    with writing(folder) as writer:
+        writer.ask(page.window for page in pages(table, count=2 * many))
+        writer.record(pages(table, count=many, each=10_000))
+        writer.compact()
+    assert CandleStore(folder).info().rows == len(table)
+    assert (folder / "_alura/manifest.sqlite").stat().st_size < 1_200_000
+
+
 def test_the_running_candle_is_not_stored_and_its_time_not_covered(folder: Path) -> None:
     table = candles(count=60)
     as_of = START + 30 * MINUTE + 30_000
