@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -440,7 +440,7 @@ class Writer:
         self._rebuilt.append(Problem(str(manifests.place(self._store)), "", "", "", what, done))
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
+    def _turn(self) -> Generator[None]:
         with self._in_turn:
             if self._closed:
                 raise ClosedError(f"{shown(self._store)}: this writer was closed")

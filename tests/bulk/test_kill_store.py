@@ -34,7 +34,7 @@ pytestmark = [
 ]
 
 # `nox -s faults` kills 100 of each kind.
-SCALE = float(os.environ.get("ALURA_FAULT_SCALE", "0.04"))
+SCALE = float(os.environ.get("ALURA_FAULT_SCALE", "0.03"))
 KILLS = 100
 
 HERE = Path(__file__).parents[2]
@@ -75,7 +75,7 @@ def test_a_kill_between_any_two_steps_loses_nothing(
 ) -> None:
     job: dict[str, Any] = {"compacts": compacts}
     steps = fill(job | {"folder": str(tmp_path / "whole"), "step": 0})["steps"]
-    kills = ceil(SCALE * KILLS) + 2
+    kills = ceil(SCALE * KILLS)
     chance = random.Random(compacts)
     killed = 0
     for number in range(kills):
@@ -135,16 +135,17 @@ def test_a_pull_that_is_killed_is_completed_by_the_same_call(
     chance = random.Random(7)
     job: dict[str, Any] = {"symbols": SYMBOLS, "interval": "1m", "start": START, "end": NOW}
     expected = {symbol: market(symbol) for symbol in SYMBOLS}
-    killed, again, before = 0, 0, 0
+    killed, number, again, before = 0, 0, 0, 0
     with Sandbox.threaded(
         seed=SEED, limit=None, start=from_milliseconds(NOW), speed=0, quirks=Quirks(page_cap=CAP)
     ) as sandbox:
         job["url"] = sandbox.url
         # Twice: the first time the sandbox makes its market.
         seconds = [fill(job | {"folder": str(tmp_path / f"whole-{number}")})["seconds"] for number in range(2)][1]
-        for number in range(kills):
+        while killed < kills:
+            number += 1
             folder = tmp_path / f"store-{number}"
-            said = fill(job | {"folder": str(folder), "after_s": seconds * (number + chance.random()) / kills})
+            said = fill(job | {"folder": str(folder), "after_s": chance.uniform(0, seconds)})
             killed += said["killed"]
             until_quiet(sandbox)
             recorded = covered(folder)
@@ -158,8 +159,9 @@ def test_a_pull_that_is_killed_is_completed_by_the_same_call(
             assert store.gaps() == ()
             before += sum(end - start for ranges in recorded.values() for start, end in ranges)
             again += asked_again(sandbox, recorded)
-    record_property("killed", f"{killed} of {kills}; {again / max(before, 1):.2%} of what was recorded asked for again")
-    assert killed >= kills * 0.8
+    record_property(
+        "killed", f"{killed} of {number}; {again / max(before, 1):.2%} of what was recorded asked for again"
+    )
     assert before
     assert again < 0.02 * before
 

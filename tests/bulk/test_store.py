@@ -8,7 +8,8 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from alura_async.bulk.writer import Writer
 from tests.bulk.series import MINUTE, ORIGIN, START, candles, gap, pages
 
 AWKWARD = ["kPEPE", "KPEPE", "PURR/USDC", "@107", "CON", "x.", "a b%20", "ünî", "..", "NUL ", "_X", "=", "*?"]
+SERIES = sorted([*((symbol, "1m") for symbol in AWKWARD), ("kPEPE", "1M")])
 
 
 def each_alone(writer: Writer, come: list[CandlePage]) -> None:
@@ -36,7 +38,7 @@ def each_alone(writer: Writer, come: list[CandlePage]) -> None:
 
 
 @contextmanager
-def writing(folder: Path, origin: str | None = ORIGIN, **how: bool) -> Iterator[Writer]:
+def writing(folder: Path, origin: str | None = ORIGIN, **how: bool) -> Generator[Writer]:
     with Writer(folder) as writer:
         writer.open(origin, makes=True, **how)
         yield writer
@@ -98,6 +100,17 @@ def test_no_more_than_so_many_candles_wait_for_their_files(folder: Path, monkeyp
             writer.record([page])
             assert CandleStore(folder).info().waiting <= 200
     assert CandleStore(folder).candles("BTC", "1m") == table
+
+
+def test_the_manifest_is_small_again_when_nothing_waits(folder: Path) -> None:
+    many = 40_000
+    table = candles(count=many)
+    with writing(folder) as writer:
+        writer.ask(page.window for page in pages(table, count=2 * many))
+        writer.record(pages(table, count=many, each=10_000))
+        writer.compact()
+    assert CandleStore(folder).info().rows == len(table)
+    assert (folder / "_alura/manifest.sqlite").stat().st_size < 1_200_000
 
 
 def test_the_running_candle_is_not_stored_and_its_time_not_covered(folder: Path) -> None:
@@ -206,14 +219,10 @@ def awkward(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store of symbols whose names no folder should have as they are."""
     folder = tmp_path_factory.mktemp("awkward") / "data"
     with writing(folder) as writer:
-        for symbol in AWKWARD:
-            for interval in ("1m", "1M"):
-                writer.record(pages(candles(symbol, interval, count=3), count=3, as_of=2 * START))
+        for symbol, interval in SERIES:
+            writer.record(pages(candles(symbol, interval, count=3), count=3, as_of=2 * START))
         writer.compact()
     return folder
-
-
-SERIES = sorted((symbol, interval) for symbol in AWKWARD for interval in ("1m", "1M"))
 
 
 def test_polars_reads_the_files_with_names_and_types(awkward: Path, filled: tuple[Path, Candles]) -> None:
@@ -315,6 +324,41 @@ def test_a_forked_child_does_not_keep_the_store_locked(folder: Path) -> None:
     with writing(folder):
         os.close(told)
     os.waitpid(child, 0)
+
+
+def test_who_reads_while_somebody_writes_finds_all_that_was_recorded_before(folder: Path) -> None:
+    table = candles()
+    store = CandleStore(folder)
+    come = pages(table, each=30)
+    recorded = 1
+    reads = set()
+
+    def write() -> None:
+        nonlocal recorded
+        with writing(folder) as writer:
+            writer.record(come[:1])
+            begun.set()
+            for page in come[1:]:
+                writer.record([page])
+                recorded += 1
+                writer.compact()
+
+    begun = threading.Event()
+    other = threading.Thread(target=write)
+    other.start()
+    begun.wait()
+    while other.is_alive():
+        before = recorded
+        found = store.candles("BTC", "1m")
+        whole = [len(table.between(START, page.end_ms)) for page in come]
+        assert len(found) in whole[before - 1 :]
+        assert found == table[: len(found)]
+        for path in folder.rglob("*.parquet"):
+            assert pl.read_parquet(path.read_bytes()).join(table.to_polars(), on="open_time", how="anti").is_empty()
+        reads.add(len(found))
+    other.join()
+    assert len(reads) > 1
+    assert store.verify() == ()
 
 
 def test_a_closed_writer_and_a_closed_store_say_so(filled: tuple[Path, Candles]) -> None:
