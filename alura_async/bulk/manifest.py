@@ -218,7 +218,8 @@ class Manifest:
         with explained(self.path):
             (free,) = self._connection.execute("PRAGMA freelist_count").fetchone()
             if free > _FREE_PAGES:
-                self._connection.execute("PRAGMA incremental_vacuum").fetchall()
+                # It gives back a page in each step, and `execute` takes but one.
+                self._connection.executescript("PRAGMA incremental_vacuum")
 
     def __enter__(self) -> Manifest:
         return self

@@ -175,27 +175,30 @@ def unpacked(content: bytes, symbol: str, interval: str, as_of: int | None) -> C
 # Files
 
 
-def read(paths: Sequence[Path], symbol: str, interval: str, as_of: int | None, within: Range) -> Candles:
-    """The candles of some files of a series whose open time is in [start, end).
+def read(path: Path, within: Range) -> pl.DataFrame:
+    """The rows of a file whose open time is in [start, end).
 
     Raises:
-        StoreError: a file is missing or cannot be read.
+        StoreError: it is missing or cannot be read.
     """
-    if not paths:
-        return Candles.empty(symbol, interval, as_of)
     start, end = (pl.lit(moment).cast(pl.Datetime("ms", "UTC")) for moment in within)
     opened = pl.col("open_time")
     try:
-        # Their folders are told from what the files hold: no reader of Hive partitions is to add to it.
-        frame = (
-            pl.scan_parquet(list(paths), hive_partitioning=False, glob=False)
-            .filter((opened >= start) & (opened < end))
-            .select(*_SCHEMA)
-            .collect()
-        )
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise _unreadable(paths, error) from error
-    return _candles(frame, symbol, interval, as_of)
+        # As a whole: polars opens a file by its name several times, and in between a writer may have replaced it.
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise StoreError(f"{shown(path)}: is missing: `alura.bulk.repair(…)` pulls it again") from None
+    except OSError as error:
+        with explained(path):
+            raise error
+    return _frame(path, content).filter((opened >= start) & (opened < end))
+
+
+def joined(frames: Sequence[pl.DataFrame], symbol: str, interval: str, as_of: int | None) -> Candles:
+    """The candles of some files of a series."""
+    if not frames:
+        return Candles.empty(symbol, interval, as_of)
+    return _candles(pl.concat(frames, rechunk=True), symbol, interval, as_of)
 
 
 def parsed(path: Path, content: bytes, symbol: str, interval: str) -> Candles:
@@ -312,7 +315,7 @@ def _frame(path: Path, content: bytes) -> pl.DataFrame:
     try:
         frame = pl.read_parquet(BytesIO(content), hive_partitioning=False)
     except pl.exceptions.PolarsError as error:
-        raise _unreadable([path], error) from error
+        raise _unreadable(path, error) from error
     if frame.schema != _SCHEMA:
         raise StoreError(f"{shown(path)}: has other columns than a store's files")
     return frame
@@ -338,13 +341,9 @@ def _candles(frame: pl.DataFrame, symbol: str, interval: str, as_of: int | None)
     )
 
 
-def _unreadable(paths: Sequence[Path], error: Exception) -> StoreError:
-    missing = next((path for path in paths if not path.exists()), None)
-    if missing is not None:
-        return StoreError(f"{shown(missing)}: is missing: `alura.bulk.repair(…)` pulls it again")
+def _unreadable(path: Path, error: Exception) -> StoreError:
     said = str(error).partition("\n")[0]
-    which = shown(paths[0]) if len(paths) == 1 else f"{shown(paths[0])} or one of {len(paths) - 1} others"
     return StoreError(
-        f"{which}: cannot be read ({said}): `store.verify()` says what is damaged, and `alura.bulk.repair(…)` pulls it "
-        "again"
+        f"{shown(path)}: cannot be read ({said}): `store.verify()` says what else is damaged, and "
+        "`alura.bulk.repair(…)` pulls it again"
     )

@@ -9,7 +9,7 @@ from ..core.text import printable
 from ..errors import StoreError
 from .columns import Candles
 from .manifest import Manifest, MonthFile, Series, shown
-from .partitions import NAME, folder_of, month_range, read, unpacked
+from .partitions import NAME, folder_of, joined, month_range, read, unpacked
 from .plan import span_ms
 from .ranges import Range, without
 
@@ -40,7 +40,7 @@ def candles_of(store: Path, manifest: Manifest, series: Series, within: Range) -
     paths = [path_of(store, series, file.month) for file in manifest.files(series.id) if _may_have(file, within)]
     # One that its writer was killed before it made it.
     paths = [path for path in paths if path.exists() or not _is_new(manifest, series, path)]
-    filed = read(paths, series.symbol, series.interval, series.as_of, within)
+    filed = joined([read(path, within) for path in paths], series.symbol, series.interval, series.as_of)
     return Candles.concat([filed, *waiting]).between(start, end) if waiting else filed
 
 

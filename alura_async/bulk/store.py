@@ -35,7 +35,7 @@ class CandleStore:
     also by other processes; only one may write at a time. Only candles whose interval was over by the server's clock
     are in it.
 
-    Other tools read the files, `interval=1m/symbol=BTC/month=2026-01/candles.parquet`, whole at any moment:
+    Other tools read the files, `interval=1m/symbol=BTC/month=2026-01/candles.parquet`:
 
         polars.scan_parquet("data/**/*.parquet", hive_partitioning=True)
         duckdb.sql("SELECT * FROM read_parquet('data/**/*.parquet', hive_partitioning = true)")
@@ -44,7 +44,9 @@ class CandleStore:
     Their columns are `open_time` (UTC, milliseconds), `open`, `high`, `low`, `close`, `volume` (float64) and `trades`
     (32-bit integers); volume and trades are null where the server does not say. They are sorted by `open_time`, each
     once. What a pull has just recorded is seen here at once, and by other tools when it is put into a file: when a
-    month is complete, and when the pull ends. After one that was cut off, `compact()` does that.
+    month is complete, and when the pull ends. After one that was cut off, `compact()` does that. A file is whole at any
+    moment: it is replaced in one step. A tool that opens it twice while it reads, as polars does, may find two versions
+    if a pull replaces it in between, and say that it is damaged: let it read again.
 
     Args:
         path: the store's folder; `~` is your home. Nothing is opened before the first use.
