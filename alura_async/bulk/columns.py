@@ -126,7 +126,8 @@ class Candles:
         closed: Flags | None,
     ) -> None:
         """Put columns in order and hold them."""
-        if not np.isfinite(numbers[:_VOLUME]).all() or np.isinf(numbers[_VOLUME]).any():
+        are_finite = np.isfinite(numbers)
+        if not are_finite.all() and (not are_finite[:_VOLUME].all() or np.isinf(numbers[_VOLUME]).any()):
             raise InvalidArgumentError("candles: a price is not finite, or a volume infinite")
         if trades is None:
             trades = np.full(len(times), UNTOLD, np.int32)
