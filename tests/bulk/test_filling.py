@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
-from blockbuster import blockbuster_ctx
 
 from alura_async import Alura, AsyncAlura, InvalidArgumentError, RateLimiter, Retry, StoreError
 from alura_async.bulk import Candles
@@ -206,9 +204,9 @@ async def test_who_cancels_keeps_what_was_recorded_and_leaves_the_store_to_other
 
 
 async def test_nothing_blocks_the_loop(alura: AsyncAlura, sandbox: Sandbox, tmp_path: Path) -> None:
+    blockbuster = pytest.importorskip("blockbuster")
     await alura.bulk.pull(tmp_path, "BTC", "1h", start=NOW - DAY, end=NOW)
-    async with AsyncExitStack() as stack:
-        stack.enter_context(blockbuster_ctx("alura_async.bulk"))
+    with blockbuster.blockbuster_ctx("alura_async.bulk"):
         await alura.bulk.pull(tmp_path, ["BTC", "ETH"], "1h", start=NOW - 40 * DAY, end=NOW)
         await alura.bulk.update(tmp_path)
         files(tmp_path)[0].unlink()

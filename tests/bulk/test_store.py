@@ -312,18 +312,24 @@ def test_a_second_writer_is_refused_and_told_who_writes(folder: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_a_forked_child_does_not_keep_the_store_locked(folder: Path) -> None:
-    with writing(folder):
-        hears, told = os.pipe()
-        child = os.fork()
-        if child == 0:
-            os.close(told)
-            os.read(hears, 1)
-            os._exit(0)
-    os.close(hears)
-    with writing(folder):
-        os.close(told)
-    os.waitpid(child, 0)
+def test_a_child_of_a_killed_writer_does_not_keep_the_store_locked(folder: Path) -> None:
+    program = (
+        "import os, signal, sys; from pathlib import Path; from alura_async.bulk.writer import Writer\n"
+        f"writer = Writer(Path(sys.argv[1])); writer.open({ORIGIN!r}, makes=True)\n"
+        "if os.fork():\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "print('forked', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", program, str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "forked\n"
+        assert other.wait() == -signal.SIGKILL
+        with writing(folder):
+            pass
 
 
 def test_who_reads_while_somebody_writes_finds_all_that_was_recorded_before(folder: Path) -> None:
