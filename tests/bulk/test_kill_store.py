@@ -95,9 +95,8 @@ DURABLE = {"only": ["fsync", "replace"], "compacts": True}
 
 def test_a_kill_around_the_replacement_of_a_file_and_another_one_lose_nothing(fill: Fill, tmp_path: Path) -> None:
     steps = fill(DURABLE | {"folder": str(tmp_path / "whole"), "step": 0})["steps"]
-    # The first file has its folders made as well. The second replacement: before and after the draft, the file, the
-    # folder are on the disk.
-    for step in range(1, steps + 1) if SCALE == 1 else range(13, 19):
+    # Of the second replacement: before the draft is on the disk, and after it took the file's place.
+    for step in range(1, steps + 1) if SCALE == 1 else (13, 16):
         folder = tmp_path / f"store-{step}"
         recorded = fill(DURABLE | {"folder": str(folder), "step": step})["recorded"]
         require_readable(folder, recorded)
@@ -149,7 +148,7 @@ DAY = 86_400_000
 NOW = 1_767_614_400_000  # 2026-01-05T12:00Z
 CAP = 120
 SYMBOLS = ["BTC", "ETH", "kPEPE"]
-START = NOW - 4 * DAY
+START = NOW - (4 if SCALE == 1 else 1) * DAY
 
 
 def test_a_pull_that_is_killed_is_completed_by_the_same_call(
@@ -167,8 +166,10 @@ def test_a_pull_that_is_killed_is_completed_by_the_same_call(
         job["url"] = sandbox.url
         # Twice: the first time the sandbox makes its market.
         seconds = [fill(job | {"folder": str(tmp_path / f"whole-{number}")})["seconds"] for number in range(2)][1]
-        while killed < kills:
+        # One that recorded nothing before it was killed shows little.
+        while killed < kills or not before:
             number += 1
+            assert number <= 2 * kills + 20
             folder = tmp_path / f"store-{number}"
             said = fill(job | {"folder": str(folder), "after_s": chance.uniform(0, seconds)})
             killed += said["killed"]
@@ -187,7 +188,6 @@ def test_a_pull_that_is_killed_is_completed_by_the_same_call(
     record_property(
         "killed", f"{killed} of {number}; {again / max(before, 1):.2%} of what was recorded asked for again"
     )
-    assert before
     assert again < 0.02 * before
 
 

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -335,7 +336,7 @@ def test_a_child_of_a_killed_writer_does_not_keep_the_store_locked(folder: Path)
 def test_who_reads_while_somebody_writes_finds_all_that_was_recorded_before(folder: Path) -> None:
     table = candles()
     store = CandleStore(folder)
-    come = pages(table, each=30)
+    come = pages(table, each=60)
     recorded = 1
     reads = set()
 
@@ -595,7 +596,10 @@ def test_a_store_in_a_folder_that_one_may_not_write_to_is_read(filled: tuple[Pat
         path.chmod(0o555 if path.is_dir() else 0o444)
     for parent in folder.parents[:3]:
         parent.chmod(0o755)
-    child = os.fork()
+    with warnings.catch_warnings():
+        # Of threads that there are: the child uses none of them.
+        warnings.simplefilter("ignore")
+        child = os.fork()
     if child == 0:
         os.setuid(65534)
         try:
