@@ -198,7 +198,8 @@ class ForPrograms:
 def has(stored: StoreInfo) -> str:
     """What a store has, in a sentence."""
     series = _count(len(stored.series), "series", "series")
-    return f"{printable(stored.path)} has {_count(stored.rows, 'candle')} of {series}, {figures.size(stored.bytes)}."
+    size = f", {figures.size(stored.bytes)}" if stored.bytes else ""
+    return f"{printable(stored.path)} has {_count(stored.rows, 'candle')} of {series}{size}."
 
 
 def gap_table(gaps: Sequence[Gap]) -> Table:
