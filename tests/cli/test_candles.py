@@ -10,15 +10,20 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from alura_async import Alura, Candle
-from alura_async.bulk import CandleStore
+from alura_async.bulk import CandleStore, Progress
 from alura_async.cli.entry import run
 from alura_async.cli.moments import moment
+from alura_async.cli.presenter import Advance
+from alura_async.cli.reporter import ForPrograms
+from alura_async.cli.terminal import TerminalPresenter
 from alura_async.sandbox import Sandbox
 
 from .process import COMMAND, ROOT, environment, python, without_escapes
@@ -292,6 +297,29 @@ class TestAStore:
         assert (shown.out, shown.err.count("\n")) == ("", 1)
 
 
+class TestProgress:
+    @pytest.mark.parametrize(
+        ("width", "last"), [(30, "2 h 20 min left"), (48, "42 M candles"), (80, "lane 0.4 s"), (200, "lane 0.4 s")]
+    )
+    def test_the_bar_and_as_many_facts_as_fit_stand_on_one_line(self, width: int, last: str) -> None:
+        written = StringIO()
+        console = Console(file=written, force_terminal=True, width=width, height=20, legacy_windows=False)
+        facts = ["2 h 20 min left", "42 M candles", "9.8 req/s", "0 errors", "lane 0.4 s"]
+        with TerminalPresenter(console).progress() as show:
+            show(Advance(None, facts))
+            show(Advance(0.25, facts))
+        (line,) = [line for line in without_escapes(written.getvalue()).split("\r") if " 25%" in line][-1:]
+        assert line.rstrip().endswith(last)
+        assert "2 h 20 min left" in line
+        assert len(line.rstrip()) < width - 3
+
+    def test_programs_are_told_at_most_once_a_second(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with ForPrograms().following() as follow:
+            for requests in range(100):
+                follow(progress(requests))
+        assert capsys.readouterr().out == ""
+
+
 class TestAsAProcess:
     def test_it_needs_an_extra_and_says_so(self, sandbox: Sandbox, tmp_path: Path) -> None:
         done = python(
@@ -342,6 +370,20 @@ class TestAsAProcess:
         stored = CandleStore(tmp_path).info().rows
         assert f"\n{stored - kept:,} candles more: " in capsys.readouterr().out
         assert stored > 57_000
+
+
+def progress(requests: int) -> Progress:
+    return Progress(
+        requests=requests,
+        requests_left=10,
+        candles=5000 * requests,
+        gaps=0,
+        done=0.5,
+        elapsed_s=1.0,
+        eta_s=1.0,
+        requests_per_s=10.0,
+        lane_wait_s=1.0,
+    )
 
 
 def one_line(text: str) -> str:
