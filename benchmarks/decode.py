@@ -48,7 +48,7 @@ _HEADERS = {"Content-Type": "application/json"}
 _CANDLES_OF = Indicators.candles.request("BTC", "1m")
 
 
-def _run(prepare: Callable[[], Decode], check: Callable[[object], None], *, objects: int = 1) -> Run:
+def decoding_run(prepare: Callable[[], Decode], check: Callable[[object], None], *, objects: int = 1) -> Run:
     """A run of one that decodes.
 
     Args:
@@ -188,8 +188,8 @@ def _exact(name: str, requests: int, kind: Any, request: Request[Any], body: Cal
         concurrency=1,
         requests=requests,
         contestants=(
-            Contestant("msgspec", _run(_plain(kind, body), check), "msgspec"),
-            Contestant("Reply.decode", _run(_ours(request, body), check), "alura_async", ours=True),
+            Contestant("msgspec", decoding_run(_plain(kind, body), check), "msgspec"),
+            Contestant("Reply.decode", decoding_run(_ours(request, body), check), "alura_async", ours=True),
         ),
         reference="msgspec",
         must=_EXACT_MUST,
@@ -300,7 +300,9 @@ def _check_candles(write: Callable[[list[dict[str, Any]]], Any] | None = None) -
     return check
 
 
-_CANONICAL = Contestant("msgspec, canonical", _run(_plain(list[Candle], _long_page), _check_candles()), "msgspec")
+_CANONICAL = Contestant(
+    "msgspec, canonical", decoding_run(_plain(list[Candle], _long_page), _check_candles()), "msgspec"
+)
 
 
 # Sessions in another shape
@@ -395,7 +397,7 @@ BENCHMARK = Benchmark(
                 *(
                     Contestant(
                         name,
-                        _run(_ours(_CANDLES_OF, _in_shape(write)), _check_candles(write)),
+                        decoding_run(_ours(_CANDLES_OF, _in_shape(write)), _check_candles(write)),
                         "alura_async",
                         ours=True,
                     )
@@ -417,7 +419,7 @@ BENCHMARK = Benchmark(
                 *(
                     Contestant(
                         name,
-                        _run(_ours_at_first(_in_shape(write)), _check_candles(write)),
+                        decoding_run(_ours_at_first(_in_shape(write)), _check_candles(write)),
                         "alura_async",
                         ours=True,
                         slowness=20,
@@ -436,13 +438,13 @@ BENCHMARK = Benchmark(
             contestants=(
                 Contestant(
                     "msgspec, canonical",
-                    _run(_plain(list[TradingSession], _canonical_sessions), _check_sessions, objects=_SESSIONS),
+                    decoding_run(_plain(list[TradingSession], _canonical_sessions), _check_sessions, objects=_SESSIONS),
                     "msgspec",
                 ),
-                Contestant("pydantic", _run(_by_pydantic, _check_pydantic, objects=_SESSIONS), "pydantic"),
+                Contestant("pydantic", decoding_run(_by_pydantic, _check_pydantic, objects=_SESSIONS), "pydantic"),
                 Contestant(
                     "Reply.decode",
-                    _run(
+                    decoding_run(
                         _ours(TradingSessions.active.request(), _sessions_elsewhere), _check_sessions, objects=_SESSIONS
                     ),
                     "alura_async",

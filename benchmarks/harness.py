@@ -25,7 +25,7 @@ import msgspec
 
 from .contest import Benchmark, Case, Contestant, Measurement, Order, load
 
-NAMES = ("one_call", "fan_out", "facade", "limiter", "decode")
+NAMES = ("one_call", "fan_out", "facade", "limiter", "decode", "bulk")
 
 _ROOT = Path(__file__).resolve().parent.parent
 _PATIENCE_S = 180.0

@@ -126,7 +126,8 @@ class Candles:
         closed: Flags | None,
     ) -> None:
         """Put columns in order and hold them."""
-        if not np.isfinite(numbers[:_VOLUME]).all() or np.isinf(numbers[_VOLUME]).any():
+        are_finite = np.isfinite(numbers)
+        if not are_finite.all() and (not are_finite[:_VOLUME].all() or np.isinf(numbers[_VOLUME]).any()):
             raise InvalidArgumentError("candles: a price is not finite, or a volume infinite")
         if trades is None:
             trades = np.full(len(times), UNTOLD, np.int32)
@@ -229,7 +230,7 @@ class Candles:
                 high=[float(candle.high_text) for candle in rows],
                 low=[float(candle.low_text) for candle in rows],
                 close=[float(candle.close_text) for candle in rows],
-                volume=[np.nan if candle.volume_text is None else float(candle.volume_text) for candle in rows],
+                volume=[*map(_volume, rows)],
                 trades=[UNTOLD if candle.trades is None else candle.trades for candle in rows],
                 as_of_ms=as_of_ms,
             )
@@ -371,8 +372,8 @@ class Candles:
         the beginning of 1970. An interval in which no candle opens makes no candle. A volume, or a number of trades,
         is unknown where it is so in one of the candles.
 
-        A new candle is `closed` if all of these are closed, its interval was over at `as_of_ms`, and the table has all
-        of it: the first one only if a candle opens when it opens, the last one only if a candle ends when it ends.
+        A new candle is `closed` if all that it is made of are closed, and the table has all of it: the first one only
+        if a candle opens when it opens, the last one only if a candle ends when it ends.
         Else a table that begins or ends within an interval would give a part of it as the whole. Within the table
         nothing tells what was never asked for from what had no trades: fill gaps first.
 
@@ -413,11 +414,11 @@ class Candles:
         )
         times = groups["open_time"].cast(pl.Int64).to_numpy()
         ends = _ends(times, interval)
-        closed = groups["closed"].to_numpy() & (ends <= (self.as_of_ms or 0))
+        closed = groups["closed"].to_numpy().copy()
         assert self.interval is not None  # or it had no multiple
         last_ends = _ends(groups["last"].cast(pl.Int64).to_numpy(), self.interval)
         if (last_ends > ends).any():
-            raise InvalidArgumentError(f"interval={interval!r}: candles here open at times that do not divide it")
+            raise InvalidArgumentError(f"interval={interval!r}: some candles open at odd times, and end after it")
         closed[0] &= times[0] == self._times[0]
         closed[-1] &= ends[-1] == last_ends[-1]
         columns = {name: groups[name].to_numpy() for name in (*NUMBERS, "trades")}
@@ -480,11 +481,11 @@ class Candles:
     # As it is shown
 
     def __repr__(self) -> str:
-        name = " ".join(printable(text) for text in (self.symbol, self.interval) if text is not None)
+        name = "".join(f" {printable(text)}" for text in (self.symbol, self.interval) if text is not None)
         if not len(self):
-            return f"<Candles {name}: none>"
+            return f"<Candles{name}: none>"
         first, last = (_shown_time(int(self._times[place])) for place in (0, -1))
-        return f"<Candles {name}: {len(self):,}, {first} to {last} UTC>"
+        return f"<Candles{name}: {len(self):,}, {first} to {last} UTC>"
 
     def _repr_html_(self) -> str:
         names = ("open time, UTC", *NUMBERS, "trades", "closed")
@@ -498,6 +499,15 @@ class Candles:
             for candle, closed in zip(ends, ends._closed.tolist(), strict=True)
         ]
         return html_table(repr(self)[1:-1], names, rows)
+
+
+def _volume(candle: Candle) -> float:
+    if candle.volume_text is None:
+        return np.nan
+    volume = float(candle.volume_text)
+    if volume != volume:  # noqa: PLR0124 - a NaN, which here would say that it is unknown
+        raise ValueError("a volume is no number")
+    return volume
 
 
 def _times(values: ArrayLike) -> NDArray[np.int64]:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, cast
@@ -23,7 +22,7 @@ import msgspec
 from ..core.decode import Shape
 from ..core.learned import Table, Writing, names_zone
 from ..core.lists import ListReader
-from ..core.model import EARLIEST, LATEST, Items, Milliseconds
+from ..core.model import EARLIEST, LATEST, Items, Milliseconds, Time
 from ..core.request import Lane, Route
 from ..core.scalars import MismatchError
 from ..errors import InvalidArgumentError
@@ -115,7 +114,7 @@ class _Columns(NamedTuple):
     interval: str | None
     times: NDArray[np.int64]
     numbers: Numbers
-    trades: NDArray[np.int32]
+    trades: NDArray[np.int32] | None
 
     def candles(self, headers: Mapping[str, str]) -> Candles:
         """The table."""
@@ -155,7 +154,8 @@ class _RowTable:
     """Makes rows of one type into columns.
 
     Args:
-        row: the type: each field a float, a flag, or what may have another width in another table.
+        row: the type, with fields of the kinds that are below: floats, flags, texts, moments, and times as whole
+            numbers, which have one width as long as they have one unit.
         fields: what its fields are of a candle, by their names.
         per_second: how many units of its open time a second has; None where that is a datetime.
     """
@@ -165,7 +165,7 @@ class _RowTable:
         is_array = row.__struct_config__.array_like
         self._heads = [1 if is_array else 2 + len(name.encode()) for name in row.__struct_encode_fields__]
         self._kinds = {field.name: field.type for field in msgspec.structs.fields(row)}
-        self._varying = [name for name in self._attributes if self._kinds[name] not in (float, bool)]
+        self._varying = [name for name in self._attributes if self._kinds[name] in (_Text, Time)]
         self._field_of = fields
         self._per_second = per_second
         # Making one takes as long as decoding a hundred rows.
@@ -183,23 +183,22 @@ class _RowTable:
             MismatchError: they are not written alike, or of another series, or a number is none.
         """
         first = rows[0]
-        layout = self._layout(tuple([len(_encode(getattr(first, name))) for name in self._varying]))
+        row, alike = self._layout(tuple([len(_encode(getattr(first, name))) for name in self._varying]))
         written = _encode(rows)
         count = len(rows)
-        head = len(written) - count * layout.itemsize
+        head = len(written) - count * row.itemsize
         if head != (1 if count <= _MOST_FIELDS else 3 if count < 2**16 else 5):
             raise MismatchError("rows of several widths")
-        table = np.frombuffer(written, layout, offset=head)
-        for name in self._varying:
-            # What a value begins with tells its width.
-            beginnings = table[f"head of {name}"]
-            if (beginnings != beginnings[0]).any():
-                raise MismatchError("rows of several widths")
+        if alike:
+            octets = np.frombuffer(written, np.uint8, offset=head).reshape(count, row.itemsize)
+            for place, end in alike:
+                if (octets[:, place:end] != octets[0, place:end]).any():
+                    raise MismatchError("rows of several widths, or series")
+        table = np.frombuffer(written, row, offset=head)
         asked = {"symbol": symbol, "interval": interval}
         for name, field in self._field_of.items():
             if field in asked:
-                texts = table[field]
-                if (texts != texts[0]).any() or asked[field] not in (None, getattr(first, name)):
+                if asked[field] not in (None, getattr(first, name)):
                     raise MismatchError(f"candles of another {field} than the one that was asked for")
                 asked[field] = getattr(first, name)
         present = self._field_of.values()
@@ -209,48 +208,59 @@ class _RowTable:
             columns={field: table[field] for field in present if field in _NUMBER_FIELDS or field == "trades"},
         )
 
-    def _make_layout(self, widths: Sequence[int]) -> np.dtype[np.void]:
-        """Where the values are in a row.
+    def _make_layout(self, widths: Sequence[int]) -> tuple[np.dtype[np.void], list[tuple[int, int]]]:
+        """Where the values are in a row, and which of its bytes are the same in all rows if these are of one width.
 
         Args:
             widths: how many bytes those take whose width is not known from their type.
         """
         width_of = dict(zip(self._varying, widths, strict=True))
         fields: dict[str, tuple[str, int]] = {}
+        alike: list[tuple[int, int]] = []
         end = 1
         for name, before in zip(self._attributes, self._heads, strict=True):
             # A head, the name with its own head, the value.
             place = end + before - 1
-            kind = self._kinds[name]
-            width = width_of.get(name, 9 if kind is float else 1)
+            width = width_of.get(name) or self._width(self._kinds[name])
             end = place + width
-            if name in width_of:
-                fields[f"head of {name}"] = (f"V{min(2, width)}", place)
             field = self._field_of.get(name)
             if field in ("symbol", "interval"):
-                fields[field] = (f"V{width}", place)
-            elif field == "open_time_ms":
+                alike.append((place, end))
+            elif name in width_of:
+                # What a value begins with tells its width.
+                alike.append((place, place + min(2, width)))
+            if field == "open_time_ms":
                 # Whole numbers have a head of one byte, moments one of two.
                 head = 1 if self._per_second else 2
                 fields[field] = (f">u{width - head}", place + head)
-            elif field is not None:
+            elif field is not None and field not in ("symbol", "interval"):
                 fields[field] = (">f8", place + 1)
         formats, offsets = zip(*fields.values(), strict=True)
-        return np.dtype({"names": [*fields], "formats": formats, "offsets": offsets, "itemsize": end})
+        return np.dtype({"names": [*fields], "formats": formats, "offsets": offsets, "itemsize": end}), alike
+
+    def _width(self, kind: Any) -> int:
+        """How many bytes a flag or a number has; of whole numbers there are only times."""
+        if kind is bool:
+            return 1
+        return 5 if self._per_second == 1 and kind is not float else 9
 
     def _times(self, values: NDArray[Any]) -> NDArray[np.int64]:
         """Epoch milliseconds."""
         if self._per_second is not None:
             return _milliseconds(values.astype(np.int64), self._per_second)
-        if values.dtype.itemsize == 4:
-            return values.astype(np.int64) * 1000
-        # 30 bits of nanoseconds, 34 bits of seconds.
+        # In eight bytes there are 30 bits of nanoseconds and 34 bits of seconds, in four only seconds.
         moments = values.astype(np.uint64)
-        return ((moments & 0x3FFFFFFFF) * 1000 + (moments >> 34) // 1_000_000).astype(np.int64)
+        nanoseconds, seconds = (moments >> 34, moments & 0x3FFFFFFFF) if values.dtype.itemsize == 8 else (0, moments)
+        times = (seconds * 1000 + nanoseconds // 1_000_000).astype(np.int64)
+        if not _EARLIEST_MS <= times.min() <= times.max() < _LATEST_MS:
+            raise MismatchError("expected times")
+        return times
 
 
 def _milliseconds(values: NDArray[np.int64], per_second: int) -> NDArray[np.int64]:
-    return values * (1000 // per_second) if per_second < 1000 else values // (per_second // 1000)
+    if per_second == 1000:
+        return values
+    return values * 1000 if per_second == 1 else values // (per_second // 1000)
 
 
 # By the fields of a candle, in the order of the columns.
@@ -275,20 +285,20 @@ def _columns(
     numbers = np.empty((len(NUMBERS), count))
     for place, field in enumerate(_NUMBER_FIELDS):
         numbers[place] = columns.get(field, np.nan)
-    trades = np.full(count, UNTOLD, np.int32)
-    if "trades" in columns:
-        told = np.asarray(columns["trades"], np.float64)
-        if not (np.abs(told) < MOST_TRADES).all() or (told != np.trunc(told)).any():
-            raise MismatchError("expected whole numbers of trades")
-        trades = np.maximum(told, UNTOLD).astype(np.int32)
-    if count and not _EARLIEST_MS <= times.min() <= times.max() < _LATEST_MS:
-        raise MismatchError("expected times")
     if "volume_text" in columns and np.isnan(numbers[-1]).any():
         # Here it would say that the volume is unknown.
         raise MismatchError("expected volumes")
+    trades: NDArray[np.int32] | None = None
+    if "trades" in columns and count:
+        told = np.asarray(columns["trades"], np.float64)
+        # What is no number is neither.
+        if not (-MOST_TRADES <= told.min() <= told.max() <= MOST_TRADES and (told == np.trunc(told)).all()):
+            raise MismatchError("expected whole numbers of trades")
+        trades = np.maximum(told, UNTOLD).astype(np.int32)
     if count > 1 and times[0] > times[-1]:
         # As a list is put in order. Of several with one open time the last counts.
-        times, numbers, trades = times[::-1].copy(), np.ascontiguousarray(numbers[:, ::-1]), trades[::-1].copy()
+        times, numbers = times[::-1].copy(), np.ascontiguousarray(numbers[:, ::-1])
+        trades = None if trades is None else trades[::-1].copy()
     return _Columns(symbol, interval, times, numbers, trades)
 
 
@@ -434,7 +444,7 @@ class _WireKinds(NamedTuple):
 def _kind_of_times(column: Sequence[Any], kinds: set[type]) -> tuple[Any, int | None]:
     """As what open times are decoded, and how many units a second has; None for what has no kind."""
     if kinds == {str} and not column[0].isdecimal():
-        return (Annotated[datetime, msgspec.Meta(tz=True)] if names_zone(column[0]) else None), None
+        return (Time if names_zone(column[0]) else None), None
     if kinds not in ({int}, {str}):
         return None, None
     for per_second in (1, 10**3, 10**6, 10**9):

@@ -160,17 +160,18 @@ class Habits:
             reach.is_capped = True
         is_whole = self._is_whole(question, len(times), is_here, reach, as_of_ms, span)
         reach.learn(len(times), (last - first) // span + 1)
-        # What opens later than the server says that it is proves nothing.
-        told = last if last <= as_of_ms + _TICK_MS else max((time for time in times if time <= as_of_ms), default=first)
+        # What opened last by the server's clock has come, or is the running one. A clock that is behind says nothing.
+        is_latest = last <= as_of_ms + _TICK_MS and last + 2 * span > as_of_ms
         is_from_start = is_whole or self.cuts is Cut.LATER or first < window.start_ms + least
-        is_to_end = is_whole or self.cuts is Cut.EARLIER or told + least >= window.end_ms or told + 2 * span > as_of_ms
+        is_to_end = is_whole or self.cuts is Cut.EARLIER or last + least >= window.end_ms or is_latest
         start = window.start_ms if is_from_start else first
-        end = window.end_ms if is_to_end else told + least
+        end = window.end_ms if is_to_end else last + least
         if start >= end or start >= window.end_ms or end <= window.start_ms:
             return self._judge_elsewhere(question, len(times), reach, as_of_ms, span)
         proven = _part(window, start, end)
         edges = ((window.start_ms, start), (end, window.end_ms))
         rest = tuple(_part(window, since, until) for since, until in edges if since < until)
+        reach.is_whole |= is_here and not rest
         reach.resize(window.symbol, len(times), is_cut=bool(rest))
         return Verdict(proven, rest)
 
@@ -271,6 +272,7 @@ class Reach:
         rows: the most candles in one.
         slots: the most intervals from the first to the last candle of one.
         is_capped: whether a reply has been shown to be cut.
+        is_whole: whether a reply had candles, and proved all of its window.
         asked: how many replies there were.
         looked_closely: whether a short range was asked for where a long one brought nothing.
     """
@@ -280,6 +282,7 @@ class Reach:
         self.rows = 0
         self.slots = 0
         self.is_capped = False
+        self.is_whole = False
         self.asked = 0
         self.looked_closely = False
         # Of symbols that differ from the others.
@@ -288,7 +291,7 @@ class Reach:
     @property
     def is_settled(self) -> bool:
         """Whether enough is known to ask for several windows at once."""
-        return self.is_capped or self.asked >= _MOST_ALONE or self.slots >= min(self._limit, _LEAST_REACH)
+        return self.is_capped or self.is_whole or self.asked >= _MOST_ALONE
 
     @property
     def empty_reach(self) -> int:

@@ -171,8 +171,11 @@ class Pull:
         # What has come of it.
         self._ready: list[CandlePage] = []
         self._ready_there = asyncio.Event()
-        self._gaps: list[tuple[Window, AluraError]] = []
+        self._gaps: dict[tuple[str, str], list[tuple[Window, AluraError]]] = {}
         self._given_up: dict[tuple[str, str], AluraError] = {}
+        # Of which series something was asked, and something answered.
+        self._begun: set[tuple[str, str]] = set()
+        self._answered: set[tuple[str, str]] = set()
         self._failures = 0
         self._last_resort: AluraError | None = None
         self._told = _Told(self._ranges, self._road, progress)
@@ -194,21 +197,12 @@ class Pull:
 
     def gaps(self) -> list[CandlePage]:
         """What could not be had, each stretch of a series as one page."""
-        joined: list[tuple[Window, AluraError]] = []
-        for window, error in sorted(self._gaps, key=lambda gap: (gap[0].symbol, gap[0].interval, gap[0].start_ms)):
-            if joined:
-                before, why = joined[-1]
-                is_same = (before.symbol, before.interval, before.end_ms) == (
-                    window.symbol,
-                    window.interval,
-                    window.start_ms,
-                )
-                if is_same and (why is error or str(why) == str(error)):
-                    joined[-1] = (msgspec.structs.replace(before, end_ms=window.end_ms), error)
-                    continue
-            joined.append((window, error))
         now_ms = _now_ms()
-        return [CandlePage(window, now_ms, error=error) for window, error in joined]
+        return [
+            CandlePage(window, now_ms, error=error)
+            for gaps in self._gaps.values()
+            for window, error in sorted(gaps, key=lambda gap: gap[0].start_ms)
+        ]
 
     async def probe(self, window: Window) -> tuple[int, float]:
         """Ask until it is known how much a reply holds, and no more; see the function of this name."""
@@ -217,7 +211,7 @@ class Pull:
             self._is_alone = False
             await self._ask(question)
         if not self._ready and self._gaps:
-            raise self._gaps[0][1]
+            raise next(iter(self._gaps.values()))[0][1]
         waited = self._road.market_wait_s - self._told.waited_before
         return self._habits.page(window.interval), (time.monotonic() - began - waited) / max(1, self._told.requests)
 
@@ -258,27 +252,43 @@ class Pull:
 
     def _take(self) -> Question | None:
         """The next question, if one may be asked now."""
-        while self._todo or self._ranges:
-            if not self._todo:
-                self._todo.append(_Todo(self._ranges.popleft(), is_repeated=False))
-            window, is_repeated = self._todo[-1]
-            error = self._last_resort or self._given_up.get((window.symbol, window.interval))
+        while not self._is_alone:
+            todo = self._choose()
+            if todo is None:
+                return None
+            window, is_repeated = todo
+            series = (window.symbol, window.interval)
+            error = self._last_resort or self._given_up.get(series)
             if error is not None:
-                self._todo.pop()
                 self._add_gap(window, error)
                 continue
-            # How much a reply holds is learned from one at a time, not from many at once in vain.
-            is_settled = self._habits.reach(window.interval).is_settled
-            if self._is_alone or (self._under_way and not is_settled):
-                return None
-            self._is_alone = not is_settled
-            self._todo.pop()
+            self._is_alone = not self._habits.reach(window.interval).is_settled
+            self._begun.add(series)
             question = self._habits.question(window, is_repeated=is_repeated, now_ms=_now_ms())
             start_ms = question.window.start_ms
             if start_ms > window.start_ms:
                 self._todo.append(_Todo(msgspec.structs.replace(window, end_ms=start_ms), is_repeated))
             return question
         return None
+
+    def _choose(self) -> _Todo | None:
+        """Take out what may be asked for next, the latest first; None if that has to wait for a reply."""
+        for place in reversed(range(len(self._todo))):
+            if self._may_ask(self._todo[place].window):
+                return self._todo.pop(place)
+        if self._ranges and self._may_ask(self._ranges[0]):
+            return _Todo(self._ranges.popleft(), is_repeated=False)
+        return None
+
+    def _may_ask(self, window: Window) -> bool:
+        series = (window.symbol, window.interval)
+        if self._last_resort or series in self._given_up:
+            return True
+        if series in self._begun and series not in self._answered:
+            # It may be that the server does not know it.
+            return False
+        # How much a reply holds is learned from one at a time, not from many at once in vain.
+        return not self._under_way or self._habits.reach(window.interval).is_settled
 
     async def _ask(self, question: Question) -> None:
         """Ask, and make a page of what the reply proves."""
@@ -296,8 +306,9 @@ class Pull:
         self._told.requests += 1
         self._failures = 0
         window = question.window
+        self._answered.add((window.symbol, window.interval))
         if verdict is None:
-            self._todo.append(_Todo(window, question.is_repeated))
+            self._ask_again(question)
         elif verdict.is_stuck:
             self._refuse(question, _unreadable(question, self._query, candles))
         else:
@@ -305,10 +316,9 @@ class Pull:
 
     async def _send(self, question: Question, limit: int | None) -> Candles:
         candles: Candles = await self._client.send(_request(question, limit, self._query))
-        window = question.window
         if candles.interval is None:
             # The parameter has another name than usual, so nobody could know.
-            candles = _named(candles, window)
+            candles = _named(candles, question.window)
         _require_interval(candles, question)
         return candles
 
@@ -333,6 +343,12 @@ class Pull:
                 self._habits.learn_cut(before, after)
         return self._judge(question, candles)
 
+    def _ask_again(self, question: Question) -> None:
+        """It was asked for in a way that does not work here."""
+        window = question.window
+        self._begun.discard((window.symbol, window.interval))
+        self._todo.append(_Todo(window, question.is_repeated))
+
     def _add(self, question: Question, verdict: Verdict, candles: Candles) -> None:
         proven = verdict.proven
         is_repeated = question.is_repeated or proven is not None
@@ -355,7 +371,7 @@ class Pull:
             question, error
         )
         if is_about_limit and habits.ask_for_fewer(question.limit):
-            self._todo.append(_Todo(window, question.is_repeated))
+            self._ask_again(question)
             return
         if isinstance(error, CredentialsNeededError | SignInError | UnauthorizedError):
             # As good for all others as for this one.
@@ -364,6 +380,7 @@ class Pull:
         elif isinstance(error, ResponseError) and _is_final(error):
             self._refuse(question, error)
         else:
+            self._answered.add((window.symbol, window.interval))
             self._failures += 1
             if self._failures >= _FAILURES_EACH * self.concurrency:
                 self._last_resort = error
@@ -387,16 +404,26 @@ class Pull:
             # It may be the path.
             told = habits.refuse(question, error)
             if told is None:
-                self._todo.append(_Todo(window, question.is_repeated))
+                self._ask_again(question)
                 return
             error = told
         self._given_up[window.symbol, window.interval] = error
         self._add_gap(window, error)
 
     def _add_gap(self, window: Window, error: AluraError) -> None:
-        self._gaps.append((window, error))
-        self._told.gaps += 1
         self._told.has_answered(window)
+        gaps = self._gaps.setdefault((window.symbol, window.interval), [])
+        rest: list[tuple[Window, AluraError]] = []
+        for gap in gaps:
+            other, why = gap
+            touches = window.start_ms == other.end_ms or window.end_ms == other.start_ms
+            if touches and (why is error or str(why) == str(error)):
+                start_ms, end_ms = min(window.start_ms, other.start_ms), max(window.end_ms, other.end_ms)
+                window = msgspec.structs.replace(window, start_ms=start_ms, end_ms=end_ms)
+            else:
+                rest.append(gap)
+        self._told.gaps += 1 + len(rest) - len(gaps)
+        gaps[:] = [*rest, (window, error)]
         self._tell()
 
     def _tell(self) -> None:
@@ -436,7 +463,8 @@ class _Told:
         if self._progress is None:
             return
         now = time.monotonic()
-        self._lately.append((now, self.requests))
+        if now >= self._lately[-1][0] + _PACE_S / 100:
+            self._lately.append((now, self.requests))
         while len(self._lately) > 2 and self._lately[1][0] < now - _PACE_S:
             self._lately.popleft()
         since, before = self._lately[0]
@@ -499,6 +527,8 @@ def _require_interval(candles: Candles, question: Question) -> None:
         ShapeError: they are of another interval.
     """
     window, count = question.window, len(candles)
+    if candles.interval != window.interval:
+        raise _other_interval(question, f"of {candles.interval}")
     if count < 2:
         return
     times: Any = candles.open_time.view(np.int64)
@@ -507,11 +537,15 @@ def _require_interval(candles: Candles, question: Question) -> None:
     is_shorter = count > places + 1 + places // 10
     is_longer = count >= _MANY and places >= 2 * (count - 1) and _step(times) >= 2 * span_ms(window.interval)
     if is_shorter or is_longer:
-        raise _shape_error(
-            question,
-            f"the candles are of {'a shorter' if is_shorter else 'a longer'} interval than {window.interval}: the "
-            f"server may know its parameter by another name: CandleQuery(interval=…)",
-        )
+        raise _other_interval(question, "of a shorter interval" if is_shorter else "of a longer interval")
+
+
+def _other_interval(question: Question, what: str) -> ShapeError:
+    return _shape_error(
+        question,
+        f"asked for candles of {question.window.interval}, it gave some {what}: it may know the parameter by another "
+        "name: CandleQuery(interval=…)",
+    )
 
 
 def _step(times: Any) -> int:

@@ -93,8 +93,16 @@ class Pulled:
         return [time for _, times in sorted(self.proven, key=lambda page: page[0].start_ms) for time in times]
 
 
-def pull(server: Server, start_ms: int, end_ms: int, most: int = 5000) -> Pulled:
-    """Pull a range of one series, one request after the other."""
+def pull(server: Server, start_ms: int, end_ms: int, most: int = 5000, behind: int = 0) -> Pulled:
+    """Pull a range of one series, one request after the other.
+
+    Args:
+        server: the server.
+        start_ms: the beginning of the range.
+        end_ms: its end.
+        most: how many candles are asked for.
+        behind: how many milliseconds the server's `Date` is behind.
+    """
     habits = Habits(CandleQuery(most=most))
     todo = [(Window("BTC", server.interval, start_ms, end_ms), False)]
     pulled = Pulled([], [])
@@ -105,11 +113,11 @@ def pull(server: Server, start_ms: int, end_ms: int, most: int = 5000) -> Pulled
         if part.start_ms > window.start_ms:
             todo.append((Window("BTC", server.interval, window.start_ms, part.start_ms), is_repeated))
         times = ask(server, question)
-        verdict = habits.judge(question, times, server.now_ms)
+        verdict = habits.judge(question, times, server.now_ms - behind)
         if verdict.is_stuck and not habits.knows_cut:
             half = max(1, len(times) // 2)
             habits.learn_cut(times, server.answer(question.start_ms, question.end_ms, half))
-            verdict = habits.judge(question, times, server.now_ms)
+            verdict = habits.judge(question, times, server.now_ms - behind)
         if verdict.is_stuck:
             pulled.stuck.append(part)
             continue

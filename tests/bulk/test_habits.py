@@ -201,6 +201,16 @@ def test_days_weeks_and_months_are_read_wherever_they_begin(interval: str) -> No
     assert pulled.times == opened
 
 
+@pytest.mark.parametrize("behind", [-3_600_000, -5000, 5000, 90_000, 3_600_000, 400 * MINUTE])
+def test_a_server_whose_clock_is_wrong_is_read_completely(behind: int) -> None:
+    """What it calls the future is there all the same."""
+    server = Server("1m", dense(3000), NOW, cap=100)
+    pulled = pull(server, NOW - 2000 * MINUTE, NOW, behind=behind)
+    check(server, pulled, NOW - 2000 * MINUTE, NOW)
+    assert pulled.times == dense(1999)
+    assert server.requests <= 30
+
+
 def test_what_is_learned_of_one_client_is_not_believed_of_another() -> None:
     ours, others = Habits(CandleQuery()), Habits(CandleQuery())
     window = Window("BTC", "1m", NOW - 500 * MINUTE, NOW)

@@ -10,6 +10,7 @@ from typing import Any, assert_type
 from alura_async import (
     Access,
     Alura,
+    AluraError,
     Assets,
     AsyncAlura,
     CallError,
@@ -24,6 +25,7 @@ from alura_async import (
     FillsSync,
     Items,
     Keystore,
+    LatestCandles,
     LeaderboardAnalytics,
     LeaderboardStats,
     LogEntry,
@@ -45,6 +47,7 @@ from alura_async import (
     SessionStatus,
     ShapeError,
     Signal,
+    Signals,
     SignIn,
     StrategyDuration,
     Timeouts,
@@ -56,6 +59,7 @@ from alura_async import (
     Transfer,
     User,
 )
+from alura_async.bulk import CandlePage, CandleQuery, Candles, Plan
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
 
@@ -151,6 +155,10 @@ def each_endpoint_blocks(alura: Alura) -> None:
 
 
 async def operations_are_awaited(alura: AsyncAlura) -> None:
+    assert_type(await alura.bulk.plan("all", ["1m", "1h"], start=NOW, query=CandleQuery(unit="s")), Plan)
+    assert_type(await alura.bulk.latest(["BTC"], "1m", limit=5), LatestCandles)
+    assert_type((await alura.bulk.latest("BTC", "1m"))["BTC"], Candles)
+    assert_type(await alura.bulk.signals("all", "1m"), Signals)
     assert_type(await alura.trading_sessions.wait_until_closed("s", timeout=60), TradingSession)
     await alura.auth.login()
     await alura.auth.logout()
@@ -159,6 +167,10 @@ async def operations_are_awaited(alura: AsyncAlura) -> None:
 
 
 def operations_block(alura: Alura) -> None:
+    assert_type(alura.bulk.plan("all", ["1m", "1h"], start=NOW, query=CandleQuery(unit="s")), Plan)
+    assert_type(alura.bulk.latest(["BTC"], "1m", limit=5), LatestCandles)
+    assert_type(alura.bulk.latest("BTC", "1m")["BTC"], Candles)
+    assert_type(alura.bulk.signals("all", "1m"), Signals)
     assert_type(alura.trading_sessions.wait_until_closed("s", timeout=60), TradingSession)
     alura.auth.login()
     done: Callable[[], None] = alura.auth.logout
@@ -174,6 +186,10 @@ async def streams_are_iterated_with_async_for(alura: AsyncAlura) -> None:
         assert_type(entry, LogEntry)
     async for place in alura.leaderboard.iter_rankings(limit=50):
         assert_type(place, Ranking)
+    async for page in alura.bulk.candles(["BTC"], "1m", start=NOW, progress=lambda told: told.eta_s):
+        assert_type(page, CandlePage)
+        assert_type(page.candles, Candles)
+        assert_type(page.error, AluraError | None)
     candles = alura.indicators.watch_candles("BTC", "1m")
     assert_type(candles, AsyncGenerator[Observed[Candle], None])
     assert_type(await anext(candles), Observed[Candle])
@@ -187,6 +203,7 @@ def streams_are_iterated_with_for(alura: Alura) -> None:
     for entry in alura.trading_sessions.iter_trade_logs("t"):
         assert_type(entry, LogEntry)
     assert_type(list(alura.leaderboard.iter_rankings(limit=50)), list[Ranking])
+    assert_type(list(alura.bulk.candles("BTC", "1m", start=0)), list[CandlePage])
     with alura.indicators.watch_candles("BTC", "1m") as candles:
         assert_type(next(candles), Observed[Candle])
         also: Iterator[Observed[Candle]] = iter(candles)

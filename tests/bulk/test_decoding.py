@@ -1,0 +1,352 @@
+"""From a reply to columns: they say what the objects of the tolerant road say, whatever the shape of the body."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from random import Random
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from alura_async import (
+    AsyncAlura,
+    Candle,
+    InvalidArgumentError,
+    Items,
+    Lane,
+    RefusedError,
+    Reply,
+    Route,
+    ShapeError,
+    TransportError,
+    no_waits,
+)
+from alura_async.bulk import Candles
+from alura_async.bulk.decoding import CANDLE_HISTORY, LATEST_CANDLES
+from alura_async.sandbox import PERSONALITIES, Sandbox
+from tests.reshaping.instances import Case, cases
+from tests.reshaping.shape import Reshape, reshapes
+from tests.reshaping.writing import written
+
+EXAMPLES = int(os.environ.get("ALURA_SHAPE_EXAMPLES", "300")) // 5
+T0 = 1_700_000_040_000
+# Of which the last is running: it ends 59,999 ms after T0 + 49 minutes.
+ROWS = 50
+DATE = {"Date": "Tue, 14 Nov 2023 23:03:59 GMT", "Content-Type": "application/json", "Content-Length": "1"}
+AS_OF_MS = int(datetime(2023, 11, 14, 23, 3, 59, tzinfo=UTC).timestamp() * 1000)
+
+Row = dict[str, Any]
+
+
+def canonical(count: int = ROWS, seed: int = 1) -> list[Row]:
+    """Minutes as Hyperliquid writes them."""
+    chance = Random(seed)
+    return [
+        {
+            "t": T0 + 60_000 * place,
+            "T": T0 + 60_000 * place + 59_999,
+            "s": "BTC",
+            "i": "1m",
+            "o": f"{chance.uniform(60_000, 70_000):.{chance.randrange(9)}f}",
+            "c": repr(chance.uniform(1e-7, 1e-3)),
+            "h": f"{chance.uniform(60_000, 70_000):.1f}",
+            "l": f"{chance.uniform(0, 1):.17f}",
+            "v": f"{chance.expovariate(0.05):.5f}",
+            "n": chance.randrange(2000),
+        }
+        for place in range(count)
+    ]
+
+
+def iso(ms: int, *, digits: str = "milliseconds", zone: str = "Z") -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).replace(tzinfo=None).isoformat(timespec=digits) + zone
+
+
+def changed(**changes: Callable[[Row], Any]) -> Callable[[list[Row]], Any]:
+    return lambda rows: [{**row, **{name: change(row) for name, change in changes.items()}} for row in rows]
+
+
+def numeric(rows: list[Row]) -> list[Row]:
+    return [{name: float(value) if name in "ohlcv" else value for name, value in row.items()} for row in rows]
+
+
+def without(*names: str) -> Callable[[list[Row]], Any]:
+    return lambda rows: [{name: value for name, value in row.items() if name not in names} for row in rows]
+
+
+LONG = {"t": "openTime", "T": "closeTime", "s": "symbol", "i": "interval", "o": "open", "c": "close"} | {
+    "h": "high",
+    "l": "low",
+    "v": "volume",
+    "n": "trades",
+}
+
+SHAPES: Mapping[str, Callable[[list[Row]], Any]] = {
+    "Hyperliquid": lambda rows: rows,
+    "numbers": numeric,
+    "newest first": lambda rows: rows[::-1],
+    "in any order": lambda rows: Random(1).sample(rows, len(rows)),
+    "some twice": lambda rows: [*rows[:30], *numeric(rows[20:])],
+    "numbers as text": changed(t=lambda row: str(row["t"]), n=lambda row: str(row["n"])),
+    "long names, wrapped": lambda rows: {
+        "success": True,
+        "data": [{LONG[name]: value for name, value in row.items()} for row in rows],
+    },
+    "bare arrays": lambda rows: [[row[name] for name in "tohlcv"] for row in rows],
+    "bare arrays with more": lambda rows: [[*(row[name] for name in "tohlcvTn"), True] for row in rows],
+    "columns, seconds": lambda rows: (
+        {"s": "ok"}
+        | {name: [row[name] for row in numeric(rows)] for name in "ohlcv"}
+        | {"t": [row["t"] // 1000 for row in rows]}
+    ),
+    "columns, ISO": lambda rows: (
+        {name: [row[name] for row in rows] for name in "ohlcv"} | {"t": [iso(row["t"]) for row in rows]}
+    ),
+    "seconds": changed(t=lambda row: row["t"] // 1000),
+    "microseconds": changed(t=lambda row: row["t"] * 1000 + 1),
+    "nanoseconds": changed(t=lambda row: row["t"] * 10**6 + 999_999),
+    "ISO": changed(t=lambda row: iso(row["t"]), T=lambda row: iso(row["T"])),
+    "ISO with fractions": changed(t=lambda row: iso(row["t"] + row["n"] % 1000 + 1)),
+    "ISO with some fractions": changed(t=lambda row: iso(row["t"] + row["n"] % 3)),
+    "ISO, no zone": changed(t=lambda row: iso(row["t"], zone="")),
+    "ISO, another zone": changed(t=lambda row: iso(row["t"], zone="+05:30")),
+    "no symbol, no interval": without("s", "i"),
+    "no trades, no end": without("T", "n"),
+    "no volume": without("v"),
+    "no trades told": changed(n=lambda row: None),
+    "some trades not told": changed(n=lambda row: None if row["n"] % 2 else row["n"]),
+    "some volumes not told": changed(v=lambda row: None if row["n"] % 2 else row["v"]),
+    "more in it": changed(final=lambda row: True, source=lambda row: "x" * (row["n"] % 40), fee=lambda row: 0.5),
+    "more of one width": changed(final=lambda row: True, source=lambda row: "hl", fee=lambda row: 0.5),
+    "texts that are together of one width": lambda rows: [
+        {"a": "x" * (row["n"] % 5), **row, "b": "x" * (5 - row["n"] % 5)} for row in without("s", "i")(rows)
+    ],
+    "the series around it": lambda rows: {"symbol": "BTC", "interval": "1m", "candles": without("s", "i")(rows)},
+    "few": lambda rows: numeric(rows[:3]),
+    "one": lambda rows: rows[:1],
+    "none": lambda rows: [],
+    "none, wrapped": lambda rows: {"success": True, "data": []},
+}
+
+
+def fresh(route: Route[Any], returns: Any) -> Route[Any]:
+    """The route as if it had never been called."""
+    return Route(route.method, route.template, returns, lane=Lane.MARKET)
+
+
+def by_objects(body: bytes, asked: tuple[str, str] = ("BTC", "1m")) -> Candles:
+    """What the tolerant road's candles say."""
+    route = fresh(LATEST_CANDLES, Items[Candle])
+    candles = Reply(route.request(*asked), 200, DATE, body).decode()
+    return Candles.from_candles(candles, *asked, as_of_ms=AS_OF_MS)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_columns_say_what_the_objects_say(shape: str) -> None:
+    body = json.dumps(SHAPES[shape](canonical())).encode()
+    reply = Reply(fresh(LATEST_CANDLES, Candles).request("BTC", "1m"), 200, DATE, body)
+    expected = by_objects(body)
+    for _ in ("at first", "again"):
+        candles = reply.decode()
+        assert candles == expected
+        assert (candles.symbol, candles.interval, candles.as_of_ms) == ("BTC", "1m", AS_OF_MS)
+    assert len(expected) == {"few": 3, "one": 1, "none": 0, "none, wrapped": 0}.get(shape, ROWS)
+
+
+def test_numbers_are_the_floats_nearest_to_the_servers_text() -> None:
+    rows = canonical(500)
+    candles = Reply(LATEST_CANDLES.request("BTC", "1m"), 200, DATE, json.dumps(rows).encode()).decode()
+    for name, column in zip(
+        "ochlv", (candles.open, candles.close, candles.high, candles.low, candles.volume), strict=True
+    ):
+        assert column.tolist() == [float(row[name]) for row in rows]
+    assert candles.open_time.astype(np.int64).tolist() == [row["t"] for row in rows]
+    assert candles.trades.tolist() == [row["n"] for row in rows]
+
+
+def test_a_candle_is_closed_by_the_servers_clock() -> None:
+    body = json.dumps(canonical()).encode()
+    closed = Reply(LATEST_CANDLES.request("BTC", "1m"), 200, DATE, body).decode().closed
+    assert closed.tolist() == [True] * (ROWS - 1) + [False]
+    without_date = {name: value for name, value in DATE.items() if name != "Date"}
+    assert Reply(LATEST_CANDLES.request("BTC", "1m"), 200, without_date, body).decode().closed.all()
+    # No server has such a clock: this machine's is taken.
+    assert Reply(LATEST_CANDLES.request("BTC", "1m"), 200, {**DATE, "Date": "soon"}, body).decode().closed.all()
+
+
+@st.composite
+def long_cases(draw: st.DrawFn) -> Case:
+    """Cases of many candles, so that the shape of their table is learned."""
+    case = draw(cases("Indicators.candles"))
+    some = case.value
+    if not some or draw(st.booleans()):
+        return case
+    rows = [
+        msgspec.structs.replace(
+            some[place % len(some)],
+            open_time_ms=some[0].open_time_ms + 60_000 * place,
+            close_time_ms=some[0].open_time_ms + 60_000 * place + 59_999 if some[0].close_time_ms else None,
+        )
+        for place in range(40)
+    ]
+    return replace(case, value=[row for row in rows if row.open_time_ms < 7_200_000_000_000] or some)
+
+
+@st.composite
+def reshaped(draw: st.DrawFn) -> tuple[Case, Reshape, Reshape]:
+    case = draw(long_cases())
+    return case, draw(reshapes(case)), draw(reshapes(case))
+
+
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@given(reshaped())
+def test_any_candles_in_any_shape_give_the_same_columns_as_objects(drawn: tuple[Case, Reshape, Reshape]) -> None:
+    case, *shapes = drawn
+    route = fresh(case.route, Candles)
+    asked = (case.path["symbol"], case.path["interval"])
+    # What a shape leads to does not depend on the shapes before it.
+    for shape in (shapes[0], *shapes, shapes[0]):
+        body = written(case, shape).body
+        expected: Candles | None = None
+        with suppress(InvalidArgumentError):
+            expected = by_objects(body, asked)
+        reply = Reply(route.request(*asked), 200, DATE, body)
+        if expected is None:
+            with pytest.raises(ShapeError):
+                reply.decode()
+        else:
+            assert reply.decode() == expected, shape
+
+
+# What is no data
+
+
+@pytest.mark.parametrize("count", [3, ROWS])
+@pytest.mark.parametrize(
+    "shape", ["Hyperliquid", "numbers", "long names, wrapped", "newest first", "more of one width", "ISO"]
+)
+def test_rows_of_another_series_are_an_error_and_no_data(shape: str, count: int) -> None:
+    route = fresh(CANDLE_HISTORY, Candles)
+    body = json.dumps(SHAPES[shape](canonical(count))).encode()
+    as_asked = Reply(route.request("BTC", query={"interval": "1m"}), 200, DATE, body)
+    assert len(as_asked.decode()) == count
+    for symbol, interval in (("ETH", "1m"), ("BTC", "5m"), ("BT", "1m")):
+        reply = Reply(route.request(symbol, query={"interval": interval}), 200, DATE, body)
+        with pytest.raises(ShapeError, match="one series"):
+            reply.decode()
+    assert as_asked.decode() == as_asked.decode()
+
+
+@pytest.mark.parametrize("count", [3, ROWS])
+def test_one_row_of_another_series_is_an_error(count: int) -> None:
+    for shape in ("Hyperliquid", "long names, wrapped"):
+        for change in ({"s": "ETH"}, {"s": "BTX"}, {"s": "BTCX"}, {"i": "5m"}, {"s": "BTCx", "i": "m"}):
+            rows = canonical(count)
+            rows[count // 2] |= change
+            reply = Reply(LATEST_CANDLES.request("BTC", "1m"), 200, DATE, json.dumps(SHAPES[shape](rows)).encode())
+            with pytest.raises(ShapeError):
+                reply.decode()
+
+
+def test_another_series_named_around_the_rows_is_an_error_also_where_the_shape_is_known() -> None:
+    route = fresh(LATEST_CANDLES, Candles)
+    body: dict[str, Any] = SHAPES["the series around it"](canonical())
+    for _ in range(2):
+        assert len(Reply(route.request("BTC", "1m"), 200, DATE, json.dumps(body).encode()).decode()) == ROWS
+    for other in ({"symbol": "ETH"}, {"interval": "1h"}):
+        with pytest.raises(ShapeError):
+            Reply(route.request("BTC", "1m"), 200, DATE, json.dumps({**body, **other}).encode()).decode()
+
+
+def test_the_series_is_what_the_rows_say_where_nothing_was_asked_for() -> None:
+    reply = Reply(CANDLE_HISTORY.request("BTC"), 200, DATE, json.dumps(canonical()).encode())
+    assert reply.decode().interval == "1m"
+    silent = Reply(CANDLE_HISTORY.request("BTC"), 200, DATE, json.dumps(without("i")(canonical())).encode())
+    assert silent.decode().interval is None
+    assert not silent.decode().closed.any()
+
+
+@pytest.mark.parametrize("price", ["NaN", "inf", "-Infinity", "1e400", "", "abc", None, True, [1], {"x": 1}])
+@pytest.mark.parametrize("shape", ["Hyperliquid", "long names, wrapped", "bare arrays", "columns, seconds"])
+def test_a_price_that_is_no_number_is_an_error_and_no_data(shape: str, price: Any) -> None:
+    route = fresh(LATEST_CANDLES, Candles)
+    for spoil in (False, True):
+        rows = canonical()
+        body = SHAPES[shape](rows)
+        if spoil:
+            body = json.loads(json.dumps(body).replace(json.dumps(price_of(body)), json.dumps(price), 1))
+        reply = Reply(route.request("BTC", "1m"), 200, DATE, json.dumps(body).encode())
+        if not spoil:
+            assert len(reply.decode()) == ROWS
+            continue
+        with pytest.raises(ShapeError):
+            reply.decode()
+
+
+def price_of(body: Any) -> Any:
+    """The first price in a body."""
+    if isinstance(body, dict):
+        return body["o"][0] if "o" in body else price_of(body["data"])
+    return body[0][1] if isinstance(body[0], list) else body[0].get("o", body[0].get("open"))
+
+
+def test_a_volume_that_is_no_number_is_an_error_and_none_that_is_unknown() -> None:
+    for volume in ("NaN", "inf", "much"):
+        rows = canonical()
+        rows[7]["v"] = volume
+        with pytest.raises(ShapeError):
+            Reply(LATEST_CANDLES.request("BTC", "1m"), 200, DATE, json.dumps(rows).encode()).decode()
+
+
+@pytest.mark.parametrize("count", [-1, 2**31, 1.5])
+def test_a_number_of_trades_that_is_none_is_not_made_up(count: float) -> None:
+    rows = canonical()
+    rows[7]["n"] = count
+    reply = Reply(LATEST_CANDLES.request("BTC", "1m"), 200, DATE, json.dumps(rows).encode())
+    if count > 2**30:
+        with pytest.raises(ShapeError):
+            reply.decode()
+    else:
+        assert reply.decode().trades.mask.tolist() == [place == 7 for place in range(ROWS)]
+
+
+def test_times_that_are_none_are_an_error() -> None:
+    for time in (0, 1, -T0, 10**30, "yesterday", None, "0001-01-01T00:00:00Z"):
+        for shape in ("Hyperliquid", "ISO"):
+            rows = SHAPES[shape](canonical())
+            rows[3]["t"] = time
+            with pytest.raises(ShapeError):
+                Reply(LATEST_CANDLES.request("BTC", "1m"), 200, DATE, json.dumps(rows).encode()).decode()
+
+
+# The one road
+
+
+def test_a_refusal_is_one_and_half_a_body_is_no_data() -> None:
+    refused = Reply(LATEST_CANDLES.request("BTC", "1m"), 200, DATE, b'{"success": false, "message": "no such symbol"}')
+    with pytest.raises(RefusedError, match="no such symbol"):
+        refused.decode()
+    body = json.dumps(canonical()).encode()
+    with pytest.raises(TransportError):
+        Reply(LATEST_CANDLES.request("BTC", "1m"), 200, DATE, body[:-40]).decode()
+
+
+@pytest.mark.parametrize("shapes", PERSONALITIES)
+@pytest.mark.anyio
+async def test_over_the_wire_columns_are_what_the_objects_are(shapes: str) -> None:
+    with no_waits():
+        async with Sandbox(seed=7, shapes=shapes) as sandbox, AsyncAlura(base_url=sandbox.url) as alura:
+            for _ in range(2):
+                columns = await alura.send(LATEST_CANDLES.request("BTC", "1m", query={"limit": 60}))
+                objects = await alura.indicators.candles("BTC", "1m", limit=60)
+                assert columns == Candles.from_candles(objects, "BTC", "1m", as_of_ms=columns.as_of_ms)
+                assert len(columns) == 60
