@@ -92,6 +92,7 @@ def shapes(session: nox.Session) -> None:
         "--timeout=7200",
         "--numprocesses=2",
         "tests/test_reshaping.py",
+        "tests/bulk/test_decoding.py",
         env={"ALURA_SHAPE_EXAMPLES": session.posargs[0] if session.posargs else "50000"},
     )
 

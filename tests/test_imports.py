@@ -19,6 +19,7 @@ HEAVY = {
     "eth_utils",
     "jwt",
     "numpy",
+    "polars",
     "pydantic",
     "referencing",
     "requests",

@@ -73,11 +73,7 @@ class Candles:
         InvalidArgumentError: the columns differ in length, or hold what is no time or no number.
     """
 
-    __slots__ = ("_closed", "_numbers", "_times", "_trades", "as_of_ms", "interval", "symbol")
-
-    symbol: str | None
-    interval: str | None
-    as_of_ms: int | None
+    __slots__ = ("_as_of_ms", "_closed", "_interval", "_numbers", "_symbol", "_times", "_trades")
 
     def __init__(
         self,
@@ -153,9 +149,9 @@ class Candles:
     ) -> None:
         for column in (times, numbers, trades, closed):
             column.flags.writeable = False
-        self.symbol = symbol
-        self.interval = interval
-        self.as_of_ms = as_of_ms
+        self._symbol = symbol
+        self._interval = interval
+        self._as_of_ms = as_of_ms
         self._times = times
         self._numbers = numbers
         self._trades = trades
@@ -261,6 +257,21 @@ class Candles:
             np.concatenate([part._trades for part in parts]),
             np.concatenate([part._closed for part in parts]),
         )
+
+    @property
+    def symbol(self) -> str | None:
+        """The asset's symbol; None where it is unknown."""
+        return self._symbol
+
+    @property
+    def interval(self) -> str | None:
+        """The candles' interval, such as `1m`; None where it is unknown."""
+        return self._interval
+
+    @property
+    def as_of_ms(self) -> int | None:
+        """When the server told of them, by its clock, epoch milliseconds; None where that is unknown."""
+        return self._as_of_ms
 
     # Columns
 

@@ -60,7 +60,7 @@ class CandlesShape(Shape[Candles]):
         try:
             if not rows:
                 return Candles.empty(symbol, interval, as_of_ms(headers))
-            return _CANONICAL.build(rows, symbol, interval).candles(headers)
+            return _CANONICAL.build(rows, symbol, interval).candles(as_of_ms(headers))
         except (MismatchError, InvalidArgumentError) as error:
             # The tolerant road says what is wrong with it.
             raise msgspec.DecodeError(str(error)) from None
@@ -76,7 +76,7 @@ class CandlesShape(Shape[Candles]):
                 # What stands around them may have named another series.
                 for field, name in asked.items():
                     agreed(field, name, {getattr(columns, field)})
-                return columns.candles(headers)
+                return columns.candles(as_of_ms(headers))
             return _of_candles(rows, asked, as_of_ms(headers))
         except InvalidArgumentError as error:
             raise MismatchError(str(error)) from None
@@ -97,7 +97,7 @@ class CandlesShape(Shape[Candles]):
         try:
             candles = cast("ListReader", self._reader).read_items(plain)[0]
             self._arrange(candles)
-            return rows[0].candles({}) == _of_candles(candles, asked, as_of_ms({}))
+            return rows[0].candles(0) == _of_candles(candles, asked, 0)
         except (InvalidArgumentError, MismatchError):
             # What is wrong with it is told where it is read.
             return False
@@ -116,11 +116,9 @@ class _Columns(NamedTuple):
     numbers: Numbers
     trades: NDArray[np.int32] | None
 
-    def candles(self, headers: Mapping[str, str]) -> Candles:
-        """The table."""
-        return Candles._settled(
-            self.symbol, self.interval, as_of_ms(headers), self.times, self.numbers, self.trades, None
-        )
+    def candles(self, now_ms: int) -> Candles:
+        """The table of a body that was sent at a time, epoch milliseconds."""
+        return Candles._settled(self.symbol, self.interval, now_ms, self.times, self.numbers, self.trades, None)
 
 
 def as_of_ms(headers: Mapping[str, str]) -> int:
@@ -225,7 +223,9 @@ class _RowTable:
             end = place + width
             field = self._field_of.get(name)
             if field in ("symbol", "interval"):
-                alike.append((place, end))
+                # One comparison is faster than two, and what is between them is a name.
+                begin = alike.pop()[0] if alike and alike[-1][1] == place - before + 1 else place
+                alike.append((begin, end))
             elif name in width_of:
                 # What a value begins with tells its width.
                 alike.append((place, place + min(2, width)))
@@ -285,7 +285,7 @@ def _columns(
     numbers = np.empty((len(NUMBERS), count))
     for place, field in enumerate(_NUMBER_FIELDS):
         numbers[place] = columns.get(field, np.nan)
-    if "volume_text" in columns and np.isnan(numbers[-1]).any():
+    if "volume_text" in columns and not np.isfinite(numbers[-1]).all():
         # Here it would say that the volume is unknown.
         raise MismatchError("expected volumes")
     trades: NDArray[np.int32] | None = None
@@ -305,11 +305,13 @@ def _columns(
 _EARLIEST_MS, _LATEST_MS = (int(moment.timestamp() * 1000) for moment in (EARLIEST, LATEST))
 
 
-class _Canonical(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """A candle as Hyperliquid writes it, its numbers as text or not."""
+class _Canonical(msgspec.Struct, gc=False):
+    """A candle as Hyperliquid writes it, its numbers as text or not, with whatever else.
+
+    All that a table holds is there under its first name, so nothing else in a row could stand for it.
+    """
 
     t: Milliseconds
-    T: Milliseconds
     s: _Text
     i: _Text
     o: float
@@ -326,7 +328,7 @@ _CANONICAL = _RowTable(
     {
         field.encode_name: field.name
         for field in msgspec.structs.fields(Candle)
-        if field.encode_name in _Canonical.__struct_fields__ and field.name != "close_time_ms"
+        if field.encode_name in _Canonical.__struct_fields__
     },
     1000,
 )

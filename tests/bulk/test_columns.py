@@ -64,6 +64,8 @@ def test_no_array_that_is_handed_out_can_be_written() -> None:
                 column[0] = column[1]
         with pytest.raises(ValueError, match="WRITEABLE"):
             part.close.flags.writeable = True
+        with pytest.raises(AttributeError):
+            part.symbol = "ETH"  # type: ignore[misc]
 
 
 def test_the_arrays_that_were_given_stay_the_callers() -> None:

@@ -37,7 +37,7 @@ from tests.reshaping.instances import Case, cases
 from tests.reshaping.shape import Reshape, reshapes
 from tests.reshaping.writing import written
 
-EXAMPLES = int(os.environ.get("ALURA_SHAPE_EXAMPLES", "300")) // 5
+EXAMPLES = int(os.environ.get("ALURA_SHAPE_EXAMPLES", "300")) // 10
 T0 = 1_700_000_040_000
 # Of which the last is running: it ends 59,999 ms after T0 + 49 minutes.
 ROWS = 50
@@ -126,6 +126,7 @@ SHAPES: Mapping[str, Callable[[list[Row]], Any]] = {
     "some trades not told": changed(n=lambda row: None if row["n"] % 2 else row["n"]),
     "some volumes not told": changed(v=lambda row: None if row["n"] % 2 else row["v"]),
     "more in it": changed(final=lambda row: True, source=lambda row: "x" * (row["n"] % 40), fee=lambda row: 0.5),
+    "other words beside": changed(open=lambda row: 1, volume=lambda row: "2", time=lambda row: 5, count=lambda row: 3),
     "more of one width": changed(final=lambda row: True, source=lambda row: "hl", fee=lambda row: 0.5),
     "texts that are together of one width": lambda rows: [
         {"a": "x" * (row["n"] % 5), **row, "b": "x" * (5 - row["n"] % 5)} for row in without("s", "i")(rows)
