@@ -299,7 +299,7 @@ class TestAStore:
 
 class TestProgress:
     @pytest.mark.parametrize(
-        ("width", "last"), [(30, "2 h 20 min left"), (48, "42 M candles"), (80, "lane 0.4 s"), (200, "lane 0.4 s")]
+        ("width", "last"), [(32, "2 h 20 min left"), (48, "42 M candles"), (80, "lane 0.4 s"), (200, "lane 0.4 s")]
     )
     def test_the_bar_and_as_many_facts_as_fit_stand_on_one_line(self, width: int, last: str) -> None:
         written = StringIO()
