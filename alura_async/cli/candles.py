@@ -47,6 +47,7 @@ class _Group(click.Group):
             if sys.stdout is not None:
                 sys.stdout.flush()
         except BrokenPipeError:
+            assert sys.stdout is not None  # it is what broke
             # Python would try to write the rest when the process ends, and complain.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return Failed.exit_code

@@ -228,7 +228,7 @@ async def _plan(alura: AsyncAlura, asked: _Asked) -> tuple[Errand, list[str]]:
     from ..bulk.plan import plan_of
 
     await _require_spelling(alura, asked.symbols)
-    symbols = _ALL if asked.symbols == [_ALL] else asked.symbols
+    symbols = _ALL if _ALL in asked.symbols else asked.symbols
     try:
         whole = await alura.bulk.plan(symbols, asked.intervals, start=asked.since, end=asked.until)
     except NotFoundError as error:
@@ -248,7 +248,7 @@ async def _plan(alura: AsyncAlura, asked: _Asked) -> tuple[Errand, list[str]]:
 
 async def _require_spelling(alura: AsyncAlura, symbols: Sequence[str]) -> None:
     """Refuse what is only written otherwise than the server writes it: each would be a series that stays empty."""
-    if symbols == [_ALL]:
+    if _ALL in symbols:
         return
     try:
         known = list(await alura.indicators.symbols())

@@ -198,7 +198,8 @@ class ForPrograms:
 def has(stored: StoreInfo) -> str:
     """What a store has, in a sentence."""
     series = _count(len(stored.series), "series", "series")
-    return f"{printable(stored.path)} has {_count(stored.rows, 'candle')} of {series}, {figures.size(stored.bytes)}."
+    size = f", {figures.size(stored.bytes)}" if stored.bytes else ""
+    return f"{printable(stored.path)} has {_count(stored.rows, 'candle')} of {series}{size}."
 
 
 def gap_table(gaps: Sequence[Gap]) -> Table:
@@ -220,13 +221,14 @@ def gap_table(gaps: Sequence[Gap]) -> Table:
 
 def _facts(progress: Progress) -> list[str]:
     """What a reader wants to know besides the share, the most important first."""
+    # Of one request, on average: those of several at once add up to more than the time that has passed.
     wait_s = progress.lane_wait_s / progress.requests if progress.requests else 0.0
     return [
         "" if progress.eta_s is None else f"{figures.duration(progress.eta_s)} left",
         f"{figures.large(progress.candles)} candles",
-        f"{progress.requests_per_s:.1f} requests/s",
+        f"{progress.requests_per_s:.1f} req/s",
         _count(progress.gaps, "error"),
-        f"{wait_s:.1f} s in lane",
+        f"lane {wait_s:.1f} s",
     ]
 
 

@@ -32,7 +32,9 @@ _STYLES: dict[chart.Tone | Feeling, str] = {
     "bad": "red",
 }
 _GAUGE_WIDTH = 40
-_BAR_WIDTH = 40
+_LEAST_BAR, _MOST_BAR = 6, 40
+# What is told beside a bar, and seldom wider.
+_FACTS_WIDTH = 74
 _REDRAWN_A_SECOND = 4
 _CTRL_C_WIDTH = 4
 _ONE_LINE = GridColumn(no_wrap=True, overflow="crop")
@@ -147,7 +149,7 @@ class TerminalPresenter:
     @contextmanager
     def progress(self) -> Generator[Callable[[Advance], None]]:
         """A bar, and beside it as many facts as there is room for; the last state stays."""
-        bar = min(_BAR_WIDTH, self._console.width // 4)
+        bar = max(_LEAST_BAR, min(_MOST_BAR, self._console.width - _FACTS_WIDTH))
         columns = (BarColumn(bar), TextColumn("{task.fields[facts]}", markup=False, table_column=_ONE_LINE))
         with Progress(*columns, console=self._console, refresh_per_second=_REDRAWN_A_SECOND) as drawn:
             task = drawn.add_task("", total=None, facts="")

@@ -5,28 +5,57 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
-from alura_async import Alura
+from alura_async import Alura, Candle
+from alura_async.bulk import CandleStore, Progress
 from alura_async.cli.entry import run
 from alura_async.cli.moments import moment
+from alura_async.cli.presenter import Advance
+from alura_async.cli.reporter import ForPrograms
+from alura_async.cli.terminal import TerminalPresenter
 from alura_async.sandbox import Sandbox
 
+from .process import COMMAND, ROOT, environment, python, without_escapes
+from .test_demo import in_terminal, needs_pty
+
 NOW = datetime(2026, 3, 31, 12, 30, tzinfo=UTC)
+DAYS = ("--since", "2026-03-01", "--until", "2026-03-05", "--rate", "1000")
 
 
 @pytest.fixture
-def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
+def nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment that names no server and nobody."""
+    for name in [name for name in os.environ if name.startswith("ALURA_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def sandbox(nowhere: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
     """A server that the environment names."""
     with Sandbox.threaded(seed=3, start=NOW, speed=0, limit=None) as sandbox:
-        for name in [name for name in os.environ if name.startswith("ALURA_")]:
-            monkeypatch.delenv(name)
         monkeypatch.setenv("ALURA_BASE_URL", sandbox.url)
         yield sandbox
+
+
+def pull(store: Path, *args: str, symbols: str = "BTC,ETH", interval: str = "1m") -> int:
+    """Run the command line in this process."""
+    return run(["candles", "pull", "--symbols", symbols, "--interval", interval, "--to", str(store), *args])
+
+
+def prices(candle: Candle) -> tuple[object, ...]:
+    """What a server may correct."""
+    return candle.open_time_ms, candle.open, candle.high, candle.low, candle.close, candle.volume, candle.trades
 
 
 def objects(text: str) -> list[dict[str, Any]]:
@@ -106,3 +135,264 @@ class TestShow:
         assert capsys.readouterr().err.endswith("Symbol btc not found; did you mean BTC?\n")
         assert run(["candles", "show", "BCT", "1h"]) == 2
         assert "symbols are BTC, ETH, " in capsys.readouterr().err
+
+
+class TestPull:
+    def test_it_says_what_it_takes_and_brings_exactly_what_the_server_has(
+        self, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        store = tmp_path / "data"
+        assert pull(store, *DAYS, symbols="ETH", interval="1h,1d") == 0
+        first, plan, came, has, end = capsys.readouterr().out.splitlines()
+        assert first == (f"2 series of {sandbox.url}, 2026-03-01 00:00 to 2026-03-05 00:00 (UTC), into {store}")
+        # At the pace that was asked for, or that the replies' time allows.
+        assert re.fullmatch(r"100 candles, about 2 requests, 1 s at [\d.e+]+/s, about 3 kB on disk", plan)
+        assert re.fullmatch(r"100 candles more: 2 requests in [\d.]+ s", came)
+        assert re.fullmatch(rf"{re.escape(str(store))} has 100 candles of 2 series, [\d.]+ kB\.", has)
+        assert end == "Nothing is missing."
+        with Alura(base_url=sandbox.url) as alura:
+            truth = alura.indicators.candle_history(
+                "ETH", interval="1h", start=datetime(2026, 3, 1, tzinfo=UTC), end=datetime(2026, 3, 4, 23, tzinfo=UTC)
+            )
+        found = list(CandleStore(store).candles("ETH", "1h"))
+        assert [candle.open_time for candle in found] == [candle.open_time for candle in truth]
+        assert [float(candle.close) for candle in found] == [float(candle.close) for candle in truth]
+
+    def test_the_same_line_brings_only_what_is_new_and_what_was_corrected(
+        self, nowhere: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        start = datetime.now(UTC) - timedelta(minutes=30)
+        with Sandbox.threaded(seed=3, start=start, speed=0, limit=None) as sandbox:
+            line = ("--since", "1h", "--rate", "1000", "--base-url", sandbox.url)
+            assert pull(tmp_path, *line, symbols="BTC,ETH,SOL,XRP,DOGE,AVAX") == 0
+            store = CandleStore(tmp_path)
+            before = {each.symbol: list(store.candles(each.symbol, "1m")) for each in store.series()}
+            made = len(sandbox.requests)
+            sandbox.advance(minutes=15)
+            capsys.readouterr()
+            assert pull(tmp_path, *line, symbols="BTC,ETH,SOL,XRP,DOGE,AVAX") == 0
+            assert len(sandbox.requests) - made <= len(before) + 2
+        after = {symbol: list(store.candles(symbol, "1m")) for symbol in before}
+        added = sum(len(after[symbol]) - len(before[symbol]) for symbol in before)
+        changed = sum(len(set(map(prices, before[symbol])) - set(map(prices, after[symbol]))) for symbol in before)
+        shown = capsys.readouterr().out
+        assert re.search(r"^\d\d % is there already, and left are ", shown, re.MULTILINE)
+        assert f"\n{added} candles more{f', {changed} corrected' if changed else ''}: " in shown
+        assert added > 10 * len(before)
+
+    def test_what_a_pull_could_not_know_yet_is_not_missing_afterwards(
+        self, nowhere: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        def pass_a_minute(_: object) -> None:
+            server.advance(minutes=1)
+
+        # A minute passes on the server from one reply to the next.
+        start = datetime.now(UTC) - timedelta(hours=1)
+        with Sandbox.threaded(seed=3, start=start, speed=0, limit=None, on_request=pass_a_minute) as server:
+            line = ("--since", "12d", "--rate", "1000", "--concurrency", "1", "--base-url", server.url)
+            assert pull(tmp_path, *line, symbols="BTC") == 0
+            assert len(server.requests) > 4
+        assert run(["candles", "gaps", str(tmp_path)]) == 0
+        assert capsys.readouterr().out.endswith(f"Nothing is missing in {tmp_path}.\n")
+
+    def test_json_is_a_plan_and_an_end_and_nothing_else(
+        self, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert pull(tmp_path, *DAYS, "--json", symbols="BTC") == 0
+        plan, done = objects(capsys.readouterr().out)
+        assert (plan["event"], plan["candles"], plan["requests"], plan["there"]) == ("plan", 5760, 2, 0.0)
+        assert (done["event"], done["complete"], done["gaps"], done["stored"]) == ("done", True, 0, done["candles"])
+        assert pull(tmp_path, *DAYS, "--json", symbols="BTC") == 0
+        plan, done = objects(capsys.readouterr().out)
+        assert (plan["requests"], plan["there"], done["requests"]) == (0, 1.0, 0)
+
+    def test_what_is_missing_is_exit_code_1_and_listed_with_why(
+        self, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        store = tmp_path / "my data"
+        assert pull(store, *DAYS, symbols="ETH,BCT", interval="1d") == 1
+        shown = capsys.readouterr().out
+        assert re.search(
+            r"^BCT 1d  2026-03-01 00:00  2026-03-05 00:00  .*404.*Symbol BCT not found", shown, re.MULTILINE
+        )
+        assert shlex.split(shown.splitlines()[-1])[-3:] == ["candles", "repair", str(store)]
+        assert run(["candles", "gaps", str(store), "--json"]) == 1
+        (gap,) = objects(capsys.readouterr().out)
+        assert (gap["symbol"], gap["interval"], gap["end_ms"] - gap["start_ms"]) == ("BCT", "1d", 4 * 86_400_000)
+        assert run(["candles", "info", str(store)]) == 1
+        assert re.search(r"^ETH 1d +4  2026-03-01  2026-03-05 00:00 +0 ", capsys.readouterr().out, re.MULTILINE)
+        assert run(["candles", "repair", str(store), "--rate", "1000", "--json"]) == 1
+        assert [each["event"] for each in objects(capsys.readouterr().out)] == ["gap", "done"]
+
+    def test_what_takes_long_needs_an_answer_or_yes(
+        self, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert pull(tmp_path / "data", "--since", "2024-01-01", symbols="all") == 2
+        shown = capsys.readouterr()
+        assert "requests, 2" in shown.out
+        assert shown.err.endswith("there is no terminal to ask in: add --yes to do it nevertheless\n")
+        assert not (tmp_path / "data").exists()
+
+    @pytest.mark.parametrize(
+        ("args", "said"),
+        [
+            (("--since", "2030-01-01"), "'--since': 2030-01-01 00:00 UTC is not before now."),
+            (("--since", "2026-03-01", "--until", "2026-02-01"), "is not before 2026-02-01 00:00 UTC."),
+            (("--since", "30m"), "'--since': '30m': is m months or minutes? Write mo or min."),
+        ],
+    )
+    def test_a_range_that_is_none_is_a_usage_error(
+        self, sandbox: Sandbox, tmp_path: Path, args: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert pull(tmp_path, *args) == 2
+        assert said in capsys.readouterr().err
+        assert list(sandbox.requests) == []
+
+    def test_a_symbol_in_the_wrong_case_is_not_pulled(
+        self, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert pull(tmp_path, *DAYS, symbols="ETH,KPEPE") == 2
+        assert capsys.readouterr().err == "alura: KPEPE: did you mean kPEPE?\n"
+        assert list(tmp_path.iterdir()) == []
+
+
+class TestAStore:
+    def test_a_damaged_file_is_found_and_pulled_again(
+        self, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert pull(tmp_path, *DAYS, interval="1d") == 0
+        assert run(["candles", "verify", str(tmp_path)]) == 0
+        (file,) = (tmp_path / "interval=1d" / "symbol=BTC").rglob("*.parquet")
+        file.write_bytes(file.read_bytes()[:-100])
+        capsys.readouterr()
+        assert run(["candles", "verify", str(tmp_path)]) == 1
+        shown = capsys.readouterr().out
+        assert str(file) in shown
+        assert shlex.split(shown.splitlines()[-1])[-3:] == ["candles", "repair", str(tmp_path)]
+        assert run(["candles", "verify", str(tmp_path), "--json"]) == 1
+        assert [each["path"] for each in objects(capsys.readouterr().out)] == [str(file)]
+        assert run(["candles", "repair", str(tmp_path), "--rate", "1000"]) == 0
+        assert capsys.readouterr().out.endswith("Nothing is missing.\n")
+        assert run(["candles", "verify", str(tmp_path)]) == 0
+
+    def test_its_last_candles_are_drawn_without_a_server(
+        self, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert pull(tmp_path, *DAYS, symbols="BTC") == 0
+        monkeypatch.setenv("ALURA_BASE_URL", "http://127.0.0.1:1")
+        capsys.readouterr()
+        assert run(["candles", "show", "BTC", "1m", "--store", str(tmp_path), "--limit", "500", "--json"]) == 0
+        shown = [each["open_time_ms"] for each in objects(capsys.readouterr().out)]
+        stored = [candle.open_time_ms for candle in CandleStore(tmp_path).candles("BTC", "1m")]
+        assert shown == stored[-500:]
+        assert run(["candles", "show", "BTC", "5m", "--store", str(tmp_path)]) == 2
+        assert "it has BTC 1m" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("command", ["info", "gaps", "verify", "repair"])
+    def test_what_is_no_store_is_exit_code_2_and_one_line(
+        self, sandbox: Sandbox, tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert run(["candles", command, str(tmp_path / "none")]) == 2
+        shown = capsys.readouterr()
+        assert shown.err.startswith(f"alura: {tmp_path / 'none'}: ")
+        assert (shown.out, shown.err.count("\n")) == ("", 1)
+
+
+class TestProgress:
+    @pytest.mark.parametrize(
+        ("width", "last"), [(32, "2 h 20 min left"), (48, "42 M candles"), (80, "lane 0.4 s"), (200, "lane 0.4 s")]
+    )
+    def test_the_bar_and_as_many_facts_as_fit_stand_on_one_line(self, width: int, last: str) -> None:
+        written = StringIO()
+        console = Console(file=written, force_terminal=True, width=width, height=20, legacy_windows=False)
+        facts = ["2 h 20 min left", "42 M candles", "9.8 req/s", "0 errors", "lane 0.4 s"]
+        with TerminalPresenter(console).progress() as show:
+            show(Advance(None, facts))
+            show(Advance(0.25, facts))
+        (line,) = [line for line in without_escapes(written.getvalue()).split("\r") if " 25%" in line][-1:]
+        assert line.rstrip().endswith(last)
+        assert "2 h 20 min left" in line
+        assert len(line.rstrip()) < width - 3
+
+    def test_programs_are_told_at_most_once_a_second(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with ForPrograms().following() as follow:
+            for requests in range(100):
+                follow(progress(requests))
+        assert capsys.readouterr().out == ""
+
+
+class TestAsAProcess:
+    def test_it_needs_an_extra_and_says_so(self, sandbox: Sandbox, tmp_path: Path) -> None:
+        done = python(
+            "import sys\n"
+            "sys.modules['numpy'] = None\n"
+            f"sys.argv = ['alura', 'candles', 'pull', '--symbols', 'BTC', '--interval', '1h', '--since', '2024-01-01', "
+            f"'--to', {str(tmp_path)!r}]\n"
+            "from alura_async.cli import main\n"
+            "main()"
+        )
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == "alura: this needs numpy, which is not installed: pip install 'alura-async[bulk]'\n"
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="for the shells of other systems")
+    def test_it_ends_when_nobody_reads_any_more(self, sandbox: Sandbox, tmp_path: Path) -> None:
+        process = subprocess.Popen(
+            [*COMMAND, *line(tmp_path), "--json"],
+            cwd=ROOT,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["event"] == "plan"
+        process.stdout.close()
+        assert process.wait(timeout=20) == 2
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+        process.stderr.close()
+
+    @needs_pty
+    def test_ctrl_c_says_what_is_stored_and_the_same_line_goes_on(
+        self, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        arguments = line(tmp_path)
+        shown, code = in_terminal(*arguments, columns=100, stop_at=" candles  ")
+        text = without_escapes(shown)
+        assert code == 130
+        assert "Traceback" not in text
+        assert re.search(
+            r"Stopped\. \S+ has [\d,]+ candles of 2 series.* The same command line goes on", one_line(text)
+        )
+        assert text.rstrip().endswith("alura: interrupted")
+        assert shown.rfind("\x1b[?25h") > shown.rfind("\x1b[?25l") >= 0
+        kept = CandleStore(tmp_path).info().rows
+        assert 0 < kept < 50_000
+        assert run([*arguments, "--rate", "1000"]) == 0
+        stored = CandleStore(tmp_path).info().rows
+        assert f"\n{stored - kept:,} candles more: " in capsys.readouterr().out
+        assert stored > 57_000
+
+
+def progress(requests: int) -> Progress:
+    return Progress(
+        requests=requests,
+        requests_left=10,
+        candles=5000 * requests,
+        gaps=0,
+        done=0.5,
+        elapsed_s=1.0,
+        eta_s=1.0,
+        requests_per_s=10.0,
+        lane_wait_s=1.0,
+    )
+
+
+def one_line(text: str) -> str:
+    """What a terminal has broken into lines."""
+    return " ".join(text.split())
+
+
+def line(store: Path) -> list[str]:
+    """A pull of a few seconds."""
+    days = ("--since", "2026-03-01", "--until", "2026-03-21", "--rate", "5")
+    return ["candles", "pull", "--symbols", "BTC,ETH", "--interval", "1m", *days, "--to", str(store)]
