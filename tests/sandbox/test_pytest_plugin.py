@@ -92,8 +92,8 @@ async def test_that_is_cancelled(alura):
     await alura.user.profile()
 """
 
-# Its time is over once the loop has nothing to do: what a signal raises in a callback, asyncio only logs, and a test that
-# polls goes on for ever then.
+# Its time is over when the loop has nothing to do: what a signal raises in a callback is logged by asyncio and gone,
+# and a test that polls goes on for ever then.
 HANGS = """\
 @pytest.mark.timeout(30, method="signal", func_only=True)
 async def test_that_hangs(alura):
@@ -105,8 +105,13 @@ async def test_that_hangs(alura):
 
 def run(pytester: pytest.Pytester, ini: str, *options: str, **files: str) -> pytest.RunResult:
     """Run these files as tests, in a process of its own."""
+    environment = pytester._monkeypatch
     # In a checkout there is no entry point.
-    pytester._monkeypatch.setenv("PYTHONPATH", str(Path(alura_async.__file__).parent.parent))
+    environment.setenv("PYTHONPATH", str(Path(alura_async.__file__).parent.parent))
+    if sys.dont_write_bytecode:
+        # pytest compiles all of a package that a plugin is in, for its assertions: at least not for each run anew.
+        environment.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+        environment.setenv("PYTHONPYCACHEPREFIX", str(pytester.path.parent / "compiled"))
     pytester.makeconftest(CONFTEST + files.pop("conftest", ""))
     pytester.makeini(f"[pytest]\naddopts = --strict-markers --strict-config -p alura_async.pytest_plugin\n{ini}")
     pytester.makepyfile(**files)
