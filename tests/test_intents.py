@@ -1403,10 +1403,10 @@ hooks = {{}}
 os.register_at_fork(before=late)
 sys.path.insert(0, {root!r})
 from alura_async import JournalError, User
-from alura_async.core import file_intents
+from alura_async.core import file_intents, imports
 from alura_async.core.entries import intent
 
-file_intents._FORK_S = 0.2
+file_intents._FORK_S = imports._FORK_S = 0.2
 
 def write(store, amount):
     entry = intent(User.withdraw.request(amount=amount), host="api.example.com", account="0xab", within_s=10)
