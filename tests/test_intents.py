@@ -1185,7 +1185,9 @@ while True:
         assert process.stdout is not None
         said += [process.stdout.readline().split() for _ in range(lines)]
         process.send_signal(signal.SIGKILL)
-        rest, _ = process.communicate(timeout=30)
+        # Not by `communicate`, which passes by what was read ahead with those lines.
+        rest = process.stdout.read()
+        process.communicate(timeout=30)
         said += [line.split() for line in rest.splitlines(keepends=True) if line.endswith("\n")]
         assert process.returncode == -signal.SIGKILL
 
