@@ -332,11 +332,11 @@ async def test_a_reply_without_end_is_refused_before_it_fills_the_memory(
 
 _READS_BRACKETS = """
 import asyncio, sys
-from alura_async import Access, AluraError, AsyncAlura, Route
+from alura_async import Access, AluraError, AsyncAlura, Retry, Route
 sys.setrecursionlimit(100_000)  # as py_ecc does, which eth-account imports
 
 async def main(url):
-    async with AsyncAlura(base_url=url) as alura:
+    async with AsyncAlura(base_url=url, retry=Retry(attempts=1)) as alura:
         for returns in (dict, list[int]):
             try:
                 await alura.send(Route("GET", "/deep", returns, access=Access.PUBLIC).request())
@@ -567,7 +567,7 @@ async def test_a_handshake_that_fails_means_not_sent(fault: str, is_warm: bool) 
             server = await asyncio.start_server(misbehave, "127.0.0.1", 0)
             stack.callback(server.close)
             url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        limits = Timeouts(connect=0.15)
+        limits = Timeouts(connect=0.05 if fault == "stall" else 0.15)
         open_client = warm_client if is_warm else AsyncAlura
         alura = await stack.enter_async_context(open_client(base_url=url, ssl_context=knows_it, timeout=limits))
         for request in (READ.request(), REPEATABLE.request(), ONCE.request()):

@@ -1185,7 +1185,9 @@ while True:
         assert process.stdout is not None
         said += [process.stdout.readline().split() for _ in range(lines)]
         process.send_signal(signal.SIGKILL)
-        rest, _ = process.communicate(timeout=30)
+        # Not by `communicate`, which passes by what was read ahead with those lines.
+        rest = process.stdout.read()
+        process.communicate(timeout=30)
         said += [line.split() for line in rest.splitlines(keepends=True) if line.endswith("\n")]
         assert process.returncode == -signal.SIGKILL
 
@@ -1403,10 +1405,10 @@ hooks = {{}}
 os.register_at_fork(before=late)
 sys.path.insert(0, {root!r})
 from alura_async import JournalError, User
-from alura_async.core import file_intents
+from alura_async.core import file_intents, imports
 from alura_async.core.entries import intent
 
-file_intents._FORK_S = 0.2
+file_intents._FORK_S = imports._FORK_S = 0.2
 
 def write(store, amount):
     entry = intent(User.withdraw.request(amount=amount), host="api.example.com", account="0xab", within_s=10)

@@ -667,7 +667,11 @@ async def test_closing_waits_until_a_wallet_has_stopped(server: Server, raw: Raw
         await call
 
 
-async def test_a_wallet_that_ignores_being_stopped_does_not_hold_up_close(server: Server, raw: RawServer) -> None:
+async def test_a_wallet_that_ignores_being_stopped_does_not_hold_up_close(
+    server: Server, raw: RawServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("alura_async.core.token._STOP_S", 0.1)
+
     class Stubborn(FakeWallet):
         async def sign_message(self, text: str, /) -> str:
             while not released.is_set():
@@ -680,7 +684,7 @@ async def test_a_wallet_that_ignores_being_stopped_does_not_hold_up_close(server
     call = asyncio.create_task(alura.user.profile())
     while "POST /auth/evm/challenge" not in raw.paths():
         await asyncio.sleep(0.01)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(1.5):
         await alura.close()
     released.set()
     with pytest.raises(AluraError):

@@ -2,7 +2,7 @@
 
 `typing/surface.py` is right, `typing/mistakes.py` is wrong on the lines that say so: `# type: ignore[…]` holds mypy's
 names of the mistake, `# pyright: ignore[…]` pyright's. Here the checkers see both files without these comments, and
-what they report has to be exactly what the comments say.
+what they report has to be exactly what the comments say. Of the programs that people copy they report nothing.
 """
 
 from __future__ import annotations
@@ -18,10 +18,21 @@ from typing import Any
 
 import pytest
 
+from alura_async.cli import in_python
+from tests.test_readme import BOT, ROUTE, SANDBOX, SCRIPT
+
 pytestmark = pytest.mark.timeout(180)
 
 USER_CODE = Path(__file__).parent / "typing"
 FILES = ("surface.py", "mistakes.py")
+# Those of the README that stand by themselves, and what the demo shows.
+PROGRAMS = {
+    "bot.py": BOT,
+    "script.py": SCRIPT,
+    "sandbox.py": SANDBOX,
+    "route.py": ROUTE,
+    "demo.py": 'wallet: str = ""; base_url: str = ""\n' + in_python.SOURCE,
+}
 
 _MYPY = re.compile(r"  # type: ignore\[([\w, -]+)\]")
 _PYRIGHT = re.compile(r"  # pyright: ignore\[([\w, -]+)\]")
@@ -30,14 +41,32 @@ Mistakes = set[tuple[str, int, str]]
 """File, line, and the checker's name for it."""
 
 
-@pytest.fixture
-def plain_code(tmp_path: Path) -> Path:
-    """A folder with the user code as it would be without the comments."""
+@pytest.fixture(scope="module")
+def plain_code(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the user code as it would be without the comments, and the programs."""
+    folder = tmp_path_factory.mktemp("plain-code")
     for name in FILES:
         text = (USER_CODE / name).read_text("utf-8")
-        (tmp_path / name).write_text(_PYRIGHT.sub("", _MYPY.sub("", text)), "utf-8")
-    shutil.copy(USER_CODE / "pyrightconfig.json", tmp_path)
-    return tmp_path
+        (folder / name).write_text(_PYRIGHT.sub("", _MYPY.sub("", text)), "utf-8")
+    for name, text in PROGRAMS.items():
+        (folder / name).write_text(text, "utf-8")
+    shutil.copy(USER_CODE / "pyrightconfig.json", folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def mypys_lines(plain_code: Path, pytestconfig: pytest.Config) -> list[str]:
+    """What mypy says of all of it, in one go: what it reads first takes the time."""
+    pytest.importorskip("mypy")
+    kept = getattr(pytestconfig, "cache", None)
+    cache = plain_code / "cache" if kept is None else kept.mkdir("mypy")
+    found = run(
+        *(sys.executable, "-m", "mypy", "--strict", "--config-file=", "--python-version=3.11", "--no-pretty"),
+        *("--hide-error-context", "--no-error-summary", f"--cache-dir={cache}", *FILES, *PROGRAMS),
+        folder=plain_code,
+    )
+    assert found.stderr == ""
+    return found.stdout.splitlines()
 
 
 def marked(comment: re.Pattern[str]) -> Mistakes:
@@ -63,24 +92,22 @@ def test_each_wrong_line_is_announced_for_both_checkers() -> None:
     assert wrong <= by_mypy & by_pyright
 
 
-def test_mypy_reads_both_surfaces_and_finds_each_mistake(plain_code: Path, request: pytest.FixtureRequest) -> None:
-    pytest.importorskip("mypy")
-    kept = getattr(request.config, "cache", None)
-    cache = plain_code / "cache" if kept is None else kept.mkdir("mypy")
-    found = run(
-        *(sys.executable, "-m", "mypy", "--strict", "--config-file=", "--python-version=3.11", "--no-pretty"),
-        *("--hide-error-context", "--no-error-summary", f"--cache-dir={cache}", *FILES),
-        folder=plain_code,
-    )
+def test_mypy_reads_both_surfaces_and_finds_each_mistake(mypys_lines: list[str]) -> None:
     reported: Mistakes = set()
-    for line in found.stdout.splitlines():
+    for line in mypys_lines:
+        if line.startswith(tuple(PROGRAMS)):
+            continue
         if match := re.match(r"([\w.]+):(\d+): error: .*  \[([\w-]+)\]$", line):
             reported.add((match[1], int(match[2]), match[3]))
         else:
             # Nothing else is wrong, in our own code above all.
-            assert re.match(r"(surface|mistakes)\.py:\d+: note: ", line), found.stdout
-    assert reported == marked(_MYPY), found.stdout
-    assert found.stderr == ""
+            assert re.match(r"(surface|mistakes)\.py:\d+: note: ", line), "\n".join(mypys_lines)
+    assert reported == marked(_MYPY), "\n".join(mypys_lines)
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_mypy_has_nothing_to_say_of_what_people_copy(program: str, mypys_lines: list[str]) -> None:
+    assert [line for line in mypys_lines if line.startswith(program)] == []
 
 
 def test_pyright_reads_both_surfaces_and_finds_each_mistake(plain_code: Path) -> None:

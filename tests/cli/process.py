@@ -6,10 +6,19 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "alura_async"]
+# The same, but its clients neither pace their calls nor pause before they repeat one.
+_WITHOUT_WAITS = """
+import runpy
+from alura_async import no_waits
+with no_waits():
+    runpy.run_module("alura_async", run_name="__main__", alter_sys=True)
+"""
+HURRIED = [sys.executable, "-c", _WITHOUT_WAITS]
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _SECRETS = (
@@ -24,10 +33,10 @@ def environment(**changes: str) -> dict[str, str]:
     return {**kept, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8", "TERM": "xterm-256color", **changes}
 
 
-def alura(*args: str, **changes: str) -> subprocess.CompletedProcess[str]:
+def alura(*args: str, command: Sequence[str] = COMMAND, **changes: str) -> subprocess.CompletedProcess[str]:
     """Run a command line with pipes, to its end."""
     return subprocess.run(
-        [*COMMAND, *args],
+        [*command, *args],
         cwd=ROOT,
         env=environment(**changes),
         capture_output=True,

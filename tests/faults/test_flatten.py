@@ -326,7 +326,9 @@ async def test_of_very_many_failures_the_first_and_the_last_are_kept(raw: RawSer
             await flatten(alura, timeout=2, patience=0)
     failures = raised.value.failures
     assert len(failures) == 100
-    assert f"{last} calls failed on the way" in str(raised.value)
+    (counted,) = re.findall(r"(\d+) calls failed on the way", str(raised.value))
+    # On a slow machine its time ends in the middle of a call or two, which the server alone has counted, or we.
+    assert abs(int(counted) - last) <= 5
     numbered = [int(number) for failure in failures for number in re.findall(r"down (\d+)", str(failure))]
     assert sorted(numbered[:50]) == list(range(1, 51))
     assert set(numbered[50:]) <= set(range(last - 52, last + 1))
