@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import msgspec
 
+from ..core.messages import LONGEST_HOLD_S
 from ..core.request import Parts
 from ..core.road import Road
 from ..errors import (
@@ -26,6 +27,7 @@ from ..errors import (
     CredentialsNeededError,
     NotFoundError,
     Outcome,
+    RateLimitedError,
     RefusedError,
     ResponseError,
     ShapeError,
@@ -154,7 +156,8 @@ class Pull:
         progress: Listener | None,
         query: CandleQuery,
     ) -> None:
-        self._client = client
+        # A server may ask for a pause that is longer than a call's time: to wait for its end is no failure.
+        self._client = client.with_options(timeout=client._options.timeouts.call + 2 * LONGEST_HOLD_S)
         self._road: Road = client._road
         self._query = query
         self._habits = Habits(query)
@@ -384,6 +387,10 @@ class Pull:
             self._failures += 1
             if self._failures >= _FAILURES_EACH * self.concurrency:
                 self._last_resort = error
+            elif isinstance(error, RateLimitedError):
+                # It came too early, and that is no failure of this window.
+                self._todo.append(_Todo(window, question.is_repeated))
+                return
             self._add_gap(window, error)
 
     def _is_about_limit(self, question: Question, error: AluraError) -> bool:

@@ -21,7 +21,9 @@ from alura_async import (
     InvalidArgumentError,
     LatestCandles,
     NotFoundError,
+    RateLimitedError,
     RateLimiter,
+    Retry,
     ServerError,
     ShapeError,
     Signal,
@@ -241,6 +243,33 @@ async def test_a_server_that_fails_always_is_left_alone_soon(sandbox: Sandbox, a
     # One for each series, as far as they are one stretch: what came stands between.
     assert len(gaps) <= 5
     assert sum(page.end_ms - page.start_ms for page in pages) == 4 * 30 * 24 * HOUR
+
+
+@pytest.mark.waits
+async def test_a_pause_that_is_longer_than_a_calls_time_is_waited_for() -> None:
+    start_ms = NOW_MS - 100 * 40 * MINUTE
+    async with (
+        Sandbox(seed=7, start=NOW, speed=0, limit=20, window=1.0, quirks=Quirks(page_cap=100)) as sandbox,
+        AsyncAlura(base_url=sandbox.url, timeout=0.5, limiter=RateLimiter(rate=1000)) as alura,
+    ):
+        pages = await pulled(alura, "BTC", "1m", start=start_ms, end=NOW_MS)
+        require_all(sandbox, pages, start_ms)
+
+
+async def test_what_came_too_early_is_asked_for_again_and_is_no_gap(sandbox: Sandbox) -> None:
+    sandbox.quirks = Quirks(page_cap=100)
+    sandbox.faults.add("429 40% on GET /api/indicators/candles/*")
+    start_ms = NOW_MS - 100 * 100 * MINUTE
+    async with AsyncAlura(base_url=sandbox.url, retry=Retry(attempts=1)) as alura:
+        pages = await pulled(alura, "BTC", "1m", start=start_ms, end=NOW_MS)
+    require_all(sandbox, pages, start_ms)
+
+
+async def test_a_server_that_only_says_too_early_is_left_alone_soon(sandbox: Sandbox, alura: AsyncAlura) -> None:
+    sandbox.faults.add("429 on GET /api/indicators/candles/*")
+    pages = await pulled(alura, "BTC", "1m", start=NOW_MS - 100_000 * MINUTE, end=NOW_MS)
+    assert [type(page.error) for page in pages] == [RateLimitedError]
+    assert len(sandbox.requests) < 200
 
 
 async def test_a_server_that_wants_a_token_is_asked_once_a_worker(sandbox: Sandbox, alura: AsyncAlura) -> None:

@@ -90,7 +90,9 @@ def test_a_million_candles_through_faults_are_all_there_once_and_memory_does_not
         assert figures[times]["gaps"] == []
         assert figures[times]["digest"] == market_of(start_ms, end_ms).text
         assert figures[times]["grown_mib"] < MOST_GROWN_MIB
-    print({times: {name: figure[name] for name in ("candles", "pages", "grown_mib")} for times, figure in figures.items()})
+    print(
+        {times: {name: figure[name] for name in ("candles", "pages", "grown_mib")} for times, figure in figures.items()}
+    )
 
 
 class Watch(logging.Handler):
@@ -154,8 +156,10 @@ async def test_closes_go_out_at_once_beside_a_pull_of_thousands_and_the_pull_com
     assert sum(len(page.candles) for page in pages) == market_of(start_ms, end_ms).candles
     assert len(closed) == len(watch.waits) == closes
     assert percentile(watch.waits, 99) <= 2 * percentile(watch.durations, 50)
-    print(f"{len(watch.durations)} requests; lane wait at p99 {percentile(watch.waits, 99) * 1000:.1f} ms, "
-          f"request {percentile(watch.durations, 50) * 1000:.1f} ms")
+    print(
+        f"{len(watch.durations)} requests; lane wait at p99 {percentile(watch.waits, 99) * 1000:.1f} ms, "
+        f"request {percentile(watch.durations, 50) * 1000:.1f} ms"
+    )
 
 
 def percentile(values: list[float], percent: int) -> float:
