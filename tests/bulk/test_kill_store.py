@@ -34,7 +34,7 @@ pytestmark = [
 ]
 
 # `nox -s faults` kills 100 of each kind.
-SCALE = float(os.environ.get("ALURA_FAULT_SCALE", "0.02"))
+SCALE = float(os.environ.get("ALURA_BULK_SCALE", "0.02"))
 KILLS = 100
 
 HERE = Path(__file__).parents[2]

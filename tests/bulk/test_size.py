@@ -136,11 +136,9 @@ async def test_closes_go_out_at_once_beside_a_pull_of_thousands_and_the_pull_com
         AsyncAlura(sandbox.wallet(), base_url=sandbox.url, limiter=RateLimiter(rate=300), timeout=60) as alura,
     ):
         sandbox.faults.add("delay=10ms on GET /api/indicators/candles/*")
-        pages: list[CandlePage] = []
 
-        async def pull_all() -> None:
-            async for each in alura.bulk.candles(SYMBOLS, "1m", start=start_ms, end=end_ms):
-                pages.append(each)
+        async def pull_all() -> list[CandlePage]:
+            return [page async for page in alura.bulk.candles(SYMBOLS, "1m", start=start_ms, end=end_ms)]
 
         pulling = asyncio.create_task(pull_all())
         for _ in range(closes):
@@ -150,7 +148,7 @@ async def test_closes_go_out_at_once_beside_a_pull_of_thousands_and_the_pull_com
             for position in trade.positions or ():
                 await alura.trading_sessions.close_position(position.id)
         assert not pulling.done()
-        await pulling
+        pages = await pulling
         closed = [entry for entry in sandbox.ledger if entry.kind == "position_closed"]
     assert [page.error for page in pages if page.error] == []
     assert sum(len(page.candles) for page in pages) == market_of(start_ms, end_ms).candles
