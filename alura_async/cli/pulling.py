@@ -293,7 +293,9 @@ def _confirm(plan: Plan, store: Path) -> None:
 
 def _free_bytes(store: Path) -> int:
     """How much room there is where a folder is, or will be."""
-    place = store.expanduser().absolute()
+    from ..bulk.store import as_folder
+
+    place = as_folder(store)
     while not place.exists() and place != place.parent:
         place = place.parent
     return shutil.disk_usage(place).free
