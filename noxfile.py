@@ -106,12 +106,13 @@ def races(session: nox.Session) -> None:
 
 @nox.session
 def faults(session: nox.Session) -> None:
-    """Everything that can go wrong between the client and a server, in full size; the suite has a share of it."""
+    """Everything that can go wrong between the client, a server and a disk, in full size; the suite has a share."""
     _install_locked(session)
     # The figures are in the report.
     report = Path(session.create_tmp()) / "faults.xml"
     settings = ["--timeout=600", f"--junit-xml={report}", "-o", "junit_family=xunit1"]
-    session.run("python", "-m", "pytest", *settings, "tests/faults", env={"ALURA_FAULT_SCALE": "1"})
+    paths = ["tests/faults", "tests/bulk/test_kill_store.py"]
+    session.run("python", "-m", "pytest", *settings, *paths, env={"ALURA_FAULT_SCALE": "1"})
 
 
 @nox.session

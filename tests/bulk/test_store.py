@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -312,24 +313,30 @@ def test_a_second_writer_is_refused_and_told_who_writes(folder: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_a_forked_child_does_not_keep_the_store_locked(folder: Path) -> None:
-    with writing(folder):
-        hears, told = os.pipe()
-        child = os.fork()
-        if child == 0:
-            os.close(told)
-            os.read(hears, 1)
-            os._exit(0)
-    os.close(hears)
-    with writing(folder):
-        os.close(told)
-    os.waitpid(child, 0)
+def test_a_child_of_a_killed_writer_does_not_keep_the_store_locked(folder: Path) -> None:
+    program = (
+        "import os, signal, sys; from pathlib import Path; from alura_async.bulk.writer import Writer\n"
+        f"writer = Writer(Path(sys.argv[1])); writer.open({ORIGIN!r}, makes=True)\n"
+        "if os.fork():\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "print('forked', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", program, str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "forked\n"
+        assert other.wait() == -signal.SIGKILL
+        with writing(folder):
+            pass
 
 
 def test_who_reads_while_somebody_writes_finds_all_that_was_recorded_before(folder: Path) -> None:
     table = candles()
     store = CandleStore(folder)
-    come = pages(table, each=30)
+    come = pages(table, each=60)
     recorded = 1
     reads = set()
 
@@ -589,7 +596,10 @@ def test_a_store_in_a_folder_that_one_may_not_write_to_is_read(filled: tuple[Pat
         path.chmod(0o555 if path.is_dir() else 0o444)
     for parent in folder.parents[:3]:
         parent.chmod(0o755)
-    child = os.fork()
+    with warnings.catch_warnings():
+        # Of threads that there are: the child uses none of them.
+        warnings.simplefilter("ignore")
+        child = os.fork()
     if child == 0:
         os.setuid(65534)
         try:

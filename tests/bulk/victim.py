@@ -41,7 +41,7 @@ def record(job: dict[str, Any], told: int) -> None:
         writer.open(ORIGIN, makes=True)
         writer.ask(page.window for page in come)
         # The other way round: the file of the second month is written several times.
-        for page in come[::-1]:
+        for page in come[::-1][job.get("first", 0) :]:
             writer.record([page])
             os.write(told, b".")
             if job["compacts"]:
@@ -58,17 +58,25 @@ async def pull(job: dict[str, Any]) -> None:
 
 
 class Steps:
-    """Kills this process at a step: whenever a function is called or returns, in any thread, Python's or C's."""
+    """Kills this process at a step: whenever a function is called or returns, in any thread, Python's or C's.
 
-    def __init__(self, last: int | None) -> None:
+    Args:
+        last: at which step; 0 for none.
+        only: the functions of `os` that count; none for all.
+    """
+
+    def __init__(self, last: int, only: list[str]) -> None:
         self.made = 0
         self._last = last
+        self._only = [getattr(os, name) for name in only]
 
     def begin(self) -> None:
         threading.setprofile(self._step)
         sys.setprofile(self._step)
 
     def _step(self, frame: FrameType, event: str, argument: object) -> None:
+        if self._only and not any(argument is function for function in self._only):
+            return
         self.made += 1
         if self.made == self._last:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -76,7 +84,7 @@ class Steps:
 
 def be_killed(job: dict[str, Any], told: int) -> None:
     """Fill a store in this process, which ends here in any case."""
-    steps = Steps(job.get("step"))
+    steps = Steps(job.get("step", 0), job.get("only", []))
     work = partial(asyncio.run, pull(job)) if "url" in job else partial(record, job, told)
     os.write(told, b"\n")
     failed = b""
