@@ -293,7 +293,9 @@ def _confirm(plan: Plan, store: Path) -> None:
 
 def _free_bytes(store: Path) -> int:
     """How much room there is where a folder is, or will be."""
-    place = store.absolute()
+    from ..bulk.store import as_folder
+
+    place = as_folder(store)
     while not place.exists() and place != place.parent:
         place = place.parent
     return shutil.disk_usage(place).free
@@ -301,11 +303,11 @@ def _free_bytes(store: Path) -> int:
 
 def _stored(store: Path) -> StoreInfo | None:
     """What a store has; None where there is none yet."""
+    from ..bulk.manifest import place
     from ..bulk.store import CandleStore
 
-    if not (store.is_dir() and any(store.iterdir())):
-        return None
-    return CandleStore(store).info()
+    opened = CandleStore(store)
+    return opened.info() if place(opened.path).exists() else None
 
 
 def _ended(reporter: Reporter, report: PullReport, store: Path) -> int:

@@ -19,7 +19,7 @@ async def spelled(alura: AsyncAlura, symbol: str) -> str:
     try:
         known = list(await alura.indicators.symbols())
     except AluraError:
-        return "symbols are written as the server writes them, such as BTC or kPEPE"
+        return "nor does it list its symbols: check --base-url, or ALURA_BASE_URL"
     if symbol in known:
         return f"it lists {printable(symbol)}, so try another interval"
     if alike := alike_in(known, symbol):
