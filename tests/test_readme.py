@@ -31,6 +31,7 @@ SECTIONS = {
 (ORDERS,) = SECTIONS["Orders"]
 (SHAPES,) = SECTIONS["Replies of any shape"]
 (SANDBOX,) = SECTIONS["Sandbox"]
+PULL, STORE, POLARS, DUCKDB = SECTIONS["Bulk market data"]
 ENDPOINT, ROUTE = SECTIONS["Add an endpoint"]
 
 
@@ -50,8 +51,8 @@ def run(text: str, folder: Path | None = None, **environment: str) -> str:
 
 def test_every_program_of_the_readme_is_one_that_is_run_here() -> None:
     # That of "Test your bot" is run by the plugin's tests, under each plugin that runs loops.
-    assert sum(map(len, SECTIONS.values())) == 8
-    assert README.count("```python") == 8
+    assert sum(map(len, SECTIONS.values())) == 12
+    assert README.count("```python") == 12
 
 
 def test_the_bot_opens_a_session_and_follows_it_to_its_end() -> None:
@@ -138,6 +139,34 @@ def test_the_first_thing_to_run_against_a_server_finds_no_difference_here() -> N
         assert (process.returncode, process.stderr) == (0, "")
         assert {request.method for request in sandbox.requests if not request.path.startswith("/auth/")} == {"GET"}
     assert "trading_sessions.active()" in process.stdout
+
+
+def test_candles_are_pulled_by_the_line_and_the_programs_that_the_readme_shows(tmp_path: Path) -> None:
+    (lines,) = re.findall(r"^## Bulk market data.*?```sh\n(.*?)```", README, re.MULTILINE | re.DOTALL)
+    with Sandbox.threaded(seed=2, limit=None) as sandbox:
+        settings = {"ALURA_BASE_URL": sandbox.url, "PYTHONPATH": str(Path.cwd())}
+        for line in lines.splitlines():
+            command, *arguments = line.split()
+            assert command == "alura"
+            run(
+                f"import sys; sys.argv[1:] = {arguments}; from alura_async.cli import main; main()",
+                tmp_path,
+                **settings,
+            )
+        pages = run(PULL, tmp_path, **settings)
+        stored = run(STORE, tmp_path, **settings)
+    assert len(re.findall(r"^(BTC|ETH) ", pages, re.MULTILINE)) == 2
+    # The line had brought all of it.
+    assert stored.startswith("0 candles more of 2 series")
+    assert "open_time" in stored
+    assert "BTC" in run(POLARS, tmp_path)
+
+
+def test_a_store_is_read_by_duckdb_as_the_readme_shows(tmp_path: Path) -> None:
+    pytest.importorskip("duckdb", reason="is in a session of its own")
+    with Sandbox.threaded(seed=2, limit=None) as sandbox:
+        run(STORE, tmp_path, ALURA_BASE_URL=sandbox.url, PYTHONPATH=str(Path.cwd()))
+    assert "BTC" in run(DUCKDB, tmp_path)
 
 
 def test_the_sandbox_program_runs() -> None:

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from alura_async.cli import in_python
-from tests.test_readme import BOT, ROUTE, SANDBOX, SCRIPT
+from tests.test_readme import BOT, PULL, ROUTE, SANDBOX, SCRIPT, STORE
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -29,6 +29,8 @@ FILES = ("surface.py", "mistakes.py")
 PROGRAMS = {
     "bot.py": BOT,
     "script.py": SCRIPT,
+    "pull.py": PULL,
+    "store.py": STORE,
     "sandbox.py": SANDBOX,
     "route.py": ROUTE,
     "demo.py": 'wallet: str = ""; base_url: str = ""\n' + in_python.SOURCE,

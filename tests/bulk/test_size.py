@@ -24,7 +24,6 @@ from alura_async.bulk import CandlePage, Candles
 from alura_async.sandbox import Conditions, Quirks, Sandbox
 from alura_async.sandbox.listing import BY_SYMBOL
 from alura_async.sandbox.market import Market
-from alura_async.sandbox.settings import Settings
 from tests.bulk.puller import Digest
 
 SCALE = float(os.environ.get("ALURA_BULK_SCALE", "0.02"))
@@ -130,9 +129,18 @@ async def test_closes_go_out_at_once_beside_a_pull_of_thousands_and_the_pull_com
     page = 50
     end_ms = millis(START)
     start_ms = end_ms - math.ceil(requests / len(SYMBOLS)) * page * MINUTE_MS
-    settings: Settings = {"limit": 150, "window": 1.0, "quirks": Quirks(page_cap=page), "kept": 1000}
+    kind = Quirks(page_cap=page)
     async with (
-        Sandbox(seed=SEED, start=START, speed=0, conditions=Conditions.ideal(), **settings) as sandbox,
+        Sandbox(
+            seed=SEED,
+            start=START,
+            speed=0,
+            limit=150,
+            window=1.0,
+            quirks=kind,
+            conditions=Conditions.ideal(),
+            kept=1000,
+        ) as sandbox,
         AsyncAlura(sandbox.wallet(), base_url=sandbox.url, limiter=RateLimiter(rate=300), timeout=60) as alura,
     ):
         sandbox.faults.add("delay=10ms on GET /api/indicators/candles/*")
