@@ -244,7 +244,8 @@ class Habits:
         """
         if self.path != question.path:
             return None
-        if self.query.path is not None:
+        # Where a part that was asked again has come, ranges are answered on this path.
+        if self.query.path is not None or any(reach.is_capped for reach in self._reaches.values()):
             return refusal
         if self._refusal is None:
             self._refusal = refusal

@@ -272,6 +272,26 @@ async def test_a_server_that_only_says_too_early_is_left_alone_soon(sandbox: San
     assert len(sandbox.requests) < 200
 
 
+async def test_failures_with_successes_in_between_end_no_pull(sandbox: Sandbox) -> None:
+    sandbox.quirks = Quirks(page_cap=50)
+    for skipped in range(4, 12, 2):
+        sandbox.faults.add(f"500 x1 skip {skipped} on GET {HISTORY}BTC")
+    async with AsyncAlura(base_url=sandbox.url, retry=Retry(attempts=1)) as alura:
+        pages = await pulled(alura, "BTC", "1m", start=NOW - timedelta(hours=20), end=NOW, concurrency=1)
+    gaps = [page for page in pages if page.error is not None]
+    assert len(gaps) == 4
+    assert sum(gap.end_ms - gap.start_ms for gap in gaps) <= 4 * 50 * MINUTE
+
+
+async def test_a_symbol_that_is_listed_twice_is_pulled_once(raw: RawServer) -> None:
+    start_ms = NOW_MS // HOUR * HOUR
+    raw.routes["/api/indicators/candles/aggregated/symbols"] = [reply('["BTC", "BTC"]')]
+    raw.answers = [reply(rows(start_ms, MINUTE, 9))]
+    async with AsyncAlura(base_url=raw.url) as alura:
+        pages = await pulled(alura, "all", "1m", start=start_ms, end=start_ms + 9 * MINUTE)
+    assert [len(page.candles) for page in pages] == [9]
+
+
 async def test_a_server_that_wants_a_token_is_asked_once_a_worker(sandbox: Sandbox, alura: AsyncAlura) -> None:
     sandbox.quirks = Quirks(page_cap=10)
     with sandbox.faults.add(f"401 on GET {HISTORY}:symbol"):
