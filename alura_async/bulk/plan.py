@@ -10,6 +10,7 @@ from math import inf
 import msgspec
 
 from ..core.model import from_milliseconds
+from ..core.quantities import duration, large
 from ..errors import InvalidArgumentError
 
 _INTERVAL = re.compile(r"([1-9][0-9]{0,3})([mhdwM])", re.ASCII)
@@ -105,12 +106,18 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     store_bytes: int
 
     def __str__(self) -> str:
-        told = [f"{_count(self.candles)} candles", f"about {_count(self.requests)} requests"]
+        requests = "1 request" if self.requests == 1 else f"{large(self.requests)} requests"
+        told = [f"{large(self.candles)} candles", f"about {requests}"]
         if self.rate < inf:
-            told.append(f"{_duration(self.seconds)} at {self.rate:.3g}/s")
+            told.append(f"{self._time} at {self.rate:.3g}/s")
         elif self.seconds >= 1:
-            told.append(_duration(self.seconds))
+            told.append(self._time)
         return ", ".join(told)
+
+    @property
+    def _time(self) -> str:
+        # It is an estimate.
+        return duration(max(1, round(self.seconds)))
 
 
 def plan_of(
@@ -164,26 +171,3 @@ def parts(window: Window, most: int) -> Iterator[Window]:
         part = last_part(left, most)
         yield part
         left = None if part is left else msgspec.structs.replace(left, end_ms=part.start_ms)
-
-
-def _count(number: int) -> str:
-    """`42 M` for what is larger than a million."""
-    for size, name in ((10**9, "G"), (10**6, "M")):
-        if number >= size:
-            return f"{number / size:.3g} {name}" if number < 1000 * size else f"{number // size:,} {name}"
-    return f"{number:,}"
-
-
-def _duration(seconds: float) -> str:
-    """`2 h 20 min`."""
-    whole = max(1, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 48:
-        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
-    days, hours = divmod(round(seconds / 3600), 24)
-    return f"{days} d {hours} h" if hours else f"{days} d"

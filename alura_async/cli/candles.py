@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import msgspec
 
+from ..core.quantities import bytes_
 from ..core.text import printable
 from ..errors import AluraError, NotFoundError
 from ..groups.indicators import Candle
@@ -275,7 +276,7 @@ def _series(series: Sequence[SeriesInfo]) -> Table:
                 Cell(f"{each.gaps:,}", "bad" if each.gaps else "faint"),
                 Cell(f"{each.empties:,}"),
                 Cell(f"{each.files:,}"),
-                Cell(figures.size(each.bytes)),
+                Cell(bytes_(each.bytes)),
             ]
             for each in series
         ],

@@ -29,6 +29,7 @@ from ..contract import (
     write_recordings,
 )
 from ..contract.document import DOCUMENT_PATH
+from ..core.quantities import counted
 from ..core.request import Access
 from ..core.settings import TESTNET_URL
 from ..core.text import printable, redact
@@ -131,7 +132,7 @@ def record(directory: Path, base_url: str | None, force: bool) -> int:
         write_recordings(directory, found)
     except AluraError as error:
         raise Failed(str(error)) from error
-    show.say(f"{_count(len(found), 'reply', 'replies')} recorded in {printable(str(directory))}, redacted.")
+    show.say(f"{counted(len(found), 'reply', 'replies')} recorded in {printable(str(directory))}, redacted.")
     if unsigned := [reading for reading in readings if reading.state is ReadState.UNSIGNED]:
         show.say(f"The sign-in failed, so what is the account's is missing: {unsigned[0].said}")
     show.say("Look through the files before you show them to anybody.")
@@ -228,7 +229,7 @@ def _show(show: Presenter, found: _Found) -> None:
     if not found.version:
         show.say(f"The document of {printable(found.source)} could not be compared.")
     else:
-        operations = _count(found.operations, "operation")
+        operations = counted(found.operations, "operation")
         show.say(
             f"OpenAPI {printable(found.version)} of {printable(found.source)}: {operations}; "
             f"this SDK has {len(expectations())}."
@@ -252,7 +253,7 @@ def _show(show: Presenter, found: _Found) -> None:
 def _summary(findings: Sequence[Finding]) -> str:
     differences = sum(finding.severity is Severity.DIFFERENCE for finding in findings)
     notes = len(findings) - differences
-    return f"{_count(differences, 'difference') if differences else 'No difference'}, {_count(notes, 'note')}."
+    return f"{counted(differences, 'difference') if differences else 'No difference'}, {counted(notes, 'note')}."
 
 
 def _live_summary(readings: Sequence[Reading], server: str) -> str:
@@ -324,10 +325,6 @@ def _rows(readings: Sequence[Reading]) -> list[list[Cell]]:
         if len(own) > _MOST_ROWS:
             rows.append([_call(reading), Cell(f"and {len(own) - _MOST_ROWS} more"), Cell("")])
     return rows
-
-
-def _count(number: int, one: str, many: str = "") -> str:
-    return f"{number} {one if number == 1 else many or f'{one}s'}"
 
 
 def _as_json(found: _Found) -> str:

@@ -61,36 +61,6 @@ def hour(time: datetime | None) -> str:
     return UNKNOWN if time is None else f"{time:%m-%d %H:%M}"
 
 
-def large(number: int) -> str:
-    """How many, in about four characters where there are millions: `84,000`, `42.1 M`."""
-    for size, letter in ((10**9, "G"), (10**6, "M")):
-        if number >= size:
-            return f"{number / size:.3g} {letter}" if number < 1000 * size else f"{number // size:,} {letter}"
-    return f"{number:,}"
-
-
-def size(count: int) -> str:
-    """A number of bytes: `512 B`, `3.42 MB`."""
-    for unit, letter in ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
-        if count >= unit:
-            return f"{count / unit:.3g} {letter}" if count < 1000 * unit else f"{count // unit:,} {letter}"
-    return f"{count} B"
-
-
-def duration(seconds: float) -> str:
-    """How long, in the two units that matter: `2 h 20 min`, `45 s`, `0.3 s`."""
-    if 0 < seconds < 9.95:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(max(0, round(seconds)), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    if days:
-        return f"{days} d {hours} h"
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
-
-
 def short(identifier: str | None) -> str:
     """The beginning of an id, enough to tell it from its neighbours."""
     return UNKNOWN if identifier is None else printable(identifier)[:_SHORT_ID]

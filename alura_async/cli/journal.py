@@ -15,6 +15,7 @@ from ..assets import DEFAULT_ASSETS
 from ..core.decode import NOT_DECODED, parse
 from ..core.entries import journal_command
 from ..core.file_intents import FileIntents
+from ..core.quantities import duration
 from ..core.request import Action
 from ..core.text import clip, printable
 from ..errors import AluraError, Outcome
@@ -177,7 +178,7 @@ def _row(entry: JournalEntry, now: datetime) -> list[Cell]:
         Cell(_amount(body)),
         Cell(_target(body)),
         Cell(_second(entry.created_at)),
-        Cell(figures.duration((now - entry.created_at).total_seconds())),
+        Cell(duration((now - entry.created_at).total_seconds())),
         _state(entry),
         Cell(clip(printable(entry.detail), _LONGEST_WORD), "faint"),
     ]

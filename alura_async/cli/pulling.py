@@ -16,6 +16,7 @@ import msgspec
 
 from ..client import AsyncAlura
 from ..core.lanes import RateLimiter
+from ..core.quantities import bytes_, duration
 from ..core.text import printable
 from ..errors import AluraError, NotFoundError
 from . import figures
@@ -278,9 +279,9 @@ def _confirm(plan: Plan, store: Path) -> None:
     """Have what is long, or too large, agreed to."""
     reasons: list[str] = []
     if plan.seconds > _LONG_S:
-        reasons.append(f"this takes {figures.duration(plan.seconds)}")
+        reasons.append(f"this takes {duration(plan.seconds)}")
     if plan.store_bytes > (free := _free_bytes(store)):
-        reasons.append(f"it may need {figures.size(plan.store_bytes)} on a disk that has {figures.size(free)} left")
+        reasons.append(f"it may need {bytes_(plan.store_bytes)} on a disk that has {bytes_(free)} left")
     if not reasons:
         return
     why = ", and ".join(reasons)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
 
+from ..core.quantities import bytes_, counted, duration, large
 from ..core.text import printable
 from . import figures
 from .json_lines import write_line
@@ -86,7 +87,7 @@ class ForPeople:
     def planned(self, errand: Errand) -> None:
         """What is to be done, and what that takes."""
         until = "now" if errand.end is None else figures.moment(errand.end)
-        series = _count(errand.series, "series", "series")
+        series = counted(errand.series, "series", "series")
         self._show.say(
             f"{series} of {printable(errand.server)}, {figures.moment(errand.start)} to {until} (UTC), into "
             f"{printable(errand.store)}"
@@ -95,7 +96,7 @@ class ForPeople:
             self._show.say("All of it is there already.")
             return
         there = f"{_percent(errand.there)} is there already, and left are " if errand.there else ""
-        self._show.say(f"{there}{errand.plan}, about {figures.size(errand.plan.store_bytes)} on disk")
+        self._show.say(f"{there}{errand.plan}, about {bytes_(errand.plan.store_bytes)} on disk")
 
     @contextmanager
     def following(self) -> Generator[Callable[[Progress], None]]:
@@ -107,8 +108,8 @@ class ForPeople:
         """What came, what the store has, and what is to be done about gaps."""
         corrected = f", {len(report.corrected):,} corrected" if report.corrected else ""
         self._show.say(
-            f"{_count(report.candles, 'candle')} more{corrected}: {_count(report.requests, 'request')} in "
-            f"{figures.duration(report.elapsed_s)}"
+            f"{counted(report.candles, 'candle')} more{corrected}: {counted(report.requests, 'request')} in "
+            f"{duration(report.elapsed_s)}"
         )
         for mended in report.mended:
             self._show.say(printable(str(mended)))
@@ -120,7 +121,7 @@ class ForPeople:
         more = len(report.gaps) - _MOST_GAPS
         self._show.say(
             (f"And {more:,} more. " if more > 0 else "")
-            + f"{_count(len(report.gaps), 'gap')}: once the reason has gone, this asks for what is missing:"
+            + f"{counted(len(report.gaps), 'gap')}: once the reason has gone, this asks for what is missing:"
         )
         self._show.end(again)
 
@@ -197,9 +198,9 @@ class ForPrograms:
 
 def has(stored: StoreInfo) -> str:
     """What a store has, in a sentence."""
-    series = _count(len(stored.series), "series", "series")
-    size = f", {figures.size(stored.bytes)}" if stored.bytes else ""
-    return f"{printable(stored.path)} has {_count(stored.rows, 'candle')} of {series}{size}."
+    series = counted(len(stored.series), "series", "series")
+    size = f", {bytes_(stored.bytes)}" if stored.bytes else ""
+    return f"{printable(stored.path)} has {counted(stored.rows, 'candle')} of {series}{size}."
 
 
 def gap_table(gaps: Sequence[Gap]) -> Table:
@@ -224,10 +225,10 @@ def _facts(progress: Progress) -> list[str]:
     # Of one request, on average: those of several at once add up to more than the time that has passed.
     wait_s = progress.lane_wait_s / progress.requests if progress.requests else 0.0
     return [
-        "" if progress.eta_s is None else f"{figures.duration(progress.eta_s)} left",
-        f"{figures.large(progress.candles)} candles",
+        "" if progress.eta_s is None else f"{duration(progress.eta_s)} left",
+        f"{large(progress.candles)} candles",
         f"{progress.requests_per_s:.1f} req/s",
-        _count(progress.gaps, "error"),
+        counted(progress.gaps, "error"),
         f"lane {wait_s:.1f} s",
     ]
 
@@ -235,7 +236,3 @@ def _facts(progress: Progress) -> list[str]:
 def _percent(share: float) -> str:
     # What is not everything is not called so.
     return f"{int(share * 100)} %" if share * 100 >= 1 else "less than 1 %"
-
-
-def _count(number: int, one: str, many: str = "") -> str:
-    return f"{number:,} {one if number == 1 else many or f'{one}s'}"

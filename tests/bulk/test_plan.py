@@ -69,8 +69,8 @@ def test_the_cost_of_a_pull_is_told_in_words() -> None:
     [
         (1, 10, "1,440 candles, about 3 requests, 1 s at 10/s"),
         (30, 10, "43,200 candles, about 87 requests, 9 s at 10/s"),
-        (400, 1, "576,000 candles, about 1,152 requests, 19 min at 1/s"),
-        (400, 0.01, "576,000 candles, about 1,152 requests, 32 h at 0.01/s"),
+        (400, 1, "576,000 candles, about 1,152 requests, 19 min 12 s at 1/s"),
+        (400, 0.01, "576,000 candles, about 1,152 requests, 1 d 8 h at 0.01/s"),
         (4000, 0.01, "5.76 M candles, about 11,520 requests, 13 d 8 h at 0.01/s"),
         (4_000_000, 10, "5.76 G candles, about 11.5 M requests, 13 d 8 h at 10/s"),
         (400, inf, "576,000 candles, about 1,152 requests"),
@@ -87,7 +87,7 @@ def test_slots_hold_a_pull_up_where_replies_take_long() -> None:
     assert slow.rate == 3
     assert slow.seconds == 96
     unlimited = plan_of([window], 500, slots=12, latency_s=4)
-    assert str(unlimited).endswith("2 min at 3/s")
+    assert str(unlimited).endswith("1 min 36 s at 3/s")
 
 
 def test_an_estimate_needs_neither_numpy_nor_polars() -> None:
