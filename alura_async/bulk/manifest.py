@@ -509,9 +509,9 @@ def _connect_to_read(path: Path) -> sqlite3.Connection:
         f"{address}?mode=rw", uri=True, timeout=_SQLITE_WAITS_S, isolation_level=None, check_same_thread=False
     )
     try:
-        connection.execute("PRAGMA user_version").fetchone()
+        with _closed_on_failure(connection):
+            connection.execute("PRAGMA user_version").fetchone()
     except sqlite3.OperationalError:
-        connection.close()
         log = Path(f"{path}-wal")
         if os.access(path.parent, os.W_OK) or (log.exists() and log.stat().st_size):
             raise

@@ -45,6 +45,7 @@ _LONGEST = 240
 _PATIENCE_S = 5.0
 _LOOK_AGAIN_S = 0.05
 _KEY = "alura_async"
+_MONTH = np.timedelta64(1, "M")
 _NUMBERS = ("open", "high", "low", "close", "volume")
 _SCHEMA = {
     "open_time": pl.Datetime("ms", "UTC"),
@@ -119,7 +120,7 @@ def month_range(month: str) -> Range:
         ValueError: it is none.
     """
     first = np.datetime64(month, "M")
-    start, end = (int(moment.astype("datetime64[ms]").astype(np.int64)) for moment in (first, first + 1))
+    start, end = (int(moment.astype("datetime64[ms]").astype(np.int64)) for moment in (first, first + _MONTH))
     return start, end
 
 
@@ -128,7 +129,7 @@ def months_of(start_ms: int, end_ms: int) -> list[str]:
     if start_ms >= end_ms:
         return []
     first, last = (np.datetime64(ms, "ms").astype("datetime64[M]") for ms in (start_ms, end_ms - 1))
-    return [str(month) for month in np.arange(first, last + 1)]
+    return [str(month) for month in np.arange(first, last + _MONTH)]
 
 
 def by_month(candles: Candles) -> Iterator[tuple[str, Candles]]:

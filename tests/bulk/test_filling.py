@@ -189,7 +189,9 @@ async def test_who_cancels_keeps_what_was_recorded_and_leaves_the_store_to_other
             begun.set()
 
     pulling = asyncio.create_task(alura.bulk.pull(tmp_path, "BTC", "1m", start=start, end=NOW, progress=note))
-    await begun.wait()
+    waiting = asyncio.create_task(begun.wait())
+    await asyncio.wait({waiting, pulling}, return_when=asyncio.FIRST_COMPLETED)
+    assert not pulling.done()
     pulling.cancel()
     with pytest.raises(asyncio.CancelledError):
         await pulling
