@@ -145,19 +145,27 @@ async def test_closes_go_out_at_once_beside_a_pull_of_thousands_and_the_pull_com
         AsyncAlura(sandbox.wallet(), base_url=sandbox.url, limiter=RateLimiter(rate=300), timeout=60) as alura,
     ):
         sandbox.faults.add("delay=10ms on GET /api/indicators/candles/*")
+        pages: list[CandlePage] = []
+        is_further = asyncio.Event()
 
-        async def pull_all() -> list[CandlePage]:
-            return [page async for page in alura.bulk.candles(SYMBOLS, "1m", start=start_ms, end=end_ms)]
+        async def pull_all() -> None:
+            async for page in alura.bulk.candles(SYMBOLS, "1m", start=start_ms, end=end_ms):
+                pages.append(page)
+                is_further.set()
 
         pulling = asyncio.create_task(pull_all())
-        for _ in range(closes):
+        for number in range(closes):
+            # From its beginning nearly to its end.
+            while len(pages) < 0.9 * requests * number / closes:
+                is_further.clear()
+                await is_further.wait()
             await alura.trading_sessions.create(budget=20, profit_target=40, asset="BTC", max_positions=1)
             trade = await alura.trading_sessions.current_trade()
             assert trade is not None
             for position in trade.positions or ():
                 await alura.trading_sessions.close_position(position.id)
         assert not pulling.done()
-        pages = await pulling
+        await pulling
         closed = [entry for entry in sandbox.ledger if entry.kind == "position_closed"]
     assert [page.error for page in pages if page.error] == []
     assert sum(len(page.candles) for page in pages) == market_of(start_ms, end_ms).candles
