@@ -90,6 +90,9 @@ OPERATIONS = {
     "bulk.plan",
     "bulk.latest",
     "bulk.signals",
+    "bulk.pull",
+    "bulk.update",
+    "bulk.repair",
 }
 STREAMS = {
     "bulk.candles",
@@ -217,6 +220,9 @@ BY_POSITION = {
     "bulk.plan": ["symbols", "intervals"],
     "bulk.latest": ["symbols", "interval"],
     "bulk.signals": ["symbols", "interval"],
+    "bulk.pull": ["store", "symbols", "intervals"],
+    "bulk.update": ["store"],
+    "bulk.repair": ["store"],
     "leaderboard.user": ["user_id"],
     "referrals.get": ["user_id"],
     "referrals.stats": ["user_id"],

@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 import warnings
 from collections.abc import Generator
@@ -590,12 +591,19 @@ def test_a_full_disk_loses_nothing_that_was_recorded(filled: tuple[Path, Candles
 
 
 @pytest.mark.skipif(not hasattr(os, "fork") or os.geteuid() != 0, reason="takes another user")
-def test_a_store_in_a_folder_that_one_may_not_write_to_is_read(filled: tuple[Path, Candles]) -> None:
-    folder, table = filled
-    for path in (folder, *folder.rglob("*")):
-        path.chmod(0o555 if path.is_dir() else 0o444)
-    for parent in folder.parents[:3]:
-        parent.chmod(0o755)
+def test_a_store_in_a_folder_that_one_may_not_write_to_is_read(
+    filled: tuple[Path, Candles],
+) -> None:
+    original, table = filled
+    # Those that pytest makes are the user's own, and all that are around them.
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(shutil.copytree(original, Path(place) / "data"))
+        for path in (Path(place), folder, *folder.rglob("*")):
+            path.chmod(0o555 if path.is_dir() else 0o444)
+        _require_that_others_read(folder, table)
+
+
+def _require_that_others_read(folder: Path, table: Candles) -> None:
     with warnings.catch_warnings():
         # Of threads that there are: the child uses none of them.
         warnings.simplefilter("ignore")
