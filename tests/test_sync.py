@@ -279,6 +279,22 @@ def test_ctrl_c_cancels_the_call_and_nothing_leaves_after_it(raw: RawServer, han
     assert raw.paths().count("POST /trading-sessions") == (1 if hangs == "/trading-sessions" else 0)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for one process there")
+def test_ctrl_c_is_heard_where_a_library_has_signals_restart_what_they_interrupt(raw: RawServer) -> None:
+    # polars does, by being imported.
+    restarting = f"import signal\nsignal.siginterrupt(signal.SIGINT, False)\n{_INTERRUPTED}"
+    patient = "from alura_async import Timeouts\nlong = Timeouts(call=600, create=600, sign_in=600, read=600)\n"
+    restarting = patient + restarting.replace("base_url=sys.argv[1]", "base_url=sys.argv[1], timeout=long")
+    raw.answers = [hang]
+    process = run_script(restarting, raw.url)
+    wait_until(lambda: raw.paths() != [])
+    process.send_signal(signal.SIGINT)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "interrupted\n"
+    _, errors = process.communicate("\n", timeout=20)
+    assert (process.returncode, errors) == (0, "")
+
+
 _INTERRUPTED_BEFORE_THE_LOOP_COMES_TO_IT = """
 import os, signal, sys, threading, time
 from alura_async import Alura

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import math
 import os
 import sys
 import threading
@@ -13,7 +14,6 @@ import weakref
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
-from concurrent.futures import wait as wait_for
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, Self, TypeVar
@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# `Future.result()` cannot be interrupted on Windows, so waiting there looks up now and then.
-_WAIT_STEP_S = 0.2 if sys.platform == "win32" else None
+# A wait cannot be interrupted on Windows, nor where a library has signals restart what they interrupt, as polars does
+# when it is imported. So whoever waits looks up now and then.
+_WAIT_STEP_S = 0.2
 # How long an interrupted call may take to clean up, and a forgotten client to close.
 _CLEAN_UP_S = 2.0
 _THREAD_NAME = "alura-async"
@@ -208,13 +209,13 @@ class LoopThread:
         # Not in another thread: at the end of a process there can be no new one.
         _end_soon(self._core, starting)
         try:
-            running = starting.result(wait_s)
+            running = _result(starting, wait_s)
         except Exception:  # noqa: BLE001 - it never started, or ends as soon as it has
             running = None
         if running is not None:
             if threading.current_thread() is running.thread:
                 return  # it would wait for itself
-            if not running.is_ended.wait(wait_s):
+            if not _is_set(running.is_ended, wait_s):
                 logger.warning("a client is not closed yet: what is under way may be lost when the process ends")
                 return
             # A wallet may keep a thread or a task of its own busy, a button to be pressed for one. That is left behind.
@@ -249,7 +250,7 @@ class LoopThread:
                     self._forgotten.atexit = False  # see `_close_forgotten`
         # Not under the lock: a signal handler that uses or closes the client would wait for it for ever.
         try:
-            running = starting.result()
+            running = _result(starting)
         except Exception:
             with self._lock:
                 if self._starting is starting:
@@ -367,11 +368,32 @@ def _serve(starting: Future[_Running]) -> None:
         starting.set_exception(error)
 
 
-def _result(future: Future[T]) -> T:
-    """Wait for a future in a way that Ctrl-C can interrupt."""
-    while _WAIT_STEP_S is not None and not wait_for([future], _WAIT_STEP_S).done:
-        pass
-    return future.result()
+def _result(future: Future[T], wait_s: float | None = None) -> T:
+    """Wait for a future in a way that Ctrl-C can interrupt.
+
+    Raises:
+        TimeoutError: it took longer than it may.
+    """
+    for seconds in _steps(wait_s):
+        try:
+            return future.result(seconds)
+        except TimeoutError:
+            # Its own one, and not that of waiting for it.
+            if future.done():
+                break
+    return future.result(0)
+
+
+def _is_set(event: threading.Event, wait_s: float | None) -> bool:
+    """Wait for an event likewise; False if it took longer than it may."""
+    return any(event.wait(seconds) for seconds in _steps(wait_s))
+
+
+def _steps(wait_s: float | None) -> Iterator[float]:
+    """How long to wait at once, until it has been long enough."""
+    until = math.inf if wait_s is None else time.monotonic() + wait_s
+    while (left := until - time.monotonic()) > 0:
+        yield min(left, _WAIT_STEP_S)
 
 
 def _in_ipython() -> bool:
