@@ -179,6 +179,7 @@ class _Flattening:
         self._fatal: AluraError | None = None
         self._failures = _FirstAndLast[AluraError]()
         self._failed_reads: list[AluraError] = []
+        self._was_read = False
         self._closings = _FirstAndLast[Closing]()
         self._sessions: dict[str, TradingSession] = {}
         self._positions: dict[str, Position] = {}
@@ -229,6 +230,7 @@ class _Flattening:
         self._is_partial = active[0].is_complete is False
         sessions: list[TradingSession] = [session for session in active[0] if state_of(session) is not State.CLOSED]
         trade: Trade | None = None if current is None else current[0]
+        self._was_read = True
         self._remaining = tuple(sessions)
         if current is not None:
             self._held = tuple(_held(trade))
@@ -416,7 +418,10 @@ class _Flattening:
         left = [*map(_named, self._remaining), *map(_named, self._held)]
         after = f"{self._timeout:g} s" if self._left <= 0 else f"{self._rounds} rounds"
         text = f"not flat after {after}: "
-        text += f"still open when last read: {', '.join(left)}" if left else _NOT_LISTED
+        if left:
+            text += f"still open when last read: {', '.join(left)}"
+        else:
+            text += _NOT_LISTED if self._was_read else _NOT_READ
         if self._is_partial:
             text += "; active() listed only a part of the sessions, as the server says, and others may be open"
         if self._failed_reads:
@@ -436,6 +441,7 @@ def _begun(close: SentClose | None) -> SentClose:
     return SentClose() if close is None else msgspec.structs.replace(close, ended=math.inf, was_refused=False)
 
 
+_NOT_READ = "nobody knows what is open: it could not be read once"
 _NOT_LISTED = "nothing was listed when it was last read, which was not often or not long enough to rely on it"
 
 
