@@ -19,12 +19,14 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, cast
 
 import msgspec
 
-from ..core.decode import Shape
+from ..core.decode import DEPTH, Shape
 from ..core.learned import Table, Writing, names_zone
 from ..core.lists import ListReader
 from ..core.model import EARLIEST, LATEST, Items, Milliseconds, Time
+from ..core.reader import names_in
 from ..core.request import Lane, Route
 from ..core.scalars import MismatchError
+from ..core.unwrap import find, holds_nothing
 from ..errors import InvalidArgumentError
 from ..groups.indicators import Candle
 from .columns import MOST_TRADES, NUMBERS, UNTOLD, Candles, agreed
@@ -68,8 +70,14 @@ class CandlesShape(Shape[Candles]):
     def read(
         self, value: Any, asked: Mapping[str, str | None], headers: Mapping[str, str], *, may_say_nothing: bool = False
     ) -> Candles:
-        """Make plain values into columns."""
-        rows: Any = super().read(value, asked, headers, may_say_nothing=may_say_nothing)
+        """Make plain values into columns.
+
+        That there are none must be said. An object that says nothing may be anything, and whoever takes it for an empty
+        list never asks again for candles that are there.
+        """
+        rows: Any = [] if _has_no_data(value) else super().read(value, asked, headers, may_say_nothing=may_say_nothing)
+        if not rows and not self._is_said_to_be_empty(value):
+            raise MismatchError(f"neither candles nor a list without any; it has {names_in(value)}")
         try:
             if rows and type(rows[0]) is _Columns:
                 columns: _Columns = rows[0]
@@ -80,6 +88,13 @@ class CandlesShape(Shape[Candles]):
             return _of_candles(rows, asked, as_of_ms(headers))
         except InvalidArgumentError as error:
             raise MismatchError(str(error)) from None
+
+    def _is_said_to_be_empty(self, value: Any) -> bool:
+        """Whether a body in which there are no candles says that there are none: by an empty list, or in words."""
+        if _has_no_data(value):
+            return True
+        inner, _ = find(self._reader, value, DEPTH, self._hints).take(value)
+        return type(inner) is list or any(type(item) is list for item in inner.values())
 
     def has_something(self, result: Any) -> bool:
         """Whether there is a candle."""
@@ -101,6 +116,21 @@ class CandlesShape(Shape[Candles]):
         except (InvalidArgumentError, MismatchError):
             # What is wrong with it is told where it is read.
             return False
+
+
+def _has_no_data(value: Any) -> bool:
+    """Whether a body says in words that there are no candles: `{"s": "no_data"}`, `{"success": true, "data": null}`."""
+    if type(value) is not dict:
+        return False
+    if value.get("s") == "no_data":
+        return not any(item for item in value.values() if type(item) in (dict, list))
+    is_yes = any(value.get(name) is True for name in _SUCCESS) or value.get("status") in _SUCCESS
+    return is_yes and holds_nothing(value, _NAMES, DEPTH)
+
+
+# What says that all is well, as a flag or as a status.
+_SUCCESS = ("success", "ok", "succeeded")
+_NAMES = frozenset(("candles", "candle", "history"))
 
 
 def _of_candles(candles: Sequence[Candle], asked: Mapping[str, str | None], now_ms: int) -> Candles:

@@ -52,8 +52,8 @@ from .unwrap import (
 
 T = TypeVar("T")
 
-# A body may be wrapped so often.
-_DEPTH = 3
+DEPTH = 3
+"""A body may be wrapped so often."""
 # Whatever is shorter may be an object with nothing in it.
 _HOLLOW = 32
 # What tells which thing is asked for, where it stands in the query.
@@ -156,9 +156,9 @@ class Shape(Generic[T]):
                 return value
             self._learned = None
         value = parse(body)
-        if self._rows is None or not isinstance(self._reader, ListReader) or not may_be_long(value, _DEPTH):
+        if self._rows is None or not isinstance(self._reader, ListReader) or not may_be_long(value, DEPTH):
             return value
-        place = find(self._reader, value, _DEPTH, self._hints)
+        place = find(self._reader, value, DEPTH, self._hints)
         plain, around = place.take(value)
         if not place.score:
             return value
@@ -189,9 +189,9 @@ class Shape(Generic[T]):
         if isinstance(reader, ListReader) and _is_counted(value):
             value = {"items": value[0], "total": value[1]}
         names = reader.names | self._hints
-        place = find(reader, value, _DEPTH, self._hints)
+        place = find(reader, value, DEPTH, self._hints)
         if not place.score or is_denied(value, place, names, reader):
-            if self._may_be_none and (value in (None, {}, []) or holds_nothing(value, names, _DEPTH)):
+            if self._may_be_none and (value in (None, {}, []) or holds_nothing(value, names, DEPTH)):
                 return cast("T", None)
             inner, around = _out_of_wrapper(value)
             return self._finish(self._read_bare(reader, inner, may_say_nothing=may_say_nothing), around, asked)

@@ -13,7 +13,18 @@ import msgspec
 from .decode import parse
 from .text import names_secret, shown
 
-_MESSAGE_FIELDS = ("message", "messages", "error", "errors", "detail", "details", "description", "title", "reason")
+_MESSAGE_FIELDS = (
+    "message",
+    "messages",
+    "error",
+    "errors",
+    "errmsg",
+    "detail",
+    "details",
+    "description",
+    "title",
+    "reason",
+)
 _TAG = re.compile(r"<(?:script|style)\b[^<]*+(?:</(?:script|style)>)?|<[^<>]*+>", re.IGNORECASE)
 _SECONDS = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?", re.ASCII)
 _EPOCH = re.compile(r"(?:[0-9]{10}|[0-9]{13})(?:\.[0-9]{1,9})?", re.ASCII)

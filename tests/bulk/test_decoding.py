@@ -351,3 +351,57 @@ async def test_over_the_wire_columns_are_what_the_objects_are(shapes: str) -> No
                 objects = await alura.indicators.candles("BTC", "1m", limit=60)
                 assert columns == Candles.from_candles(objects, "BTC", "1m", as_of_ms=columns.as_of_ms)
                 assert len(columns) == 60
+
+
+# What says that there is nothing
+
+
+def told(body: Any, returns: Any = Candles, asked: tuple[str, str] = ("BTC", "1m"), **headers: str) -> Any:
+    route = fresh(LATEST_CANDLES, returns)
+    return Reply(route.request(*asked), 200, {**DATE, **headers}, json.dumps(body).encode()).decode()
+
+
+NO_COLUMNS: dict[str, list[Any]] = {name: [] for name in "tohlcv"}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        [],
+        {"candles": []},
+        {"success": True, "data": {"candles": []}},
+        NO_COLUMNS,
+        {"s": "ok", **NO_COLUMNS},
+        {"s": "no_data"},
+        {"s": "no_data", "nextTime": 1_700_000_040, **NO_COLUMNS},
+        {"success": True, "data": None},
+        {"status": "success", "data": {}},
+    ],
+)
+def test_that_there_are_no_candles_can_be_said_in_several_ways(body: Any) -> None:
+    candles = told(body)
+    assert (len(candles), candles.symbol, candles.interval, candles.as_of_ms) == (0, "BTC", "1m", AS_OF_MS)
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"data": {}}, {"data": None}, {"candles": {}}, {"x": []}, {"success": True}, {"s": "ok"}, None]
+)
+def test_an_object_that_says_nothing_does_not_say_that_there_are_no_candles(body: Any) -> None:
+    with pytest.raises(ShapeError):
+        told(body)
+
+
+@pytest.mark.parametrize("returns", [Candles, Items[Candle]])
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        ({"s": "error", "errmsg": "upstream timeout"}, "upstream timeout"),
+        ({"s": "error", "errmsg": "upstream timeout", **NO_COLUMNS}, "upstream timeout"),
+        ({"data": {"s": "error", "errmsg": "upstream timeout", "t": []}}, "upstream timeout"),
+        ({"s": "error", **NO_COLUMNS}, "does not say why"),
+        ({"s": "error"}, "does not say why"),
+    ],
+)
+def test_the_error_of_a_charts_data_feed_is_a_refusal_and_no_empty_list(returns: Any, body: Any, why: str) -> None:
+    with pytest.raises(RefusedError, match=why):
+        told(body, returns)
