@@ -93,7 +93,7 @@ class CandlesShape(Shape[Candles]):
         """Whether a body in which there are no candles says that there are none: by an empty list, or in words."""
         if _has_no_data(value):
             return True
-        inner, _ = find(self._reader, value, DEPTH, self._hints).take(value)
+        inner, _ = find(cast("ListReader", self._reader), value, DEPTH, self._hints).take(value)
         return type(inner) is list or any(type(item) is list for item in inner.values())
 
     def has_something(self, result: Any) -> bool:
