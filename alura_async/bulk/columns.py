@@ -52,7 +52,7 @@ class Candles:
     **`closed`** tells whether the interval was over by the server's clock (the `Date` of its reply) when the server
     told of the candle. The last candle of a reply is mostly the running one, whose high, low, close and volume still
     change: a backtest that takes it for a closed one looks ahead, or at what never was. Where the interval or the time
-    is unknown, a candle counts as running. Servers correct closed candles for a while.
+    is unknown, a candle counts as running; see `told_at`. Servers correct closed candles for a while.
 
     Args:
         symbol: the asset's symbol; None where it is unknown.
@@ -212,11 +212,15 @@ class Candles:
             as_of_ms: when the server told of them, by its clock, epoch milliseconds.
 
         Raises:
-            InvalidArgumentError: they are of several series, or of another one; or a price is no number.
+            InvalidArgumentError: they are of several series, or of another one, also by when they end; or a price is no
+                number.
         """
         rows = [*candles]
         symbol = agreed("symbol", symbol, {candle.symbol for candle in rows})
         interval = agreed("interval", interval, {candle.interval for candle in rows})
+        lasting = [row.close_time_ms - row.open_time_ms for row in rows if row.close_time_ms is not None]
+        if lasting and not may_last(min(lasting), max(lasting), interval):
+            raise InvalidArgumentError(f"interval: by their ends, these candles are none of {printable(str(interval))}")
         try:
             return cls(
                 symbol,
@@ -257,6 +261,18 @@ class Candles:
             np.concatenate([part._trades for part in parts]),
             np.concatenate([part._closed for part in parts]),
         )
+
+    def told_at(self, as_of_ms: int) -> Candles:
+        """The same candles where it is known when the server told of them, which its reply did not say.
+
+        Args:
+            as_of_ms: that time, epoch milliseconds, or one before it: this machine's when the request was about to be
+                sent. By it, more of them may be `closed`. Where the server said it, it is what it was.
+        """
+        if self.as_of_ms is not None:
+            return self
+        closed = self._closed | _closed(self._times, self.interval, as_of_ms)
+        return self._of(self.symbol, self.interval, as_of_ms, self._times, self._numbers, self._trades, closed)
 
     @property
     def symbol(self) -> str | None:
@@ -572,6 +588,19 @@ def _ends(times: NDArray[np.int64], interval: str) -> NDArray[np.int64]:
     return months.astype("datetime64[ms]").view(np.int64)
 
 
+def may_last(least_ms: int, most_ms: int, interval: str | None) -> bool:
+    """Whether candles that close so long after they open may be of an interval.
+
+    A close time may be the end of the interval, or the last millisecond or second in it.
+    """
+    longest = _span_ms(interval)
+    if longest is None:
+        return True
+    # Months are of several lengths.
+    shortest = longest * 28 // 31 if str(interval).endswith("M") else longest
+    return shortest - _SECOND_MS <= least_ms and most_ms <= longest
+
+
 def _require_multiple(interval: str, own: str | None) -> None:
     span, least = span_ms(interval), _span_ms(own)
     if own is None or least is None:
@@ -587,6 +616,7 @@ def _require_multiple(interval: str, own: str | None) -> None:
         raise InvalidArgumentError(f"interval={interval!r}: candles of {printable(own)} make no such ones")
 
 
+_SECOND_MS = 1000
 _DAY_MS = 86_400_000
 
 

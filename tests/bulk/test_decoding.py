@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -118,7 +119,9 @@ SHAPES: Mapping[str, Callable[[list[Row]], Any]] = {
     "ISO with fractions": changed(t=lambda row: iso(row["t"] + row["n"] % 1000 + 1)),
     "ISO with some fractions": changed(t=lambda row: iso(row["t"] + row["n"] % 3)),
     "ISO, no zone": changed(t=lambda row: iso(row["t"], zone="")),
-    "ISO, another zone": changed(t=lambda row: iso(row["t"], zone="+05:30")),
+    "ISO, another zone": changed(
+        t=lambda row: iso(row["t"], zone="+05:30"), T=lambda row: iso(row["T"], zone="+05:30")
+    ),
     "no symbol, no interval": without("s", "i"),
     "no trades, no end": without("T", "n"),
     "no volume": without("v"),
@@ -178,10 +181,63 @@ def test_a_candle_is_closed_by_the_servers_clock() -> None:
     body = json.dumps(canonical()).encode()
     closed = Reply(LATEST_CANDLES.request("BTC", "1m"), 200, DATE, body).decode().closed
     assert closed.tolist() == [True] * (ROWS - 1) + [False]
-    without_date = {name: value for name, value in DATE.items() if name != "Date"}
-    assert Reply(LATEST_CANDLES.request("BTC", "1m"), 200, without_date, body).decode().closed.all()
-    # No server has such a clock: this machine's is taken.
-    assert Reply(LATEST_CANDLES.request("BTC", "1m"), 200, {**DATE, "Date": "soon"}, body).decode().closed.all()
+
+
+@pytest.mark.parametrize("date", [None, "soon", "x" * 10_000, "Tue, 14 Nov 2023 25:03:59 GMT"])
+def test_where_the_server_does_not_tell_its_time_nothing_is_closed_until_the_caller_says_when_it_asked(
+    date: str | None,
+) -> None:
+    headers = {name: value for name, value in DATE.items() if name != "Date"} | ({} if date is None else {"Date": date})
+    body = json.dumps(canonical()).encode()
+    candles = Reply(LATEST_CANDLES.request("BTC", "1m"), 200, headers, body).decode()
+    assert candles.as_of_ms is None
+    assert not candles.closed.any()
+    asked = candles.told_at(AS_OF_MS)
+    assert (asked.as_of_ms, asked.closed.tolist()) == (AS_OF_MS, [True] * (ROWS - 1) + [False])
+    # What the server said stands.
+    assert asked.told_at(AS_OF_MS + 10**9) is asked
+
+
+@pytest.mark.parametrize(
+    ("headers", "earlier_s"),
+    [
+        ({"Date": "Tue Nov 14 23:03:59 2023"}, 0),
+        ({"Date": "Tue, 14 Nov 2023 23:03:59 -0000"}, 0),
+        ({"Date": "Tue, 14 Nov 2023 23:03:59"}, 0),
+        ({"Date": "Tuesday, 14-Nov-23 23:03:59 GMT"}, 0),
+        ({"Age": "45"}, 45),
+    ],
+)
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="the zone of a process cannot be changed here")
+def test_the_servers_time_is_in_utc_whatever_its_form_and_this_machines_zone(
+    monkeypatch: pytest.MonkeyPatch, headers: dict[str, str], earlier_s: int
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "America/New_York")
+        time.tzset()
+        as_of_ms = told(canonical(), **headers).as_of_ms
+    time.tzset()
+    assert as_of_ms == AS_OF_MS - earlier_s * 1000
+
+
+@pytest.mark.parametrize("count", [3, ROWS])
+@pytest.mark.parametrize("shape", ["Hyperliquid", "numbers as text", "long names, wrapped", "ISO", "no trades told"])
+@pytest.mark.parametrize("minutes", [5, 0.5])
+def test_candles_that_end_as_those_of_another_interval_do_are_an_error(shape: str, count: int, minutes: float) -> None:
+    route = fresh(LATEST_CANDLES, Candles)
+    right = SHAPES[shape](canonical(count))
+    wrong = SHAPES[shape]([{**row, "T": row["t"] + int(minutes * 60_000) - 1} for row in canonical(count)])
+    for body, is_right in ((right, True), (wrong, False), (right, True), (wrong, False)):
+        found = outcome(route, body)
+        assert len(found) == count if is_right else found is ShapeError
+
+
+def test_an_end_may_be_the_last_second_or_the_first_moment_after_it() -> None:
+    for end in (59_000, 59_999, 60_000):
+        assert len(told([{**row, "T": row["t"] + end} for row in canonical()])) == ROWS
+    nested = [{**row, "more": {"a": 1}} for row in canonical()]
+    assert len(told(nested)) == ROWS
+    assert outcome(LATEST_CANDLES, [{**row, "T": row["t"] + 299_999} for row in nested]) is ShapeError
 
 
 @st.composite
@@ -325,10 +381,10 @@ def test_a_number_of_trades_that_is_none_is_not_made_up(count: float) -> None:
 
 
 def test_times_that_are_none_are_an_error() -> None:
-    for time in (0, 1, -T0, 10**30, "yesterday", None, "0001-01-01T00:00:00Z"):
+    for moment in (0, 1, -T0, 10**30, "yesterday", None, "0001-01-01T00:00:00Z"):
         for shape in ("Hyperliquid", "ISO"):
             rows = SHAPES[shape](canonical())
-            rows[3]["t"] = time
+            rows[3]["t"] = moment
             with pytest.raises(ShapeError):
                 Reply(LATEST_CANDLES.request("BTC", "1m"), 200, DATE, json.dumps(rows).encode()).decode()
 
@@ -360,9 +416,9 @@ async def test_over_the_wire_columns_are_what_the_objects_are(shapes: str) -> No
 # What says that there is nothing
 
 
-def told(body: Any, returns: Any = Candles, asked: tuple[str, str] = ("BTC", "1m"), **headers: str) -> Any:
+def told(body: Any, returns: Any = Candles, **headers: str) -> Any:
     route = fresh(LATEST_CANDLES, returns)
-    return Reply(route.request(*asked), 200, {**DATE, **headers}, json.dumps(body).encode()).decode()
+    return Reply(route.request("BTC", "1m"), 200, {**DATE, **headers}, json.dumps(body).encode()).decode()
 
 
 NO_COLUMNS: dict[str, list[Any]] = {name: [] for name in "tohlcv"}
