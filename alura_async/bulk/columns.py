@@ -620,11 +620,15 @@ _SECOND_MS = 1000
 _DAY_MS = 86_400_000
 
 
+_SHOWN_NAMES = 5
+
+
 def agreed(what: str, given: str | None, said: set[str | None]) -> str | None:
     """The one symbol, or interval, that all say."""
     names = said - {None} | ({given} - {None})
     if len(names) > 1:
-        shown = ", ".join(sorted(printable(str(name)) for name in names))
+        shown = ", ".join(printable(str(name)) for name in sorted(names, key=str)[:_SHOWN_NAMES])
+        shown += ", …" if len(names) > _SHOWN_NAMES else ""
         raise InvalidArgumentError(f"{what}: a table has the candles of one series, and these are of {shown}")
     return next(iter(names), None)
 

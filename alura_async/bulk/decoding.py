@@ -76,6 +76,22 @@ class CandlesShape(Shape[Candles]):
             # The tolerant road says what is wrong with it.
             raise msgspec.DecodeError(str(error)) from None
 
+    def parse(self, body: bytes, asked: Mapping[str, str | None]) -> Any:
+        """Decode a body of another shape into plain values, or into columns where its shape was seen before.
+
+        It happens in the event loop, where orders wait meanwhile: of what takes longer than a page only the exact form
+        is read.
+
+        Raises:
+            MismatchError: it is larger than any page.
+        """
+        if len(body) > _LARGEST or body.count(b",") > _MOST_VALUES or body.count(b"{") + body.count(b"[") > _MOST_ROWS:
+            raise MismatchError(
+                f"{len(body):,} bytes are more than a page of candles has that is not exactly of the expected shape: "
+                f"at most {_LARGEST:,} bytes, {_MOST_ROWS:,} rows and {_MOST_VALUES:,} values; ask for fewer at once"
+            )
+        return super().parse(body, asked)
+
     def read(
         self, value: Any, asked: Mapping[str, str | None], headers: Mapping[str, str], *, may_say_nothing: bool = False
     ) -> Candles:
@@ -195,6 +211,8 @@ def _date(text: str) -> int | None:
 
 # So much the tolerant road takes; 5,000 candles in the longest form that is common are 1.3 MB.
 _LARGEST = 4 << 20
+_MOST_ROWS = 25_000
+_MOST_VALUES = 250_000
 
 
 # Rows of one width

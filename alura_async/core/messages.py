@@ -36,6 +36,8 @@ _LONGEST_S = 86_400.0
 LONGEST_HOLD_S = 60.0
 """An endpoint is left alone no longer than this, whatever the server asks for."""
 
+# Nobody says so much in words, and to look for some in it would hold up what else the event loop has to do.
+_LARGEST = 1 << 20
 _MAX_MESSAGES = 20
 _MAX_MESSAGE = 500
 
@@ -45,6 +47,8 @@ def messages_of(body: bytes) -> tuple[str, ...]:
 
     NestJS answers `{"statusCode": 400, "message": "…" | ["…", "…"], "error": "Bad Request"}` [conv].
     """
+    if len(body) > _LARGEST:
+        return ()
     try:
         value = parse(body)
     except msgspec.DecodeError:

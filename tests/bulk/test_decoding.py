@@ -274,7 +274,8 @@ def test_any_candles_in_any_shape_give_the_same_columns_as_objects(drawn: tuple[
     for shape in (shapes[0], *shapes, shapes[0]):
         body = written(case, shape).body
         expected: Candles | None = None
-        with suppress(InvalidArgumentError):
+        # What is wrapped too often is no list of candles, nor columns of them.
+        with suppress(InvalidArgumentError, ShapeError):
             expected = by_objects(body, asked)
         reply = Reply(route.request(*asked), 200, DATE, body)
         if expected is not None and not len(expected) and b"{}" in body:
@@ -531,3 +532,33 @@ def test_the_series_asked_for_or_none_named_beside_the_candles_changes_nothing(b
     for body in (columns(**beside), {"candles": without("s", "i")(canonical()), **beside}):
         route = fresh(LATEST_CANDLES, Candles)
         assert [len(outcome(route, body)) for _ in range(2)] == [ROWS, ROWS]
+
+
+# What holds up the event loop
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"candles": [' + b" " * (4 << 20) + b"]}",
+        b"[" + b"[1700000040000,1,1,1,1,1]," * 25_000 + b"[1700000040000,1,1,1,1,1]]",
+        b'{"t": [' + b"1700000040," * 250_001 + b"1700000040]}",
+    ],
+    ids=["bytes", "rows", "values"],
+)
+def test_a_body_that_would_hold_up_the_event_loop_is_not_looked_into(body: bytes) -> None:
+    with pytest.raises(ShapeError, match="more than a page of candles has"):
+        Reply(fresh(LATEST_CANDLES, Candles).request("BTC", "1m"), 200, DATE, body).decode()
+
+
+def test_a_large_body_of_exactly_the_expected_shape_is_read() -> None:
+    body = b"[" + b",".join([json.dumps(row).encode() for row in canonical(500)] * 60) + b"]"
+    assert len(body) > 4 << 20
+    assert len(Reply(LATEST_CANDLES.request("BTC", "1m"), 200, DATE, body).decode()) == 500
+
+
+def test_of_many_series_a_few_are_named() -> None:
+    rows = [{**row, "s": f"S{place:04}"} for place, row in enumerate(canonical(2_000))]
+    with pytest.raises(ShapeError, match=r"these are of BTC, S0000, S0001, S0002, S0003, …") as raised:
+        told(rows)
+    assert len(str(raised.value)) < 500
