@@ -34,6 +34,7 @@ from alura_async import (
 from alura_async.bulk import Candles
 from alura_async.bulk.decoding import CANDLE_HISTORY, LATEST_CANDLES
 from alura_async.sandbox import PERSONALITIES, Sandbox
+from tests.raw_server import RawServer, reply
 from tests.reshaping.instances import Case, cases
 from tests.reshaping.shape import Reshape, reshapes
 from tests.reshaping.writing import written
@@ -400,6 +401,19 @@ def test_a_refusal_is_one_and_half_a_body_is_no_data() -> None:
     body = json.dumps(canonical()).encode()
     with pytest.raises(TransportError):
         Reply(LATEST_CANDLES.request("BTC", "1m"), 200, DATE, body[:-40]).decode()
+
+
+@pytest.mark.anyio
+async def test_what_a_server_without_a_clock_tells_is_closed_by_when_it_was_asked(raw: RawServer) -> None:
+    # What happens while the reply is under way does not count: the second candle ends far in the future.
+    rows = [*canonical(1), {**canonical(1)[0], "t": 4_100_000_040_000, "T": 4_100_000_099_999}]
+    raw.answers = [reply(json.dumps(rows))]
+    before_ms = time.time_ns() // 1_000_000
+    async with AsyncAlura(base_url=raw.url) as alura:
+        candles = (await alura.bulk.latest("BTC", "1m"))["BTC"]
+    assert candles.closed.tolist() == [True, False]
+    assert candles.as_of_ms is not None
+    assert before_ms <= candles.as_of_ms <= time.time_ns() // 1_000_000
 
 
 @pytest.mark.parametrize("shapes", PERSONALITIES)
