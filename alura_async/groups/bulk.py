@@ -211,8 +211,10 @@ class Bulk(Group[Mode]):
         from ..bulk.decoding import LATEST_CANDLES
 
         async def read(symbol: str) -> Candles:
+            # Before it is sent: what the server tells is no older.
+            now_ms = time.time_ns() // 1_000_000
             candles = await self._client.send(LATEST_CANDLES.request(symbol, interval, query={"limit": limit}))
-            return cast("Candles", candles)[-limit:]
+            return cast("Candles", candles).told_at(now_ms)[-limit:]
 
         return LatestCandles(*await _each(self, names, read, strict=strict))
 
