@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
@@ -648,13 +649,58 @@ _SHOWN_NAMES = 5
 
 
 def agreed(what: str, given: str | None, said: set[str | None]) -> str | None:
-    """The one symbol, or interval, that all say."""
+    """The one symbol, or interval, that all say, in the words of whoever asked for it."""
     names = said - {None} | ({given} - {None})
+    if given is not None and len(names) > 1:
+        names = {given, *(name for name in names if not is_same(what, given, str(name)))}
     if len(names) > 1:
         shown = ", ".join(printable(str(name)) for name in sorted(names, key=str)[:_SHOWN_NAMES])
         shown += ", …" if len(names) > _SHOWN_NAMES else ""
         raise InvalidArgumentError(f"{what}: a table has the candles of one series, and these are of {shown}")
     return next(iter(names), None)
+
+
+# What servers add to the symbol of an asset: what it is priced in, and that it is a perpetual.
+_PRICED_IN = re.compile(r"(?:[-_/: ]?(?:USD|USDT|USDC|PERP|SWAP))+", re.IGNORECASE | re.ASCII)
+_LENGTH = re.compile(r"([0-9]{1,4})? ?-?([a-z]+)", re.IGNORECASE | re.ASCII)
+_SECONDS = {
+    **dict.fromkeys(("s", "sec", "second", "seconds"), 1),
+    **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), 60),
+    **dict.fromkeys(("h", "hr", "hour", "hours"), 3_600),
+    **dict.fromkeys(("d", "day", "days"), 86_400),
+    **dict.fromkeys(("w", "week", "weeks"), 604_800),
+    **dict.fromkeys(("mo", "month", "months"), 2_678_400),
+}
+
+
+def is_same(what: str, asked: str, said: str) -> bool:
+    """Whether a server's word for a symbol, or an interval, may be that for the one that was asked for.
+
+    `BTC` may be `BTC-USD`, `BTCUSDT` or `btc`; `1m` may be `1min`, and a word that says no length may be any.
+
+    Args:
+        what: `symbol` or `interval`.
+        asked: what was asked for.
+        said: what the server calls it.
+    """
+    if asked == said:
+        return True
+    if what == "symbol":
+        rest = said[len(asked) :]
+        return said.casefold().startswith(asked.casefold()) and (not rest or bool(_PRICED_IN.fullmatch(rest)))
+    lengths = (_length_s(asked), _length_s(said))
+    return None in lengths or lengths[0] == lengths[1]
+
+
+def _length_s(interval: str) -> int | None:
+    """How many seconds an interval has; None where its name does not say."""
+    found = _LENGTH.fullmatch(interval)
+    if found is None:
+        return None
+    number, unit = found.groups()
+    # Of one letter, only a month's is a capital.
+    seconds = _SECONDS["mo"] if unit == "M" else _SECONDS.get(unit.casefold())
+    return None if seconds is None else int(number or 1) * seconds
 
 
 def _shown_time(time_ms: int) -> str:

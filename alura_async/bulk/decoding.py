@@ -30,7 +30,7 @@ from ..core.scalars import MismatchError
 from ..core.unwrap import find, holds_nothing
 from ..errors import InvalidArgumentError
 from ..groups.indicators import Candle
-from .columns import MOST_TRADES, NUMBERS, UNTOLD, Candles, agreed, may_last
+from .columns import MOST_TRADES, NUMBERS, UNTOLD, Candles, agreed, is_same, may_last
 from .extra import needing
 
 with needing("numpy"):
@@ -284,9 +284,11 @@ class _RowTable:
         asked = {"symbol": symbol, "interval": interval}
         for name, field in self._field_of.items():
             if field in asked:
-                if asked[field] not in (None, getattr(first, name)):
+                given, said = asked[field], getattr(first, name)
+                if given is None:
+                    asked[field] = said
+                elif said != given and not is_same(field, given, said):
                     raise MismatchError(f"candles of another {field} than the one that was asked for")
-                asked[field] = getattr(first, name)
         present = self._field_of.values()
         return _columns(
             **asked,

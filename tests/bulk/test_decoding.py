@@ -310,6 +310,28 @@ def test_rows_of_another_series_are_an_error_and_no_data(shape: str, count: int)
 
 
 @pytest.mark.parametrize("count", [3, ROWS])
+@pytest.mark.parametrize("symbol", ["btc", "BTC-USD", "BTCUSDT", "BTC/USDC:USDC", "BTC-PERP"])
+@pytest.mark.parametrize("interval", ["1min", "60s", "1 minute", "M1", "60"])
+def test_a_series_may_have_other_names_than_those_it_was_asked_for_by(count: int, symbol: str, interval: str) -> None:
+    for shape in ("Hyperliquid", "long names, wrapped", "the series around it"):
+        rows = [{**row, "s": symbol, "i": interval} for row in canonical(count)]
+        reply = Reply(LATEST_CANDLES.request("BTC", "1m"), 200, DATE, json.dumps(SHAPES[shape](rows)).encode())
+        columns = reply.decode()
+        assert (columns.symbol, columns.interval, len(columns)) == ("BTC", "1m", count)
+
+
+@pytest.mark.parametrize(
+    "change", [{"s": "BTCDOM"}, {"s": "WBTC"}, {"s": "BTC2"}, {"i": "1M"}, {"i": "1h"}, {"i": "5min"}]
+)
+def test_names_that_may_be_those_of_another_series_are_an_error(change: dict[str, str]) -> None:
+    for shape in ("Hyperliquid", "long names, wrapped"):
+        rows = [{**row, **change} for row in canonical(3)]
+        reply = Reply(LATEST_CANDLES.request("BTC", "1m"), 200, DATE, json.dumps(SHAPES[shape](rows)).encode())
+        with pytest.raises(ShapeError):
+            reply.decode()
+
+
+@pytest.mark.parametrize("count", [3, ROWS])
 def test_one_row_of_another_series_is_an_error(count: int) -> None:
     for shape in ("Hyperliquid", "long names, wrapped"):
         for change in ({"s": "ETH"}, {"s": "BTX"}, {"s": "BTCX"}, {"i": "5m"}, {"s": "BTCx", "i": "m"}):
