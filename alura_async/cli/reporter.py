@@ -19,7 +19,7 @@ from .presenter import Advance, Cell, Column, Presenter, Table
 if TYPE_CHECKING:
     from ..bulk.pages import Progress
     from ..bulk.plan import Plan
-    from ..bulk.reports import Gap, PullReport, StoreInfo
+    from ..bulk.reports import Gap, Problem, PullReport, StoreInfo
 
 # So many gaps are listed for people.
 _MOST_GAPS = 20
@@ -59,18 +59,23 @@ class Reporter(Protocol):
         """A place for how far it has come, which may be told after each reply."""
         ...
 
-    def ended(self, report: PullReport, stored: StoreInfo, again: str) -> None:
+    def ended(self, report: PullReport, stored: StoreInfo, damaged: Sequence[Problem], again: str) -> None:
         """What became of it.
 
         Args:
             report: what became of it.
             stored: what the store has now.
+            damaged: what a repair could not mend.
             again: the command that asks for the gaps once more.
         """
         ...
 
     def interrupted(self, stored: StoreInfo | None) -> None:
         """That it was stopped, and what the store has now; None where there is none yet."""
+        ...
+
+    def failed(self, why: str) -> None:
+        """That it could not be done. People are told so by the error itself."""
         ...
 
 
@@ -104,7 +109,7 @@ class ForPeople:
         with self._show.progress() as show:
             yield lambda progress: show(Advance(progress.done, _facts(progress)))
 
-    def ended(self, report: PullReport, stored: StoreInfo, again: str) -> None:
+    def ended(self, report: PullReport, stored: StoreInfo, damaged: Sequence[Problem], again: str) -> None:
         """What came, what the store has, and what is to be done about gaps."""
         corrected = f", {len(report.corrected):,} corrected" if report.corrected else ""
         self._show.say(
@@ -114,6 +119,9 @@ class ForPeople:
         for mended in report.mended:
             self._show.say(printable(str(mended)))
         self._show.say(has(stored))
+        if damaged:
+            self._show.table(problem_table(damaged))
+            self._show.say(f"{counted(len(damaged), 'problem')} that a repair cannot mend.")
         if not report.gaps:
             self._show.say("Nothing is missing.")
             return
@@ -132,9 +140,15 @@ class ForPeople:
         else:
             self._show.say(f"Stopped. {has(stored)} The same command line goes on from there.")
 
+    def failed(self, why: str) -> None:
+        """Nothing: the error says it."""
+
 
 class ForPrograms:
-    """Tells it in JSON, an object a line, each with its `event`: `plan`, `progress`, `gap`, `done`."""
+    """Tells it in JSON, an object a line, each with its `event`: `plan`, `progress`, `gap`, `problem`.
+
+    The last one is always `done` or `error`.
+    """
 
     def planned(self, errand: Errand) -> None:
         """What is to be done, and what that takes."""
@@ -170,20 +184,23 @@ class ForPrograms:
 
         yield tell
 
-    def ended(self, report: PullReport, stored: StoreInfo, again: str) -> None:
-        """Each gap, and what became of the whole."""
+    def ended(self, report: PullReport, stored: StoreInfo, damaged: Sequence[Problem], again: str) -> None:
+        """Each gap, each problem that is left, and what became of the whole."""
         for gap in report.gaps:
             write_line({"event": "gap", **msgspec.to_builtins(gap)})
+        for problem in damaged:
+            write_line({"event": "problem", **msgspec.to_builtins(problem)})
         write_line(
             {
                 "event": "done",
-                "complete": not report.gaps,
+                "complete": not report.gaps and not damaged,
                 "interrupted": False,
                 "candles": report.candles,
                 "corrected": len(report.corrected),
                 "requests": report.requests,
                 "elapsed_s": round(report.elapsed_s, 3),
                 "gaps": len(report.gaps),
+                "damaged": len(damaged),
                 "mended": list(map(str, report.mended)),
                 "stored": stored.rows,
             }
@@ -194,6 +211,10 @@ class ForPrograms:
         write_line(
             {"event": "done", "complete": False, "interrupted": True, "stored": 0 if stored is None else stored.rows}
         )
+
+    def failed(self, why: str) -> None:
+        """Why there is nothing more to come."""
+        write_line({"event": "error", "message": why})
 
 
 def has(stored: StoreInfo) -> str:
@@ -220,13 +241,25 @@ def gap_table(gaps: Sequence[Gap]) -> Table:
     )
 
 
+def problem_table(problems: Sequence[Problem]) -> Table:
+    """What is damaged in a store."""
+    columns = (Column("file", "text"), Column("what is wrong", "text"), Column("what to do", "text"))
+    return Table(
+        columns,
+        [
+            [Cell(printable(each.path)), Cell(printable(each.what), "bad"), Cell(printable(each.remedy))]
+            for each in problems
+        ],
+    )
+
+
 def _facts(progress: Progress) -> list[str]:
     """What a reader wants to know besides the share, the most important first."""
     # Of one request, on average: those of several at once add up to more than the time that has passed.
     wait_s = progress.lane_wait_s / progress.requests if progress.requests else 0.0
     return [
         "" if progress.eta_s is None else f"{duration(progress.eta_s)} left",
-        f"{large(progress.candles)} candles",
+        f"{large(progress.candles)} candle{'' if progress.candles == 1 else 's'}",
         f"{progress.requests_per_s:.1f} req/s",
         counted(progress.gaps, "error"),
         f"lane {wait_s:.1f} s",
