@@ -161,12 +161,12 @@ class Manifest:
         """
         path = place(store)
         if not path.exists():
-            raise StoreError(why_none(store))
+            raise none_error(store)
         with explained(path):
             connection = _connect_to_read(path)
             with _closed_on_failure(connection):
                 if _is_blank(connection):
-                    raise StoreError(why_none(store))
+                    raise none_error(store)
                 _require_version(path, connection)
                 # Whatever is read afterwards is of one moment.
                 connection.execute("BEGIN")
@@ -192,7 +192,7 @@ class Manifest:
                 _require_version(path, connection)
                 (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
                 if found != "ok":
-                    raise DamagedManifestError(_damaged(path, str(found)))
+                    raise _damaged(path, str(found))
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA fullfsync = ON")
                 connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
@@ -429,6 +429,11 @@ def place(store: Path) -> Path:
     return store / FOLDER / _NAME
 
 
+def has_files(store: Path) -> bool:
+    """Whether a folder has what a store's Parquet files are in."""
+    return any(store.glob("interval=*"))
+
+
 def set_aside(store: Path) -> Path:
     """Move a manifest that cannot be used out of the way, with what SQLite has put beside it.
 
@@ -459,8 +464,8 @@ def explained(path: Path) -> Generator[None]:
     except (sqlite3.Error, OSError, UnicodeError) as error:
         if _code(error) in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR):
             # All statements are ours, and right for a file that is.
-            raise DamagedManifestError(_damaged(path, str(error))) from error
-        raise StoreError(_why_not(path, error)) from error
+            raise _damaged(path, str(error)) from error
+        raise _why_not(path, error) from error
 
 
 def shown(path: Path | str) -> str:
@@ -542,22 +547,34 @@ def _closed_on_failure(connection: sqlite3.Connection) -> Generator[None]:
         raise
 
 
-def why_none(store: Path) -> str:
+def none_error(store: Path) -> StoreError:
     """Why there is no store in a folder, and what to do."""
     if not store.exists():
-        return f"{shown(store)}: there is no such folder: check the path, or pull something into it first"
+        if store.is_symlink():
+            target = shown(os.readlink(store))
+            return StoreError(
+                f"{shown(store)}: is a link to {target}, which is not there: check what it should lead to"
+            )
+        return StoreError(f"{shown(store)}: there is no such folder: check the path", remedy="pull")
     if not store.is_dir():
-        return f"{shown(store)}: is a file: give the path of a store's folder"
-    if any(store.glob("interval=*")):
-        return (
-            f"{shown(store)}: its manifest is gone ({FOLDER}/{_NAME}): put it back from a copy, or "
-            "`alura.bulk.repair(…)` makes a new one of the Parquet files"
+        return StoreError(f"{shown(store)}: is a file: give the path of a store's folder")
+    if has_files(store):
+        return StoreError(
+            f"{shown(store)}: its manifest is gone ({FOLDER}/{_NAME}): put it back from a copy, or have a new one "
+            "made of the Parquet files",
+            remedy="repair",
         )
-    return f"{shown(store)}: is no store of candles: check the path, or pull something into it first"
+    return StoreError(f"{shown(store)}: is no store of candles: check the path", remedy="pull")
 
 
-def _why_not(path: Path, error: Exception) -> str:
+def _why_not(path: Path, error: Exception) -> StoreError:
     """What failed, and what to do."""
+    if isinstance(error, FileNotFoundError):
+        return StoreError(f"{shown(error.filename or path)}: is not there", remedy="repair")
+    return StoreError(_why(path, error))
+
+
+def _why(path: Path, error: Exception) -> str:
     name = getattr(error, "filename", None)
     where, said = shown(name if isinstance(name, str) else path), printable(str(error))
     code, number = _code(error), error.errno if isinstance(error, OSError) else None
@@ -578,19 +595,16 @@ def _why_not(path: Path, error: Exception) -> str:
             f"{where}: cannot be opened or written ({said}): this user must be allowed to write to the store's folder "
             "and all that is in it; the disk must not be read-only"
         )
-    if number == errno.ENOENT:
-        return (
-            f"{where}: is not there: `store.verify()` says what else is missing, `alura.bulk.repair(…)` pulls it again"
-        )
     if code == sqlite3.SQLITE_IOERR or number == errno.EIO:
         return f"{where}: reading or writing failed ({said}): the disk may be full, gone or broken"
     return f"{where}: cannot be used: {said}"
 
 
-def _damaged(path: Path, how: str) -> str:
-    return (
+def _damaged(path: Path, how: str) -> DamagedManifestError:
+    return DamagedManifestError(
         f"{shown(path)}: the manifest is damaged ({printable(how)}); the Parquet files beside it are not touched: "
-        "`alura.bulk.repair(…)` makes a new one of them, or put it back from a copy"
+        "put it back from a copy, or have a new one made of them",
+        remedy="repair",
     )
 
 

@@ -61,8 +61,9 @@ def chosen(
         for name in names or ():
             if name not in there:
                 raise StoreError(
-                    f"{shown(store)}: has no {what} {printable(name)}: pull it first; there are "
-                    f"{', '.join(sorted(map(printable, there))) or 'none'}"
+                    f"{shown(store)}: has no {what} {printable(name)}; there are "
+                    f"{', '.join(sorted(map(printable, there))) or 'none'}",
+                    remedy="pull",
                 )
     return [
         each

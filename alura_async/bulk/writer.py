@@ -335,15 +335,14 @@ class Writer:
             if file is None or file.now is None:
                 return Candles.empty(series.symbol, series.interval)
             raise partitions.DamagedFileError(
-                f"{shown(path)}: is missing: `alura.bulk.repair(…)` pulls it again; what came now is kept"
+                f"{shown(path)}: is missing; what came now is kept", remedy="repair"
             ) from None
         except OSError as error:
             with explained(path):
                 raise error
         if file is None or partitions.checksum(content) not in {facts.checksum for facts in file.known}:
             raise partitions.DamagedFileError(
-                f"{shown(path)}: is not what was written there: `alura.bulk.repair(…)` sees to it; what came now is "
-                "kept"
+                f"{shown(path)}: is not what was written there; what came now is kept", remedy="repair"
             )
         return partitions.parsed(path, content, series.symbol, series.interval)
 
@@ -437,7 +436,7 @@ class Writer:
     # Opening
 
     def _open_manifest(self, origin: str | None, *, rebuilds: bool) -> Manifest:
-        is_gone = not manifests.place(self._store).exists() and any(self._store.glob("interval=*"))
+        is_gone = not manifests.place(self._store).exists() and manifests.has_files(self._store)
         try:
             manifest = Manifest.to_write(self._store, origin)
         except DamagedManifestError as error:
@@ -464,11 +463,13 @@ class Writer:
 def _require_store(store: Path, *, makes: bool, rebuilds: bool) -> None:
     """Make a store's folder where there is none and one may be made; refuse one that holds something else."""
     with explained(store):
-        if manifests.place(store).exists() or (rebuilds and any(store.glob("interval=*"))):
+        if manifests.place(store).exists() or (rebuilds and manifests.has_files(store)):
             return
-        if not makes or any(store.glob("interval=*")):
-            raise StoreError(manifests.why_none(store))
+        if not makes or manifests.has_files(store):
+            raise manifests.none_error(store)
         if not store.exists():
+            if store.is_symlink():
+                raise manifests.none_error(store)
             if not store.parent.is_dir():
                 # Made without a word, a mistyped one would hold a store that nobody finds.
                 raise StoreError(f"{shown(store.parent)}: there is no such folder: check the path, or make the folder")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
 import signal
 import sqlite3
@@ -611,6 +612,37 @@ def test_a_folder_that_is_no_store_is_told(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["letters.txt"]
     with pytest.raises(StoreError, match="no such folder"):
         CandleStore(tmp_path / "missing").compact()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links take a right there")
+def test_a_link_that_leads_nowhere_is_told(tmp_path: Path) -> None:
+    link = tmp_path / "data"
+    link.symlink_to(tmp_path / "unplugged")
+    for use in (CandleStore(link).info, lambda: writing(link).__enter__()):
+        with pytest.raises(StoreError, match=r"is a link to .*unplugged, which is not there"):
+            use()
+
+
+def test_an_error_says_what_is_wrong_and_apart_from_that_what_mends_it(filled: tuple[Path, Candles]) -> None:
+    folder, _ = filled
+    with pytest.raises(StoreError) as unknown:
+        CandleStore(folder).candles("ETH", "1m")
+    min(folder.rglob("*.parquet")).write_bytes(b"no Parquet")
+    with pytest.raises(StoreError) as damaged:
+        CandleStore(folder).candles("BTC", "1m")
+    shutil.rmtree(folder / "_alura")
+    with pytest.raises(StoreError) as lost:
+        CandleStore(folder).info()
+    for error, remedy in ((unknown.value, "pull"), (damaged.value, "repair"), (lost.value, "repair")):
+        assert error.remedy == remedy
+        assert "alura.bulk" not in error.problem
+        assert str(error).startswith(f"{error.problem}: `alura.bulk.{remedy}(store")
+        assert str(error).isascii()
+        again = pickle.loads(pickle.dumps(error))
+        assert (str(again), again.problem, again.remedy) == (str(error), error.problem, remedy)
+    with pytest.raises(StoreError) as blocked, writing(folder.parent / "no/where"):
+        pass
+    assert (blocked.value.remedy, blocked.value.problem) == (None, str(blocked.value))
 
 
 @pytest.mark.parametrize("path", ["", "\0", 7, None])
