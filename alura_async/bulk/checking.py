@@ -8,7 +8,7 @@ from pathlib import Path
 from ..errors import StoreError
 from . import partitions
 from .extra import needing
-from .manifest import FileFacts, Manifest, MonthFile, Series, explained
+from .manifest import FileFacts, Manifest, MonthFile, Series, explained, shown
 from .partitions import NAME, month_range, named_by
 from .reading import path_of
 from .reports import Problem
@@ -16,7 +16,7 @@ from .reports import Problem
 with needing("numpy"):
     import numpy as np
 
-_PULL_AGAIN = "`alura.bulk.repair(…)` pulls it again"
+_PULL_AGAIN = "repair pulls it again"
 # A file may be replaced while it is looked at, and once more.
 _LOOKS = 3
 
@@ -53,7 +53,7 @@ def _wrong(store: Path, path: Path, series: Series, file: MonthFile) -> str | No
             with explained(path):
                 content = path.read_bytes() if path.exists() else None
         except StoreError as error:
-            return str(error)
+            return error.problem
         if content is None:
             wrong = None if file.now is None else "is missing"
         else:
@@ -79,7 +79,7 @@ def _wrong_within(path: Path, content: bytes, series: Series, month: str, facts:
     try:
         times = partitions.times_of(path, content)
     except StoreError as error:
-        return f"cannot be read: {error}"
+        return error.problem.removeprefix(f"{shown(path)}: ")
     start, end = month_range(month)
     if len(times) != facts.rows or (len(times) and (times[0], times[-1]) != (facts.first, facts.last)):
         return f"has {len(times):,} candles, and the manifest knows of {facts.rows:,}"

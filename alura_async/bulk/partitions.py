@@ -18,6 +18,7 @@ from urllib.parse import unquote
 import msgspec
 
 from ..core.disk import sync_folder
+from ..core.text import printable
 from ..errors import InvalidArgumentError, StoreError
 from .columns import Candles
 from .extra import needing
@@ -90,7 +91,7 @@ def folder_of(symbol: str, interval: str, month: str) -> Path:
     )
     for part in parts:
         if len(part) > _LONGEST:
-            raise InvalidArgumentError(f"{part[:40]}…: too long for the name of a folder, so it cannot be stored")
+            raise InvalidArgumentError(f"{part[:40]}...: too long for the name of a folder, so it cannot be stored")
     return Path(*parts)
 
 
@@ -160,7 +161,7 @@ def unpacked(content: bytes, symbol: str, interval: str, as_of: int | None) -> C
     """
     rows, rest = divmod(len(content), _ROW_BYTES)
     if rest:
-        raise StoreError(f"{symbol} {interval}: candles that wait in the manifest are damaged: `alura.bulk.repair(…)`")
+        raise StoreError(f"{symbol} {interval}: candles that wait in the manifest are damaged", remedy="repair")
     numbers = np.frombuffer(content, "<f8", 5 * rows, 8 * rows).reshape(5, rows)
     return Candles(
         symbol,
@@ -188,7 +189,7 @@ def read(path: Path, within: Range) -> pl.DataFrame:
         # As a whole: polars opens a file by its name several times, and in between a writer may have replaced it.
         content = path.read_bytes()
     except FileNotFoundError:
-        raise StoreError(f"{shown(path)}: is missing: `alura.bulk.repair(…)` pulls it again") from None
+        raise StoreError(f"{shown(path)}: is missing", remedy="repair") from None
     except OSError as error:
         with explained(path):
             raise error
@@ -318,7 +319,7 @@ def _frame(path: Path, content: bytes) -> pl.DataFrame:
     except pl.exceptions.PolarsError as error:
         raise _unreadable(path, error) from error
     if frame.schema != _SCHEMA:
-        raise StoreError(f"{shown(path)}: has other columns than a store's files")
+        raise StoreError(f"{shown(path)}: has other columns than a store's files", remedy="repair")
     return frame
 
 
@@ -344,7 +345,4 @@ def _candles(frame: pl.DataFrame, symbol: str, interval: str, as_of: int | None)
 
 def _unreadable(path: Path, error: Exception) -> StoreError:
     said = str(error).partition("\n")[0]
-    return StoreError(
-        f"{shown(path)}: cannot be read ({said}): `store.verify()` says what else is damaged, and "
-        "`alura.bulk.repair(…)` pulls it again"
-    )
+    return StoreError(f"{shown(path)}: cannot be read ({printable(said)})", remedy="repair")

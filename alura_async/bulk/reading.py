@@ -10,8 +10,10 @@ from ..errors import StoreError
 from .columns import Candles
 from .manifest import Manifest, MonthFile, Series, shown
 from .partitions import NAME, folder_of, joined, month_range, read, unpacked
-from .plan import span_ms
 from .ranges import Range, without
+
+NOT_OVER = "it was not over yet by the server's clock"
+"""Why something that was asked for is not covered, where it is no gap."""
 
 
 def path_of(store: Path, series: Series, month: str) -> Path:
@@ -59,8 +61,9 @@ def chosen(
         for name in names or ():
             if name not in there:
                 raise StoreError(
-                    f"{shown(store)}: has no {what} {printable(name)}: pull it first; there are "
-                    f"{', '.join(sorted(map(printable, there))) or 'none'}"
+                    f"{shown(store)}: has no {what} {printable(name)}; there are "
+                    f"{', '.join(sorted(map(printable, there))) or 'none'}",
+                    remedy="pull",
                 )
     return [
         each
@@ -71,14 +74,20 @@ def chosen(
 
 def gaps_of(manifest: Manifest, series: Series) -> list[Range]:
     """The ranges of a series that were asked for, are over, and are not covered."""
-    return without([asked_of(manifest, series)], manifest.covered(series.id))
+    return without(asked_of(manifest, series), manifest.covered(series.id))
 
 
-def asked_of(manifest: Manifest, series: Series) -> Range:
-    """What was asked for of a series, as far as it was over when the server last told of it, or of any."""
-    start, end = series.asked
-    as_of = series.as_of if series.is_told else manifest.latest_as_of()
-    return (start, end) if as_of is None else (start, min(end, as_of - span_ms(series.interval) + 1))
+def asked_of(manifest: Manifest, series: Series) -> list[Range]:
+    """What was asked for of a series, without the end that was not over yet when the server answered."""
+    covered = manifest.covered(series.id)
+    last = covered[-1][1] if covered else None
+    running = [
+        (start, end)
+        for start, end, why in manifest.failures(series.id)
+        # Where there is something later, a clock was wrong.
+        if why == NOT_OVER and (last is None or start >= last)
+    ]
+    return without(manifest.asked(series.id), running)
 
 
 def _overlap(month: str, within: Range) -> bool:

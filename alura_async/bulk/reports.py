@@ -7,6 +7,7 @@ from datetime import datetime
 import msgspec
 
 from ..core.model import from_milliseconds
+from ..core.quantities import bytes_, counted
 from ..core.text import clip, printable
 from ..groups.indicators import Candle
 
@@ -80,7 +81,7 @@ class Problem(msgspec.Struct, frozen=True):
         interval: the candles' interval, likewise.
         month: the month, such as `2026-01`, likewise.
         what: what is wrong.
-        remedy: what to do.
+        remedy: what to do, or what was done.
     """
 
     path: str
@@ -133,8 +134,8 @@ class SeriesInfo(msgspec.Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         covered = f", {_time(self.ranges[0][0])} to {_time(self.ranges[-1][1])}" if self.ranges else ""
-        gaps = f", {self.gaps} gaps" if self.gaps else ""
-        return f"{self.symbol} {self.interval}: {self.rows:,} candles{covered}{gaps}"
+        gaps = f", {counted(self.gaps, 'gap')}" if self.gaps else ""
+        return f"{self.symbol} {self.interval}: {counted(self.rows, 'candle')}{covered}{gaps}"
 
 
 class StoreInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -160,8 +161,8 @@ class StoreInfo(msgspec.Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         return (
-            f"{self.path}: {self.rows:,} candles of {len(self.series)} series, {self.bytes / 1e6:,.1f} MB, "
-            f"{self.gaps} gaps, of {self.origin}"
+            f"{self.path}: {counted(self.rows, 'candle')} of {counted(len(self.series), 'series', 'series')}, "
+            f"{bytes_(self.bytes)}, {counted(self.gaps, 'gap')}, of {self.origin}"
         )
 
 
@@ -193,8 +194,8 @@ class PullReport(msgspec.Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         head = (
-            f"{self.candles:,} candles more of {self.series} series, {self.requests:,} requests in "
-            f"{self.elapsed_s:.1f} s"
+            f"{counted(self.candles, 'candle')} more of {counted(self.series, 'series', 'series')}, "
+            f"{counted(self.requests, 'request')} in {self.elapsed_s:.1f} s"
         )
         return "\n".join(
             (
@@ -265,8 +266,9 @@ class UpdateReport(msgspec.Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         head = (
-            f"{self.added:,} candles added, {len(self.corrected):,} corrected in {len(self.series)} series, "
-            f"{self.requests:,} requests in {self.elapsed_s:.1f} s"
+            f"{counted(self.added, 'candle')} added, {len(self.corrected):,} corrected in "
+            f"{counted(len(self.series), 'series', 'series')}, {counted(self.requests, 'request')} in "
+            f"{self.elapsed_s:.1f} s"
         )
         return "\n".join((head, *_listed("corrected", self.corrected), *_listed("gaps", self.gaps)))
 
@@ -278,7 +280,7 @@ def reason(error: Exception) -> str:
 
 def _listed(name: str, items: tuple[object, ...]) -> list[str]:
     lines = [f"  {name}: {item}" for item in items[:_SHOWN]]
-    return [*lines, f"  … and {len(items) - _SHOWN:,} more"] if len(items) > _SHOWN else lines
+    return [*lines, f"  and {len(items) - _SHOWN:,} more"] if len(items) > _SHOWN else lines
 
 
 def _time(time_ms: int) -> str:

@@ -31,9 +31,9 @@ class CandleStore:
         candles = CandleStore("data").candles("BTC", "1m", start=datetime(2025, 1, 1, tzinfo=UTC))
 
     `alura.bulk.pull`, `update` and `repair` bring candles into it; this reads them, and blocks while it does:
-    `await asyncio.to_thread(store.candles, …)` in a program that trades. It may be read while a pull writes into it,
-    also by other processes; only one may write at a time. Only candles whose interval was over by the server's clock
-    are in it.
+    `await asyncio.to_thread(store.candles, "BTC", "1m")` in a program that trades. It may be read while a pull writes
+    into it, also by other processes; only one may write at a time. Only candles whose interval was over by the server's
+    clock and by this machine's are in it.
 
     Other tools read the files, `interval=1m/symbol=BTC/month=2026-01/candles.parquet`:
 
@@ -82,7 +82,7 @@ class CandleStore:
         with self._manifest() as manifest:
             series = manifest.find(symbol, interval)
             if series is None:
-                raise StoreError(_without(self.path, symbol, interval, manifest.series()))
+                raise StoreError(_without(self.path, symbol, interval, manifest.series()), remedy="pull")
             return candles_of(self.path, manifest, series, (first, last))
 
     def series(self) -> tuple[SeriesInfo, ...]:
@@ -241,5 +241,5 @@ def _without(store: Path, symbol: str, interval: str, there: list[Series]) -> st
     more = f" and {len(there) - 10} more" if len(there) > 10 else ""
     return (
         f"{shown(store)}: has no candles of {printable(str(symbol))} {printable(str(interval))}; it has "
-        f"{names or 'none at all'}{more}: `alura.bulk.pull(…)` brings others"
+        f"{names or 'none at all'}{more}"
     )

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Generator, Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -29,7 +30,7 @@ from .pages import CandlePage
 from .partitions import NAME, Notes, by_month, folder_of, month_range, months_of, named_by, packed
 from .plan import Window, span_ms
 from .ranges import Range, within, without, without_end
-from .reading import asked_of, candles_of, chosen, gaps_of, path_of
+from .reading import NOT_OVER, asked_of, candles_of, chosen, gaps_of, path_of
 from .reports import Correction, Problem, reason
 from .store_lock import StoreLock
 
@@ -61,10 +62,12 @@ class Writer:
 
     Args:
         store: the store's folder.
+        clock: this machine's, in epoch seconds.
     """
 
-    def __init__(self, store: Path) -> None:
+    def __init__(self, store: Path, clock: Callable[[], float] = time.time) -> None:
         self._store = store
+        self._clock = clock
         self._in_turn = threading.RLock()
         self._opened = ExitStack()
         self._closed = False
@@ -102,7 +105,7 @@ class Writer:
 
         Args:
             windows: the ranges.
-            last: how many of a series' last candles are asked for again, where they are in the ranges.
+            last: how many of the last intervals of what a series has are asked for again, where they are in the ranges.
 
         Returns:
             What is missing, by range and time.
@@ -113,11 +116,7 @@ class Writer:
                 # A symbol that no folder can be named after is refused before anything is asked for.
                 folder_of(window.symbol, window.interval, "0000-00")
                 series = self._manifest.ask(window.symbol, window.interval, window.start_ms, window.end_ms)
-                known = without_end(self._manifest.covered(series.id), last * span_ms(window.interval))
-                missing += [
-                    msgspec.structs.replace(window, start_ms=start, end_ms=end)
-                    for start, end in without([(window.start_ms, window.end_ms)], known)
-                ]
+                missing += self._unknown(series, [(window.start_ms, window.end_ms)], last)
         return missing
 
     def require(self, symbols: Sequence[str] | None, intervals: Sequence[str] | None) -> None:
@@ -132,26 +131,28 @@ class Writer:
     def again(
         self, symbols: Sequence[str] | None, intervals: Sequence[str] | None, last: int, now: int
     ) -> list[Window]:
-        """What an update asks for: what is missing since the first moment asked for, and the last candles again.
+        """What an update asks for: what is missing of all that was ever asked for, what came since, the end again.
 
         Args:
             symbols: of which symbols; None for all that the store has.
             intervals: of which intervals; None for all that the store has.
-            last: how many of the last candles.
-            now: until when, epoch milliseconds.
+            last: how many of the last intervals of what there is.
+            now: until when by the server's clock, epoch milliseconds; but not beyond what this machine's says.
 
         Raises:
             StoreError: the store has nothing of what is named.
         """
+        now = min(now, self._now_ms())
         windows: list[Window] = []
         with self._turn(), self._manifest.transaction():
             for series in chosen(self._store, self._manifest.series(), symbols, intervals):
-                start = series.asked[0]
-                self._manifest.ask(series.symbol, series.interval, start, max(start, now))
-                known = without_end(self._manifest.covered(series.id), last * span_ms(series.interval))
-                windows += [
-                    Window(series.symbol, series.interval, first, end) for first, end in without([(start, now)], known)
-                ]
+                asked = self._manifest.asked(series.id)
+                if not asked:
+                    continue
+                start = asked[-1][1]
+                if start < now:
+                    self._manifest.ask(series.symbol, series.interval, start, now)
+                windows += self._unknown(series, within(self._manifest.asked(series.id), asked[0][0], now), last)
         return windows
 
     def missing(self, symbols: Sequence[str] | None = None, intervals: Sequence[str] | None = None) -> list[Window]:
@@ -172,12 +173,17 @@ class Writer:
                 for start, end in gaps_of(self._manifest, series)
             ]
 
+    def _unknown(self, series: Series, ranges: Sequence[Range], last: int) -> list[Window]:
+        """What of some ranges is not covered, or in the last intervals of what is."""
+        known = without_end(self._manifest.covered(series.id), last * span_ms(series.interval))
+        return [Window(series.symbol, series.interval, start, end) for start, end in without(ranges, known)]
+
     # What came
 
     def record(self, pages: Sequence[CandlePage]) -> list[Recorded]:
         """Record pages in one transaction, and put into files what is complete with them.
 
-        A candle that is not over by the server's clock is left out, and the range ends before it.
+        A candle that is not over by the server's clock and by this machine's is left out, and the range ends before it.
 
         Returns:
             What each page changed.
@@ -223,12 +229,12 @@ class Writer:
         if page.error is not None:
             self._manifest.fail(series.id, page.start_ms, page.end_ms, reason(page.error))
             return Recorded(0)
-        self._manifest.note_time(series.id, page.as_of_ms)
-        # What opens from here on is not over yet.
-        end = min(page.end_ms, page.as_of_ms - span_ms(page.interval) + 1)
+        self._manifest.note_time(series.id, min(page.as_of_ms, self._now_ms()))
+        # What opens from here on is not over yet. It takes both clocks to say that something is: what one that is wrong
+        # calls over would never be asked for again.
+        end = min(page.end_ms, self._over(page.interval, page.as_of_ms))
         if end < page.end_ms:
-            # Nor is it missing, however late other parts of the series are told of.
-            self._manifest.ask_until(series.id, page.end_ms, max(page.start_ms, end))
+            self._manifest.fail(series.id, max(page.start_ms, end), page.end_ms, NOT_OVER)
         if page.start_ms >= end:
             return Recorded(0)
         candles = page.candles.between(page.start_ms, end)
@@ -259,6 +265,13 @@ class Writer:
             tuple(old[place] for place in gone.tolist()),
         )
 
+    def _over(self, interval: str, as_of: int) -> int:
+        """The first open time of which a candle is not over: neither clock says so alone."""
+        return min(as_of, self._now_ms()) - span_ms(interval) + 1
+
+    def _now_ms(self) -> int:
+        return int(self._clock() * 1000)
+
     def _series(self, page: CandlePage) -> Series:
         found = self._manifest.find(page.symbol, page.interval)
         return found or self._manifest.ask(page.symbol, page.interval, page.start_ms, page.end_ms)
@@ -271,7 +284,7 @@ class Writer:
         complete: list[tuple[int, str]] = []
         for number, month in sorted(touched):
             start, end = month_range(month)
-            asked = within([asked_of(self._manifest, known[number])], start, end)
+            asked = within(asked_of(self._manifest, known[number]), start, end)
             if not without(asked, self._manifest.covered(number)):
                 complete.append((number, month))
         return complete
@@ -322,15 +335,14 @@ class Writer:
             if file is None or file.now is None:
                 return Candles.empty(series.symbol, series.interval)
             raise partitions.DamagedFileError(
-                f"{shown(path)}: is missing: `alura.bulk.repair(…)` pulls it again; what came now is kept"
+                f"{shown(path)}: is missing; what came now is kept", remedy="repair"
             ) from None
         except OSError as error:
             with explained(path):
                 raise error
         if file is None or partitions.checksum(content) not in {facts.checksum for facts in file.known}:
             raise partitions.DamagedFileError(
-                f"{shown(path)}: is not what was written there: `alura.bulk.repair(…)` sees to it; what came now is "
-                "kept"
+                f"{shown(path)}: is not what was written there; what came now is kept", remedy="repair"
             )
         return partitions.parsed(path, content, series.symbol, series.interval)
 
@@ -396,7 +408,8 @@ class Writer:
         start, end = month_range(month)
         with self._manifest.transaction():
             covered = notes.covered or [(found.first, found.last + 1)]
-            series = self._manifest.ask(symbol, interval, covered[0][0], covered[-1][1])
+            for first, last in covered:
+                series = self._manifest.ask(symbol, interval, first, last)
             self._manifest.set_file(series.id, month, found)
             if notes.as_of is not None:
                 self._manifest.note_time(series.id, notes.as_of)
@@ -423,7 +436,7 @@ class Writer:
     # Opening
 
     def _open_manifest(self, origin: str | None, *, rebuilds: bool) -> Manifest:
-        is_gone = not manifests.place(self._store).exists() and any(self._store.glob("interval=*"))
+        is_gone = not manifests.place(self._store).exists() and manifests.has_files(self._store)
         try:
             manifest = Manifest.to_write(self._store, origin)
         except DamagedManifestError as error:
@@ -450,11 +463,13 @@ class Writer:
 def _require_store(store: Path, *, makes: bool, rebuilds: bool) -> None:
     """Make a store's folder where there is none and one may be made; refuse one that holds something else."""
     with explained(store):
-        if manifests.place(store).exists() or (rebuilds and any(store.glob("interval=*"))):
+        if manifests.place(store).exists() or (rebuilds and manifests.has_files(store)):
             return
-        if not makes or any(store.glob("interval=*")):
-            raise StoreError(manifests.why_none(store))
+        if not makes or manifests.has_files(store):
+            raise manifests.none_error(store)
         if not store.exists():
+            if store.is_symlink():
+                raise manifests.none_error(store)
             if not store.parent.is_dir():
                 # Made without a word, a mistyped one would hold a store that nobody finds.
                 raise StoreError(f"{shown(store.parent)}: there is no such folder: check the path, or make the folder")

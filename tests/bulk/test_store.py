@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
 import signal
 import sqlite3
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -30,6 +32,7 @@ from alura_async.bulk.store import CandleStore
 from alura_async.bulk.writer import Writer
 from tests.bulk.series import MINUTE, ORIGIN, START, candles, gap, pages
 
+DAY = 86_400_000
 AWKWARD = ["kPEPE", "KPEPE", "PURR/USDC", "@107", "CON", "x.", "a b%20", "ünî", "..", "NUL ", "_X", "=", "*?"]
 SERIES = sorted([*((symbol, "1m") for symbol in AWKWARD), ("kPEPE", "1M")])
 
@@ -128,6 +131,50 @@ def test_the_running_candle_is_not_stored_and_its_time_not_covered(folder: Path)
         (left,) = writer.ask([page.window])
         assert START + 29 * MINUTE < left.start_ms <= START + 30 * MINUTE
         assert left.end_ms == page.end_ms
+
+
+@pytest.mark.parametrize(("server", "ours"), [(3 * DAY, 0), (0, 3 * DAY)])
+def test_a_candle_is_over_only_when_both_clocks_say_so(folder: Path, server: int, ours: int) -> None:
+    now = START + 300 * MINUTE + 30_000
+    table = candles()
+    with Writer(folder, clock=lambda: (now + ours) / 1000) as writer:
+        writer.open(ORIGIN, makes=True)
+        (page,) = pages(table, each=600, as_of=now + server)
+        writer.ask([page.window])
+        writer.record([page])
+        assert CandleStore(folder).candles("BTC", "1m") == table.between(START, START + 300 * MINUTE)
+        assert writer.again(None, None, 0, now + server)[-1].end_ms == min(now + ours, now + server)
+    assert CandleStore(folder).gaps() == ()
+    # When the clocks are right again, the rest is asked for.
+    with writing(folder) as writer:
+        (left,) = writer.again(None, None, 0, START + 600 * MINUTE)
+    assert left.start_ms <= START + 300 * MINUTE
+    assert left.end_ms == START + 600 * MINUTE
+
+
+def test_what_a_slow_server_clock_left_out_before_something_later_is_a_gap(folder: Path) -> None:
+    come = pages(candles())
+    with writing(folder) as writer:
+        writer.ask(page.window for page in come)
+        writer.record([come[0], *pages(candles(), as_of=START)[1:2], *come[2:]])
+        (gap,) = CandleStore(folder).gaps()
+        assert (gap.start_ms, gap.end_ms) == (come[1].start_ms, come[1].end_ms)
+        assert "not over" in gap.reason
+        assert writer.missing() == [come[1].window]
+
+
+def test_what_was_never_asked_for_is_no_gap(folder: Path) -> None:
+    come = pages(candles())
+    with writing(folder) as writer:
+        for page in (come[0], come[2], come[3]):
+            writer.ask([page.window])
+        writer.record([come[0], come[2]])
+        assert [(each.start_ms, each.end_ms) for each in CandleStore(folder).gaps()] == [
+            (come[3].start_ms, come[3].end_ms)
+        ]
+        assert writer.missing() == [come[3].window]
+        # Nor does an update ask for it.
+        assert [each.start_ms for each in writer.again(None, None, 0, come[5].start_ms)] == [come[3].start_ms]
 
 
 def test_what_is_covered_is_not_asked_for_again(folder: Path) -> None:
@@ -284,6 +331,18 @@ def test_months_are_those_of_a_range() -> None:
 def test_ranges_are_sets() -> None:
     assert merged([(5, 7), (1, 3), (3, 4), (6, 9), (2, 2)]) == [(1, 4), (5, 9)]
     assert without([(0, 10), (20, 30)], [(2, 3), (9, 21), (30, 40)]) == [(0, 2), (3, 9), (21, 30)]
+    assert without([(0, 2), (4, 6), (8, 10)], [(-3, -1), (1, 9)]) == [(0, 1), (9, 10)]
+    assert without([(0, 10)], [(0, 10)]) == without([(5, 6)], [(0, 10), (12, 13)]) == []
+
+
+def test_what_is_left_of_many_ranges_is_found_in_one_go() -> None:
+    many = 100_000
+    asked = [(4 * each, 4 * each + 3) for each in range(many)]
+    began = time.process_time()
+    left = without(asked, [(start + 1, start + 2) for start, _ in asked])
+    assert time.process_time() - began < 5
+    assert left[:3] == [(0, 1), (2, 3), (4, 5)]
+    assert len(left) == 2 * many
     assert within([(0, 10), (20, 30)], 5, 25) == [(5, 10), (20, 25)]
 
 
@@ -553,6 +612,37 @@ def test_a_folder_that_is_no_store_is_told(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["letters.txt"]
     with pytest.raises(StoreError, match="no such folder"):
         CandleStore(tmp_path / "missing").compact()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links take a right there")
+def test_a_link_that_leads_nowhere_is_told(tmp_path: Path) -> None:
+    link = tmp_path / "data"
+    link.symlink_to(tmp_path / "unplugged")
+    for use in (CandleStore(link).info, lambda: writing(link).__enter__()):
+        with pytest.raises(StoreError, match=r"is a link to .*unplugged, which is not there"):
+            use()
+
+
+def test_an_error_says_what_is_wrong_and_apart_from_that_what_mends_it(filled: tuple[Path, Candles]) -> None:
+    folder, _ = filled
+    with pytest.raises(StoreError) as unknown:
+        CandleStore(folder).candles("ETH", "1m")
+    min(folder.rglob("*.parquet")).write_bytes(b"no Parquet")
+    with pytest.raises(StoreError) as damaged:
+        CandleStore(folder).candles("BTC", "1m")
+    shutil.rmtree(folder / "_alura")
+    with pytest.raises(StoreError) as lost:
+        CandleStore(folder).info()
+    for error, remedy in ((unknown.value, "pull"), (damaged.value, "repair"), (lost.value, "repair")):
+        assert error.remedy == remedy
+        assert "alura.bulk" not in error.problem
+        assert str(error).startswith(f"{error.problem}: `alura.bulk.{remedy}(store")
+        assert str(error).isascii()
+        again = pickle.loads(pickle.dumps(error))
+        assert (str(again), again.problem, again.remedy) == (str(error), error.problem, remedy)
+    with pytest.raises(StoreError) as blocked, writing(folder.parent / "no/where"):
+        pass
+    assert (blocked.value.remedy, blocked.value.problem) == (None, str(blocked.value))
 
 
 @pytest.mark.parametrize("path", ["", "\0", 7, None])
