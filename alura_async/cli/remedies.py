@@ -41,16 +41,13 @@ def failed(error: StoreError, store: Path) -> Failed:
         error: what the SDK says.
         store: the store, as the user calls it.
     """
-    remedy = getattr(error, "remedy", None)
-    if remedy == "repair":
-        advice = f"this pulls it again: {repair_line(store)}"
-    elif remedy == "verify":
-        advice = f"this says what is damaged: {command_line('candles', 'verify', str(store))}"
-    elif remedy in ("pull", "update"):
-        advice = f"this says how to bring candles into it: {command_line('candles', 'pull', '--help')}"
-    else:
-        return Failed(str(error))
-    return Failed(f"{getattr(error, 'problem', error)}; {advice}")
+    if error.remedy == "repair":
+        return Failed(f"{error.problem}; this mends it: {repair_line(store)}")
+    if error.remedy == "pull":
+        return Failed(
+            f"{error.problem}; this says how to pull candles into it: {command_line('candles', 'pull', '--help')}"
+        )
+    return Failed(error.problem)
 
 
 def _origin(store: Path) -> str:
