@@ -146,6 +146,8 @@ def pull(
     any moment, also by pulling the plug: the same command line goes on where it was. Once all is there, the same line
     brings what is new, and asks for the last candles again, since servers correct late.
 
+    A symbol that the server does not list is refused, unless the store has it already.
+
     TIME is how long ago (2y, 6mo, 30d, 12h), a date (2024-01-01, or 2024-01-01T12:00; UTC), or epoch milliseconds.
 
     A server counts requests by address: leave room with --rate for a bot that runs beside this.

@@ -123,7 +123,8 @@ class ForPeople:
             self._show.table(problem_table(damaged))
             self._show.say(f"{counted(len(damaged), 'problem')} that a repair cannot mend.")
         if not report.gaps:
-            self._show.say("Nothing is missing.")
+            if not damaged:
+                self._show.say("Nothing is missing.")
             return
         self._show.table(gap_table(report.gaps[:_MOST_GAPS]))
         more = len(report.gaps) - _MOST_GAPS

@@ -64,7 +64,9 @@ def python(source: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def in_terminal(*args: str, columns: int, stop_at: str | None = None) -> tuple[str, int]:
+def in_terminal(
+    *args: str, columns: int, stop_at: str | None = None, command: Sequence[str] = HURRIED
+) -> tuple[str, int]:
     """Run a command line in a pseudo-terminal; press Ctrl-C when it has shown some text."""
     import fcntl
     import pty
@@ -74,7 +76,7 @@ def in_terminal(*args: str, columns: int, stop_at: str | None = None) -> tuple[s
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
     process = subprocess.Popen(
-        [*HURRIED, *args], cwd=ROOT, env=environment(), stdin=slave, stdout=slave, stderr=slave, start_new_session=True
+        [*command, *args], cwd=ROOT, env=environment(), stdin=slave, stdout=slave, stderr=slave, start_new_session=True
     )
     os.close(slave)
     try:
