@@ -10,6 +10,7 @@ import os
 import socket
 import sqlite3
 import time
+import zlib
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -61,7 +62,10 @@ _SCHEMA = """
         series INTEGER NOT NULL,
         month TEXT NOT NULL,
         rows INTEGER NOT NULL,
-        candles BLOB NOT NULL
+        start INTEGER NOT NULL,
+        end INTEGER NOT NULL,
+        candles BLOB NOT NULL,
+        checksum INTEGER NOT NULL
     );
     CREATE INDEX spool_month ON spool (series, month, rows);
 """
@@ -120,16 +124,20 @@ class MonthFile(NamedTuple):
         return [facts for facts in (self.now, self.new) if facts is not None]
 
 
-class Spooled(NamedTuple):
-    """Candles of one month that are not in its file yet, in the order in which they came.
+class Piece(NamedTuple):
+    """Candles of one month that came together and are not in its file yet.
 
     Attributes:
-        last: the number of the last of them.
-        pieces: the candles.
+        number: which piece it is; later ones have larger numbers.
+        range: for which range of the month the server answered with them.
+        candles: the candles.
+        is_sound: whether they are what was recorded.
     """
 
-    last: int
-    pieces: list[bytes]
+    number: int
+    range: Range
+    candles: bytes
+    is_sound: bool
 
 
 class DamagedManifestError(StoreError):
@@ -171,6 +179,28 @@ class Manifest:
                 # Whatever is read afterwards is of one moment.
                 connection.execute("BEGIN")
                 return cls(path, connection)
+
+    @classmethod
+    def is_lost(cls, store: Path) -> bool:
+        """Whether there are the files of a store, and nothing that says what they are.
+
+        Args:
+            store: the store's folder.
+
+        Raises:
+            StoreError: that cannot be found out.
+        """
+        path = place(store)
+        with explained(path):
+            if not has_files(store):
+                return False
+            if not path.exists():
+                return True
+            connection = _connect_to_read(path)
+            try:
+                return _is_blank(connection)
+            finally:
+                connection.close()
 
     @classmethod
     def to_write(cls, store: Path, origin: str | None) -> Manifest:
@@ -259,6 +289,12 @@ class Manifest:
         assert series is not None  # it is there now
         self._add("asked", series.id, start, end)
         return series
+
+    def forget(self, series: int) -> None:
+        """Take out all that is known of a series."""
+        for table in ("asked", "covered", "failed", "files", "spool"):
+            self._all(f"DELETE FROM {table} WHERE series = ?", series)  # noqa: S608 - the words are ours
+        self._all("DELETE FROM series WHERE id = ?", series)
 
     def note_time(self, series: int, as_of: int) -> None:
         """Note when the server told of a series."""
@@ -375,16 +411,27 @@ class Manifest:
 
     # Candles that are in no file yet
 
-    def spool(self, series: int, month: str, rows: int, candles: bytes) -> None:
-        """Keep candles of one month until they are in its file."""
-        self._all("INSERT INTO spool (series, month, rows, candles) VALUES (?, ?, ?, ?)", series, month, rows, candles)
-
-    def spooled(self, series: int, month: str) -> Spooled:
-        """The candles of a month that are not in its file yet."""
-        found = self._all(
-            "SELECT number, candles FROM spool WHERE series = ? AND month = ? ORDER BY number", series, month
+    def spool(self, series: int, month: str, rows: int, answered: Range, candles: bytes) -> None:
+        """Keep candles of one month until they are in its file, and the range that the server answered for."""
+        self._all(
+            "INSERT INTO spool (series, month, rows, start, end, candles, checksum) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            *(series, month, rows, *answered, candles, zlib.crc32(candles)),
         )
-        return Spooled(found[-1][0] if found else 0, [candles for _, candles in found])
+
+    def spooled(self, series: int, month: str) -> list[Piece]:
+        """The candles of a month that are not in its file yet, in the order in which they came."""
+        found = self._all(
+            "SELECT number, start, end, candles, checksum FROM spool WHERE series = ? AND month = ? ORDER BY number",
+            *(series, month),
+        )
+        return [
+            Piece(number, (start, end), candles, zlib.crc32(candles) == checksum)
+            for number, start, end, candles, checksum in found
+        ]
+
+    def drop(self, piece: Piece) -> None:
+        """Let go of candles that wait."""
+        self._all("DELETE FROM spool WHERE number = ?", piece.number)
 
     def spooled_months(self, series: int | None = None) -> list[tuple[int, str, int]]:
         """For which months candles wait, those of the most rows first: series, month and rows."""
@@ -413,11 +460,7 @@ class Manifest:
             with self.transaction():
                 self._all("UPDATE store SET origin = ?", origin)
             self.origin = origin
-        if self.origin != origin:
-            raise StoreError(
-                f"{shown(self.path.parent.parent)}: holds candles of {printable(self.origin)}, and this client's "
-                f"server is {origin}: give each server a store of its own"
-            )
+        require_same(self.path.parent.parent, self.origin, origin)
 
     def _all(self, statement: str, *values: Any) -> list[Any]:
         with explained(self.path):
@@ -427,6 +470,19 @@ class Manifest:
 def place(store: Path) -> Path:
     """Where the manifest of a store is."""
     return store / FOLDER / _NAME
+
+
+def require_same(store: Path, origin: str, other: str) -> None:
+    """Refuse the candles of a server other than those that a store has.
+
+    Raises:
+        StoreError: it is another one.
+    """
+    if origin != other:
+        raise StoreError(
+            f"{shown(store)}: holds candles of {printable(origin)}, and this client's server is {other}: give each "
+            "server a store of its own"
+        )
 
 
 def has_files(store: Path) -> bool:

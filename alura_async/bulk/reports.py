@@ -106,6 +106,7 @@ class SeriesInfo(msgspec.Struct, frozen=True, kw_only=True):
         empties: how many intervals of the complete ranges have no candle, because nothing was traded or recorded.
         gaps: how many ranges were asked for and are not complete.
         files: in how many Parquet files they are.
+        missing: how many Parquet files are missing that were there.
         bytes: how large those are.
         waiting: how many candles are in no Parquet file yet, so that only `CandleStore.candles` sees them.
         as_of_ms: the server's time when it last told of the series, epoch milliseconds; None if it never did.
@@ -118,6 +119,7 @@ class SeriesInfo(msgspec.Struct, frozen=True, kw_only=True):
     empties: int
     gaps: int
     files: int
+    missing: int
     bytes: int
     waiting: int
     as_of_ms: int | None
@@ -149,6 +151,7 @@ class StoreInfo(msgspec.Struct, frozen=True, kw_only=True):
         bytes: how large its Parquet files are.
         waiting: how many candles are in no Parquet file yet.
         gaps: how many ranges were asked for and are not complete.
+        missing: how many Parquet files are missing that were there; repair, and a pull of the same, bring them back.
     """
 
     path: str
@@ -158,11 +161,13 @@ class StoreInfo(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int
     waiting: int
     gaps: int
+    missing: int
 
     def __str__(self) -> str:
+        missing = f", {counted(self.missing, 'file')} missing" if self.missing else ""
         return (
             f"{self.path}: {counted(self.rows, 'candle')} of {counted(len(self.series), 'series', 'series')}, "
-            f"{bytes_(self.bytes)}, {counted(self.gaps, 'gap')}, of {self.origin}"
+            f"{bytes_(self.bytes)}, {counted(self.gaps, 'gap')}{missing}, of {self.origin}"
         )
 
 
@@ -175,8 +180,10 @@ class PullReport(msgspec.Struct, frozen=True, kw_only=True):
         requests: how many requests it took.
         elapsed_s: how many seconds.
         corrected: the candles that the server tells otherwise than before.
+        withdrawn: the candles that the server does not give any more; the store keeps them.
         gaps: the ranges that could not be had, with the reasons.
-        mended: what a repair found damaged, and what it did about it.
+        mended: what was found damaged or missing, and what was done about it.
+        damaged: what was found damaged and is so still, with what to do.
     """
 
     series: int
@@ -184,13 +191,15 @@ class PullReport(msgspec.Struct, frozen=True, kw_only=True):
     requests: int
     elapsed_s: float
     corrected: tuple[Correction, ...] = ()
+    withdrawn: tuple[Candle, ...] = ()
     gaps: tuple[Gap, ...] = ()
     mended: tuple[Problem, ...] = ()
+    damaged: tuple[Problem, ...] = ()
 
     @property
     def is_complete(self) -> bool:
-        """Whether all that was asked for is there."""
-        return not self.gaps
+        """Whether all that was asked for is there, and nothing is damaged."""
+        return not self.gaps and not self.damaged
 
     def __str__(self) -> str:
         head = (
@@ -201,8 +210,10 @@ class PullReport(msgspec.Struct, frozen=True, kw_only=True):
             (
                 head,
                 *_listed("corrected", self.corrected),
+                *_listed("no longer given", self.withdrawn),
                 *_listed("gaps", self.gaps),
                 *_listed("mended", self.mended),
+                *_listed("damaged", self.damaged),
             )
         )
 
@@ -238,11 +249,15 @@ class UpdateReport(msgspec.Struct, frozen=True, kw_only=True):
         series: what it changed of each series, by interval and symbol.
         requests: how many requests it took.
         elapsed_s: how many seconds.
+        mended: what was found missing, and what was done about it.
+        damaged: what was found damaged and is so still, with what to do.
     """
 
     series: tuple[SeriesUpdate, ...]
     requests: int
     elapsed_s: float
+    mended: tuple[Problem, ...] = ()
+    damaged: tuple[Problem, ...] = ()
 
     @property
     def added(self) -> int:
@@ -261,8 +276,8 @@ class UpdateReport(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_complete(self) -> bool:
-        """Whether all that was asked for is there."""
-        return not self.gaps
+        """Whether all that was asked for is there, and nothing is damaged."""
+        return not self.gaps and not self.damaged
 
     def __str__(self) -> str:
         head = (
@@ -270,7 +285,15 @@ class UpdateReport(msgspec.Struct, frozen=True, kw_only=True):
             f"{counted(len(self.series), 'series', 'series')}, {counted(self.requests, 'request')} in "
             f"{self.elapsed_s:.1f} s"
         )
-        return "\n".join((head, *_listed("corrected", self.corrected), *_listed("gaps", self.gaps)))
+        return "\n".join(
+            (
+                head,
+                *_listed("corrected", self.corrected),
+                *_listed("gaps", self.gaps),
+                *_listed("mended", self.mended),
+                *_listed("damaged", self.damaged),
+            )
+        )
 
 
 def reason(error: Exception) -> str:

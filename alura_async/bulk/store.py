@@ -48,6 +48,9 @@ class CandleStore:
     moment: it is replaced in one step. A tool that opens it twice while it reads, as polars does, may find two versions
     if a pull replaces it in between, and say that it is damaged: let it read again.
 
+    Processes that read side by side are to be spawned, not forked, once this one has read or pulled: polars' threads do
+    not survive a fork. A forked process gets a `StoreError`.
+
     Args:
         path: the store's folder; `~` is your home. Nothing is opened before the first use.
 
@@ -109,6 +112,7 @@ class CandleStore:
                 bytes=sum(each.bytes for each in series),
                 waiting=sum(each.waiting for each in series),
                 gaps=sum(each.gaps for each in series),
+                missing=sum(each.missing for each in series),
             )
 
     def gaps(self) -> tuple[Gap, ...]:
@@ -149,6 +153,26 @@ class CandleStore:
         with Writer(self.path) as writer:
             writer.open(None)
             writer.compact()
+            for problem in writer.damaged():
+                raise StoreError(f"{shown(problem.path)}: {problem.what}", remedy="repair")
+
+    def forget(self, symbol: str, interval: str) -> None:
+        """Take a series out of the store: its files are deleted, and no update asks for it any more.
+
+        Args:
+            symbol: the asset's symbol; its case counts.
+            interval: the candles' interval, such as `1m`.
+
+        Raises:
+            StoreError: there is no such series, somebody writes into the store, or it cannot be written; the message
+                says what to do.
+        """
+        from .writer import Writer
+
+        self._require_open()
+        with Writer(self.path) as writer:
+            writer.open(None)
+            writer.forget(symbol, interval)
 
     def close(self) -> None:
         """End the use of it. Later calls raise `ClosedError`."""
@@ -175,16 +199,21 @@ class CandleStore:
             raise ClosedError(f"{shown(self.path)}: this store was closed: make a new CandleStore")
 
     def _info(self, manifest: Manifest, series: Series) -> SeriesInfo:
-        from .partitions import month_range
+        from .partitions import DamagedError, month_range
         from .plan import span_ms
-        from .reading import candles_of
+        from .reading import candles_of, path_of
 
-        files = {file.month: file.known[0] for file in manifest.files(series.id) if file.now is not None}
+        known = {file.month: file.known[0] for file in manifest.files(series.id) if file.now is not None}
+        files = {month: facts for month, facts in known.items() if path_of(self.path, series, month).exists()}
         waiting = {month: rows for _, month, rows in manifest.spooled_months(series.id)}
         rows = sum(facts.rows for month, facts in files.items() if month not in waiting)
         # What waits may be in the file already, or be told again.
         for month in waiting:
-            rows += len(candles_of(self.path, manifest, series, month_range(month)))
+            try:
+                rows += len(candles_of(self.path, manifest, series, month_range(month)))
+            except DamagedError:
+                # `verify` says so, and a reader.
+                rows += files[month].rows if month in files else 0
         covered = manifest.covered(series.id)
         span = span_ms(series.interval)
         # How many intervals begin in a range; those of weeks and months begin elsewhere, and are hardly ever empty.
@@ -197,6 +226,7 @@ class CandleStore:
             empties=max(0, intervals - rows),
             gaps=len(_gaps(manifest, series)),
             files=len(files),
+            missing=len(known) - len(files),
             bytes=sum(facts.bytes for facts in files.values()),
             waiting=sum(waiting.values()),
             as_of_ms=series.as_of,
