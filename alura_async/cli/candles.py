@@ -172,12 +172,13 @@ def verify(store: Path, as_json: bool) -> int:
 def info(store: Path, as_json: bool) -> int:
     """Show what a store has: series, candles, times, sizes.
 
-    The exit code is 0 if nothing is missing, 1 if there are gaps, and 2 if the store cannot be read.
+    The exit code is 0 if nothing is missing, 1 if there are gaps or files are missing, and 2 if the store cannot be
+    read.
     """
     found = _reading(store, lambda opened: opened.info())
     if as_json:
         write_line(msgspec.to_builtins(found))
-        return _FOUND_CODE if found.gaps else 0
+        return _FOUND_CODE if found.gaps or found.missing else 0
     shows = presenter()
     shows.table(_series(found.series))
     shows.say(f"{has(found)} From {printable(found.origin)}.")
@@ -187,7 +188,10 @@ def info(store: Path, as_json: bool) -> int:
     if found.gaps:
         shows.say("Something is missing; this lists it:")
         shows.end(command_line("candles", "gaps", str(store)))
-    return _FOUND_CODE if found.gaps else 0
+    if found.missing:
+        shows.say(f"{counted(found.missing, 'file')} missing; this pulls again what was there:")
+        shows.end(repair_line(store))
+    return _FOUND_CODE if found.gaps or found.missing else 0
 
 
 def _reading(store: Path, read: Callable[[CandleStore], T]) -> T:

@@ -29,7 +29,7 @@ from .symbols import meant, spelled
 
 if TYPE_CHECKING:
     from ..bulk.plan import Plan, Window
-    from ..bulk.reports import Problem, PullReport, StoreInfo
+    from ..bulk.reports import PullReport, StoreInfo
 
 T = TypeVar("T")
 
@@ -152,7 +152,8 @@ def pull(
 
     A server counts requests by address: leave room with --rate for a bot that runs beside this.
 
-    The exit code is 0 if all is there, 1 if there are gaps, which are listed, and 2 if it could not be done.
+    The exit code is 0 if all is there, 1 if something is missing or damaged, which is listed, and 2 if it could not be
+    done.
     """
     reporter = _reporter(as_json=as_json)
     with _told_how_it_ends(reporter, store), _session(store, base_url, rate, concurrency) as session:
@@ -174,7 +175,7 @@ def pull(
                     progress=follow,
                 )
             )
-        return _ended(reporter, report, (), store)
+        return _ended(reporter, report, store)
 
 
 @click.command("repair", cls=_Told)
@@ -193,7 +194,7 @@ def repair(store: Path, rate: float, concurrency: int, base_url: str | None, as_
     with _told_how_it_ends(reporter, store), _session(store, base_url, rate, concurrency) as session:
         with reporter.following() as follow:
             report = session.run(session.alura.bulk.repair(store, concurrency=concurrency, progress=follow))
-        return _ended(reporter, report, _damaged(store), store)
+        return _ended(reporter, report, store)
 
 
 def _past(since: datetime, until: datetime | None) -> datetime | None:
@@ -352,16 +353,8 @@ def _stored(store: Path) -> StoreInfo | None:
     return opened.info() if place(opened.path).exists() else None
 
 
-def _damaged(store: Path) -> tuple[Problem, ...]:
-    """What a repair has left."""
-    from ..bulk.store import CandleStore
-
-    return CandleStore(store).verify()
-
-
-def _ended(reporter: Reporter, report: PullReport, damaged: Sequence[Problem], store: Path) -> int:
+def _ended(reporter: Reporter, report: PullReport, store: Path) -> int:
     stored = _stored(store)
     assert stored is not None  # it was written into
-    report = msgspec.structs.replace(report, mended=tuple(each for each in report.mended if each not in damaged))
-    reporter.ended(report, stored, damaged, remedies.repair_line(store))
-    return _INCOMPLETE_CODE if report.gaps or damaged else 0
+    reporter.ended(report, stored, remedies.repair_line(store))
+    return 0 if report.is_complete else _INCOMPLETE_CODE

@@ -59,14 +59,13 @@ class Reporter(Protocol):
         """A place for how far it has come, which may be told after each reply."""
         ...
 
-    def ended(self, report: PullReport, stored: StoreInfo, damaged: Sequence[Problem], again: str) -> None:
+    def ended(self, report: PullReport, stored: StoreInfo, again: str) -> None:
         """What became of it.
 
         Args:
             report: what became of it.
             stored: what the store has now.
-            damaged: what a repair could not mend.
-            again: the command that asks for the gaps once more.
+            again: the command that asks for the gaps once more, and mends.
         """
         ...
 
@@ -109,30 +108,41 @@ class ForPeople:
         with self._show.progress() as show:
             yield lambda progress: show(Advance(progress.done, _facts(progress)))
 
-    def ended(self, report: PullReport, stored: StoreInfo, damaged: Sequence[Problem], again: str) -> None:
+    def ended(self, report: PullReport, stored: StoreInfo, again: str) -> None:
         """What came, what the store has, and what is to be done about gaps."""
         corrected = f", {len(report.corrected):,} corrected" if report.corrected else ""
+        withdrawn = f", {len(report.withdrawn):,} no longer given" if report.withdrawn else ""
         self._show.say(
-            f"{counted(report.candles, 'candle')} more{corrected}: {counted(report.requests, 'request')} in "
+            f"{counted(report.candles, 'candle')} more{corrected}{withdrawn}: {counted(report.requests, 'request')} in "
             f"{duration(report.elapsed_s)}"
         )
         for mended in report.mended:
             self._show.say(printable(str(mended)))
         self._show.say(has(stored))
-        if damaged:
-            self._show.table(problem_table(damaged))
-            self._show.say(f"{counted(len(damaged), 'problem')} that a repair cannot mend.")
+        if report.damaged:
+            self._show.table(problem_table(report.damaged))
+            left = f"{counted(len(report.damaged), 'problem')} left"
+            # A repair has tried already.
+            if any(problem.remedy.startswith("repair") for problem in report.damaged):
+                self._show.say(f"{left}; this pulls again what is damaged:")
+                self._show.end(again)
+            else:
+                self._show.say(f"{left}.")
         if not report.gaps:
-            if not damaged:
+            if report.is_complete:
                 self._show.say("Nothing is missing.")
             return
         self._show.table(gap_table(report.gaps[:_MOST_GAPS]))
         more = len(report.gaps) - _MOST_GAPS
-        self._show.say(
-            (f"And {more:,} more. " if more > 0 else "")
-            + f"{counted(len(report.gaps), 'gap')}: once the reason has gone, this asks for what is missing:"
-        )
-        self._show.end(again)
+        listed = f"And {more:,} more. " if more > 0 else ""
+        reason = f"{listed}{counted(len(report.gaps), 'gap')}: once the reason has gone,"
+        # A store does not note what it never had anything of, and what the server does not know.
+        if len(report.gaps) > stored.gaps:
+            it = "it" if len(report.gaps) == 1 else "them"
+            self._show.say(f"{reason} the same command line asks for {it}.")
+        else:
+            self._show.say(f"{reason} this asks for what is missing:")
+            self._show.end(again)
 
     def interrupted(self, stored: StoreInfo | None) -> None:
         """What the store has now, and how it goes on."""
@@ -185,23 +195,24 @@ class ForPrograms:
 
         yield tell
 
-    def ended(self, report: PullReport, stored: StoreInfo, damaged: Sequence[Problem], again: str) -> None:
+    def ended(self, report: PullReport, stored: StoreInfo, again: str) -> None:
         """Each gap, each problem that is left, and what became of the whole."""
         for gap in report.gaps:
             write_line({"event": "gap", **msgspec.to_builtins(gap)})
-        for problem in damaged:
+        for problem in report.damaged:
             write_line({"event": "problem", **msgspec.to_builtins(problem)})
         write_line(
             {
                 "event": "done",
-                "complete": not report.gaps and not damaged,
+                "complete": report.is_complete,
                 "interrupted": False,
                 "candles": report.candles,
                 "corrected": len(report.corrected),
+                "withdrawn": len(report.withdrawn),
                 "requests": report.requests,
                 "elapsed_s": round(report.elapsed_s, 3),
                 "gaps": len(report.gaps),
-                "damaged": len(damaged),
+                "damaged": len(report.damaged),
                 "mended": list(map(str, report.mended)),
                 "stored": stored.rows,
             }

@@ -8,7 +8,7 @@ import re
 import shlex
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from io import StringIO
@@ -79,10 +79,10 @@ def pull(store: Path, *args: str, symbols: str = "BTC,ETH", interval: str = "1m"
 
 
 @contextmanager
-def without_sol(server: Sandbox, why: str = "Not today") -> Iterator[None]:
-    """A server that lists SOL and has nothing of it, by either path."""
+def without_sol(server: Sandbox, why: str = "Not today", *, status: int = 500) -> Generator[None]:
+    """A server that fails to tell of SOL, by either path."""
     path = "/api/indicators/candles"
-    refuses = f'404="{why}" on GET {path}'
+    refuses = f'{status}="{why}" on GET {path}'
     with server.faults.add(f"{refuses}/history/SOL"), server.faults.add(f"{refuses}/SOL/1d"):
         yield
 
@@ -283,7 +283,7 @@ class TestPull:
         with without_sol(sandbox):
             assert pull(store, *DAYS, symbols="ETH,SOL", interval="1d") == 1
             shown = capsys.readouterr().out
-            assert re.search(r"^SOL 1d  2026-03-01 00:00  2026-03-05 00:00  .*404.*Not today", shown, re.MULTILINE)
+            assert re.search(r"^SOL 1d  2026-03-01 00:00  2026-03-05 00:00  .*500.*Not today", shown, re.MULTILINE)
             # As slowly as before; and of the server that the environment still names.
             assert copied(shown) == ["candles", "repair", str(store), "--rate", "1000"]
             assert run(["candles", "gaps", str(store), "--json"]) == 1
@@ -294,6 +294,14 @@ class TestPull:
             assert run([*copied(shown), "--json"]) == 1
             assert [each["event"] for each in objects(capsys.readouterr().out)] == ["gap", "done"]
         assert run(copied(shown)) == 0
+
+    def test_what_the_server_does_not_know_is_asked_for_by_the_same_line(
+        self, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with without_sol(sandbox, status=404):
+            assert pull(tmp_path, *DAYS, symbols="ETH,SOL", interval="1d") == 1
+        assert capsys.readouterr().out.endswith("1 gap: once the reason has gone, the same command line asks for it.\n")
+        assert pull(tmp_path, *DAYS, symbols="ETH,SOL", interval="1d") == 0
 
     def test_the_line_that_repairs_asks_the_same_server(
         self, nowhere: None, shared: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -421,9 +429,25 @@ class TestAStore:
         said = capsys.readouterr().err
         assert said.startswith(f"alura: {file}: cannot be read ")
         assert copied(said) == copied(shown)
+        days = ("--since", "2026-03-01", "--until", "2026-03-09", "--rate", "1000")
+        assert pull(tmp_path, *days, symbols="BTC", interval="1d") == 1
+        told = capsys.readouterr().out
+        assert str(file) in told
+        assert copied(told) == [*copied(shown), "--rate", "1000"]
         assert run(["candles", "repair", str(tmp_path), "--rate", "1000"]) == 0
         assert capsys.readouterr().out.endswith("Nothing is missing.\n")
         assert run(["candles", "verify", str(tmp_path)]) == 0
+
+    def test_a_file_that_is_gone_is_seen_at_once_and_pulled_again(
+        self, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert pull(tmp_path, *DAYS, interval="1d", symbols="BTC") == 0
+        (file,) = tmp_path.rglob("*.parquet")
+        file.unlink()
+        capsys.readouterr()
+        assert run(["candles", "info", str(tmp_path)]) == 1
+        assert run(copied(capsys.readouterr().out)) == 0
+        assert run(["candles", "info", str(tmp_path)]) == 0
 
     def test_what_a_repair_cannot_mend_is_exit_code_1_of_it_as_of_verify(
         self, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
