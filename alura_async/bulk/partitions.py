@@ -42,6 +42,7 @@ _DAMAGED = "candles.parquet.damaged"
 # folder where case does not count; so is whatever some file system does not take, or takes for something else.
 _CAPITALS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-")
 _SMALL = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
+_DATES = frozenset(("INF", "INFINITY", "EPOCH"))
 # File systems take no more than 255 bytes for a name.
 _LONGEST = 240
 # Windows replaces no file that somebody is reading.
@@ -91,7 +92,7 @@ def folder_of(symbol: str, interval: str, month: str) -> Path:
     """
     parts = (
         f"interval={_encoded(interval, _SMALL)}",
-        f"symbol={_encoded(symbol, _CAPITALS)}",
+        f"symbol={_as_text(_encoded(symbol, _CAPITALS))}",
         f"month={month}",
     )
     for part in parts:
@@ -108,6 +109,12 @@ def named_by(folder: Path) -> tuple[str, str, str] | None:
     symbol, interval, month = found["symbol"], found["interval"], found["month"]
     is_ours = _MONTH_NAME.fullmatch(month) and folder.parts == folder_of(symbol, interval, month).parts
     return (symbol, interval, month) if is_ours else None
+
+
+def _as_text(name: str) -> str:
+    """A name that DuckDB does not take for a number or a date: with the first character as %XX it is text."""
+    is_no_word = not any(character.isalpha() for character in name) or name in _DATES
+    return f"%{ord(name[0]):02X}{name[1:]}" if is_no_word and name[:1] not in ("", "%") else name
 
 
 def _encoded(text: str, kept: frozenset[str]) -> str:

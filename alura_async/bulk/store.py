@@ -41,6 +41,9 @@ class CandleStore:
         duckdb.sql("SELECT * FROM read_parquet('data/**/*.parquet', hive_partitioning = true)")
         pyarrow.dataset.dataset("data", partitioning="hive")
 
+    Where all symbols are such as `1000` or `TRUE`, polars takes them for numbers or truth values unless it is told the
+    types: `hive_schema={"interval": pl.String, "symbol": pl.String, "month": pl.String}`; pyarrow likewise.
+
     Their columns are `open_time` (UTC, milliseconds), `open`, `high`, `low`, `close`, `volume` (float64) and `trades`
     (32-bit integers); volume and trades are null where the server does not say. They are sorted by `open_time`, each
     once. What a pull has just recorded is seen here at once, and by other tools when it is put into a file: when a
@@ -208,12 +211,12 @@ class CandleStore:
         waiting = {month: rows for _, month, rows in manifest.spooled_months(series.id)}
         rows = sum(facts.rows for month, facts in files.items() if month not in waiting)
         # What waits may be in the file already, or be told again.
-        for month in waiting:
+        for month, recorded in waiting.items():
             try:
                 rows += len(candles_of(self.path, manifest, series, month_range(month)))
             except DamagedError:
-                # `verify` says so, and a reader.
-                rows += files[month].rows if month in files else 0
+                # As many as were recorded: `verify` says what they are worth, and so does who reads them.
+                rows += recorded + (files[month].rows if month in files else 0)
         covered = manifest.covered(series.id)
         span = span_ms(series.interval)
         # How many intervals begin in a range; those of weeks and months begin elsewhere, and are hardly ever empty.
@@ -253,14 +256,20 @@ def _gaps(manifest: Manifest, series: Series) -> list[Gap]:
 
     gaps: list[Gap] = []
     failures = manifest.failures(series.id)
+    # The first of them that is not over yet: both lists are gone through once.
+    place = 0
     for start, end in gaps_of(manifest, series):
         told = start
-        for first, last, reason in failures:
+        while place < len(failures) and failures[place][0] < end:
+            first, last, reason = failures[place]
             for known, until in within([(first, last)], start, end):
                 if told < known:
                     gaps.append(Gap(series.symbol, series.interval, told, known, _NOT_ASKED))
                 gaps.append(Gap(series.symbol, series.interval, known, until, reason))
                 told = until
+            if last > end:
+                break
+            place += 1
         if told < end:
             gaps.append(Gap(series.symbol, series.interval, told, end, _NOT_ASKED))
     return gaps

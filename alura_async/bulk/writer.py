@@ -496,8 +496,9 @@ class Writer:
         start, end = month_range(month)
         with self._manifest.transaction():
             covered = notes.covered or [(found.first, found.last + 1)]
-            for first, last in [*notes.asked, *covered]:
-                series = self._manifest.ask(symbol, interval, first, last)
+            series = self._manifest.ask(symbol, interval, *covered[0])
+            for asked in (*covered, *notes.asked):
+                self._manifest.ask(symbol, interval, *asked)
             self._manifest.set_file(series.id, month, found)
             if notes.as_of is not None:
                 self._manifest.note_time(series.id, notes.as_of)

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import polars as pl
 import pytest
@@ -208,6 +209,21 @@ def test_gaps_say_why_and_end_when_they_are_filled(folder: Path) -> None:
     assert store.gaps() == ()
 
 
+def test_many_gaps_are_told_in_one_go(folder: Path) -> None:
+    many = 6000
+    come = pages(candles(count=1), count=many, each=1)
+    failed = [gap(page, AluraError(f"luck {page.start_ms}")) for page in come[::3]]
+    with writing(folder) as writer:
+        writer.ask([msgspec.structs.replace(come[0].window, end_ms=come[-1].end_ms)])
+        writer.record([*failed, *come[2::3]])
+        began = time.process_time()
+        found = CandleStore(folder).gaps()
+        assert time.process_time() - began < 1
+    assert len(found) == many * 2 / 3
+    assert found[2].reason == f"AluraError: luck {START + 3 * MINUTE}"
+    assert "interrupted" in found[3].reason
+
+
 def test_a_candle_that_comes_again_replaces_the_old_one_and_is_told(folder: Path) -> None:
     table = candles(count=60)
     (page,) = pages(table, count=60)
@@ -303,6 +319,25 @@ def test_duckdb_reads_the_files_with_names_and_types(awkward: Path, filled: tupl
     query = f"SELECT epoch_ms(open_time), close, trades FROM read_parquet('{folder}/**/*.parquet') ORDER BY open_time"
     found = duckdb.sql(query).fetchall()
     assert found == [(each.open_time_ms, each.close_text, each.trades) for each in table]
+
+
+def test_symbols_of_digits_are_text_for_duckdb_and_for_polars_that_is_told_so(folder: Path) -> None:
+    symbols = ["-1", "007", "1000", "2024-01-01", "EPOCH", "INF"]
+    with writing(folder) as writer:
+        for symbol in symbols:
+            writer.record(pages(candles(symbol, count=3), count=3, as_of=2 * START))
+        writer.compact()
+    assert [series.symbol for series in CandleStore(folder).series()] == symbols
+    assert CandleStore(folder).verify() == ()
+    types = pl.Schema({"interval": pl.String(), "symbol": pl.String(), "month": pl.String()})
+    frame = pl.scan_parquet(folder / "**/*.parquet", hive_partitioning=True, hive_schema=types).collect()
+    assert sorted(frame["symbol"].unique().to_list()) == symbols
+    duckdb = pytest.importorskip("duckdb")
+    for symbol in symbols:
+        # Each alone: beside a word, all are words.
+        path = folder / folder_of(symbol, "1m", "2026-01") / NAME
+        query = f"SELECT DISTINCT symbol FROM read_parquet('{path}', hive_partitioning = true)"
+        assert duckdb.sql(query).fetchall() == [(symbol,)]
 
 
 def test_pandas_reads_the_folder(filled: tuple[Path, Candles]) -> None:
