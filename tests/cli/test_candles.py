@@ -219,12 +219,12 @@ class TestPull:
     def test_what_it_says_it_takes_does_not_hang_on_a_slow_first_reply(
         self, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        # As where a connection takes long: if all four took as long, that would be more than a second.
-        with sandbox.faults.add("delay=300ms x1 on GET /api/indicators/candles/history/BTC"):
+        # As where a connection takes long: if all four took as long, that would be most of a second.
+        with sandbox.faults.add("delay=200ms x1 on GET /api/indicators/candles/history/BTC"):
             assert pull(tmp_path, *DAYS, "--concurrency", "1", "--json") == 0
         plan, *_ = objects(capsys.readouterr().out)
         assert plan["requests"] == 4
-        assert plan["seconds"] < 0.7
+        assert plan["seconds"] < 0.6
 
     def test_the_same_line_brings_only_what_is_new_and_what_was_corrected(
         self, nowhere: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
