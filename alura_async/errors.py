@@ -38,7 +38,7 @@ AluraError
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from .groups.trading_sessions import Position, TradingSession
@@ -112,7 +112,23 @@ class JournalError(AluraError):
 
 
 class StoreError(AluraError):
-    """A store of candles cannot be read or written; the message says what to do. What was recorded stays so."""
+    """A store of candles cannot be read or written; the message says what to do. What was recorded stays so.
+
+    Attributes:
+        problem: what is wrong, and what to do about it where no call of this SDK does it.
+        remedy: the call of `alura.bulk` that mends it, `repair` or `pull`, as the message says; None where none does.
+    """
+
+    def __init__(self, problem: str, *, remedy: Literal["repair", "pull"] | None = None) -> None:
+        super().__init__(problem if remedy is None else f"{problem}: {_REMEDIES[remedy]}")
+        self.problem = problem
+        self.remedy = remedy
+
+
+_REMEDIES = {
+    "repair": "`alura.bulk.repair(store)` mends it",
+    "pull": "`alura.bulk.pull(store, symbols, intervals, start=start)` brings it",
+}
 
 
 class UnresolvedError(AluraError):

@@ -8,15 +8,17 @@ from pathlib import Path
 from ..errors import StoreError
 from . import partitions
 from .extra import needing
-from .manifest import FileFacts, Manifest, MonthFile, Series, explained
+from .manifest import FileFacts, Manifest, MonthFile, Series, explained, shown
 from .partitions import NAME, month_range, named_by
-from .reading import path_of
+from .reading import WAITING_DAMAGED, path_of
 from .reports import Problem
 
 with needing("numpy"):
     import numpy as np
 
-_PULL_AGAIN = "`alura.bulk.repair(…)` pulls it again"
+PULL_AGAIN = "repair pulls it again"
+"""What is to be done about what is damaged."""
+
 # A file may be replaced while it is looked at, and once more.
 _LOOKS = 3
 
@@ -39,11 +41,21 @@ def problems(store: Path, manifest: Manifest) -> Iterator[Problem]:
         paths.add(path)
         what = _wrong(store, path, series, file)
         if what is not None:
-            yield Problem(str(path), series.symbol, series.interval, file.month, what, _PULL_AGAIN)
+            yield Problem(str(path), series.symbol, series.interval, file.month, what, PULL_AGAIN)
+    for number, month, _ in manifest.spooled_months():
+        if not all(piece.is_sound for piece in manifest.spooled(number, month)):
+            series = known[number]
+            yield Problem(str(manifest.path), series.symbol, series.interval, month, WAITING_DAMAGED, PULL_AGAIN)
     with explained(store):
-        strangers = sorted({*store.glob(f"interval=*/**/{NAME}"), *store.glob("**/*.parquet")} - paths)
+        strangers = sorted({*store.glob("**/*.parquet")} - paths)
+    if strangers:
+        # A writer may have made it since: none is in its place before the manifest knows it.
+        with Manifest.to_read(store) as latest:
+            known = {series.id: series for series in latest.series()}
+            paths = {path_of(store, known[file.series], file.month) for file in latest.files()}
     for path in strangers:
-        yield _stranger(store, path)
+        if path not in paths and path.exists():
+            yield _stranger(store, path)
 
 
 def _wrong(store: Path, path: Path, series: Series, file: MonthFile) -> str | None:
@@ -53,7 +65,7 @@ def _wrong(store: Path, path: Path, series: Series, file: MonthFile) -> str | No
             with explained(path):
                 content = path.read_bytes() if path.exists() else None
         except StoreError as error:
-            return str(error)
+            return error.problem
         if content is None:
             wrong = None if file.now is None else "is missing"
         else:
@@ -79,7 +91,7 @@ def _wrong_within(path: Path, content: bytes, series: Series, month: str, facts:
     try:
         times = partitions.times_of(path, content)
     except StoreError as error:
-        return f"cannot be read: {error}"
+        return error.problem.removeprefix(f"{shown(path)}: ")
     start, end = month_range(month)
     if len(times) != facts.rows or (len(times) and (times[0], times[-1]) != (facts.first, facts.last)):
         return f"has {len(times):,} candles, and the manifest knows of {facts.rows:,}"
@@ -91,7 +103,8 @@ def _wrong_within(path: Path, content: bytes, series: Series, month: str, facts:
 
 
 def _stranger(store: Path, path: Path) -> Problem:
+    what = "is not in the manifest, and every reader sees it"
     name = named_by(path.parent.relative_to(store)) if path.name == NAME else None
-    symbol, interval, month = name or ("", "", "")
-    remedy = "`alura.bulk.repair(…)` takes it in if it is of this server; else move it away"
-    return Problem(str(path), symbol, interval, month, "is not in the manifest, and every reader sees it", remedy)
+    if name is None:
+        return Problem(str(path), "", "", "", what, "move it away")
+    return Problem(str(path), *name, what, "repair takes it in if it is of this server; else move it away")

@@ -73,10 +73,10 @@ async def repair(client: AsyncAlura, store: CandleStore | str | os.PathLike[str]
     """Bring into a store what is missing or damaged of what it was asked for."""
     filling = _Filling(client, how)
     async with _writing(client, store, rebuilds=True) as writer:
-        mended = await in_thread(writer.mend)
+        await in_thread(writer.mend)
         windows = await in_thread(writer.missing)
         await filling.fill(writer, windows)
-    return filling.pulled({(window.symbol, window.interval) for window in windows}, mended)
+    return filling.pulled({(window.symbol, window.interval) for window in windows})
 
 
 async def _server_time_ms(client: AsyncAlura) -> int:
@@ -118,6 +118,8 @@ class _Filling:
         self._began = time.monotonic()
         self._requests = 0
         self._changes: dict[tuple[str, str], _Changes] = {}
+        self._mended: list[Problem] = []
+        self._damaged: list[Problem] = []
 
     async def fill(self, writer: Writer, windows: Sequence[Window]) -> None:
         """Pull some ranges, record what comes, and put all of it into files."""
@@ -136,8 +138,9 @@ class _Filling:
                     for page, change in zip(batch, recorded, strict=True):
                         self._note(page, change)
         await in_thread(writer.compact)
+        self._mended, self._damaged = await in_thread(lambda: (writer.mended(), writer.damaged()))
 
-    def pulled(self, series: set[tuple[str, str]], mended: Sequence[Problem] = ()) -> PullReport:
+    def pulled(self, series: set[tuple[str, str]]) -> PullReport:
         """What became of it, where ranges were pulled."""
         return PullReport(
             series=len(series),
@@ -145,8 +148,10 @@ class _Filling:
             requests=self._requests,
             elapsed_s=time.monotonic() - self._began,
             corrected=tuple(each for name in sorted(self._changes) for each in self._changes[name].corrected),
+            withdrawn=tuple(each for name in sorted(self._changes) for each in self._changes[name].withdrawn),
             gaps=tuple(gap for name in sorted(self._changes) for gap in self._changes[name].gaps),
-            mended=tuple(mended),
+            mended=tuple(self._mended),
+            damaged=tuple(self._damaged),
         )
 
     def updated(self, series: set[tuple[str, str]]) -> UpdateReport:
@@ -158,6 +163,8 @@ class _Filling:
             ),
             requests=self._requests,
             elapsed_s=time.monotonic() - self._began,
+            mended=tuple(self._mended),
+            damaged=tuple(self._damaged),
         )
 
     def _note(self, page: CandlePage, change: Recorded) -> None:

@@ -10,6 +10,7 @@ import os
 import socket
 import sqlite3
 import time
+import zlib
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -36,12 +37,12 @@ _SCHEMA = """
         id INTEGER PRIMARY KEY,
         symbol TEXT NOT NULL,
         interval TEXT NOT NULL,
-        asked_start INTEGER NOT NULL,
-        asked_end INTEGER NOT NULL,
         as_of INTEGER,
-        is_told INTEGER NOT NULL DEFAULT 0,
         UNIQUE (symbol, interval)
     );
+    CREATE TABLE asked (
+        series INTEGER NOT NULL, start INTEGER NOT NULL, end INTEGER NOT NULL, PRIMARY KEY (series, start)
+    ) WITHOUT ROWID;
     CREATE TABLE covered (
         series INTEGER NOT NULL, start INTEGER NOT NULL, end INTEGER NOT NULL, PRIMARY KEY (series, start)
     ) WITHOUT ROWID;
@@ -61,7 +62,10 @@ _SCHEMA = """
         series INTEGER NOT NULL,
         month TEXT NOT NULL,
         rows INTEGER NOT NULL,
-        candles BLOB NOT NULL
+        start INTEGER NOT NULL,
+        end INTEGER NOT NULL,
+        candles BLOB NOT NULL,
+        checksum INTEGER NOT NULL
     );
     CREATE INDEX spool_month ON spool (series, month, rows);
 """
@@ -80,17 +84,13 @@ class Series(NamedTuple):
         id: its number in the manifest.
         symbol: the asset's symbol.
         interval: the candles' interval.
-        asked: from the earliest moment that was ever asked for to the latest.
-        as_of: the server's time when it last told of it, epoch milliseconds; None if it never did.
-        is_told: whether it did since the series was asked for up to the latest moment.
+        as_of: when the server last told of it, epoch milliseconds; None if it never did.
     """
 
     id: int
     symbol: str
     interval: str
-    asked: Range
     as_of: int | None
-    is_told: bool
 
 
 class FileFacts(NamedTuple):
@@ -124,16 +124,20 @@ class MonthFile(NamedTuple):
         return [facts for facts in (self.now, self.new) if facts is not None]
 
 
-class Spooled(NamedTuple):
-    """Candles of one month that are not in its file yet, in the order in which they came.
+class Piece(NamedTuple):
+    """Candles of one month that came together and are not in its file yet.
 
     Attributes:
-        last: the number of the last of them.
-        pieces: the candles.
+        number: which piece it is; later ones have larger numbers.
+        range: for which range of the month the server answered with them.
+        candles: the candles.
+        is_sound: whether they are what was recorded.
     """
 
-    last: int
-    pieces: list[bytes]
+    number: int
+    range: Range
+    candles: bytes
+    is_sound: bool
 
 
 class DamagedManifestError(StoreError):
@@ -165,16 +169,38 @@ class Manifest:
         """
         path = place(store)
         if not path.exists():
-            raise StoreError(why_none(store))
+            raise none_error(store)
         with explained(path):
             connection = _connect_to_read(path)
             with _closed_on_failure(connection):
                 if _is_blank(connection):
-                    raise StoreError(why_none(store))
+                    raise none_error(store)
                 _require_version(path, connection)
                 # Whatever is read afterwards is of one moment.
                 connection.execute("BEGIN")
                 return cls(path, connection)
+
+    @classmethod
+    def is_lost(cls, store: Path) -> bool:
+        """Whether there are the files of a store, and nothing that says what they are.
+
+        Args:
+            store: the store's folder.
+
+        Raises:
+            StoreError: that cannot be found out.
+        """
+        path = place(store)
+        with explained(path):
+            if not has_files(store):
+                return False
+            if not path.exists():
+                return True
+            connection = _connect_to_read(path)
+            try:
+                return _is_blank(connection)
+            finally:
+                connection.close()
 
     @classmethod
     def to_write(cls, store: Path, origin: str | None) -> Manifest:
@@ -196,7 +222,7 @@ class Manifest:
                 _require_version(path, connection)
                 (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
                 if found != "ok":
-                    raise DamagedManifestError(_damaged(path, str(found)))
+                    raise _damaged(path, str(found))
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA fullfsync = ON")
                 connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
@@ -249,45 +275,36 @@ class Manifest:
 
     def series(self) -> list[Series]:
         """All series, by interval and symbol."""
-        return [_series(row) for row in self._all(f"{_SERIES} ORDER BY interval, symbol")]
+        return [Series(*row) for row in self._all(f"{_SERIES} ORDER BY interval, symbol")]
 
     def find(self, symbol: str, interval: str) -> Series | None:
         """A series, if there is anything of it."""
         found = self._all(f"{_SERIES} WHERE symbol = ? AND interval = ?", symbol, interval)
-        return _series(found[0]) if found else None
+        return Series(*found[0]) if found else None
 
     def ask(self, symbol: str, interval: str, start: int, end: int) -> Series:
-        """Note that a series is asked for from one moment to another, the first time or again."""
-        self._all(
-            "INSERT INTO series (symbol, interval, asked_start, asked_end) VALUES (?, ?, ?, ?) "
-            "ON CONFLICT (symbol, interval) DO UPDATE SET asked_start = min(asked_start, excluded.asked_start), "
-            "asked_end = max(asked_end, excluded.asked_end), is_told = is_told AND excluded.asked_end <= asked_end",
-            *(symbol, interval, start, end),
-        )
+        """Note that a range of a series is asked for, the first time or again."""
+        self._all("INSERT INTO series (symbol, interval) VALUES (?, ?) ON CONFLICT DO NOTHING", symbol, interval)
         series = self.find(symbol, interval)
         assert series is not None  # it is there now
+        self._add("asked", series.id, start, end)
         return series
 
-    def ask_until(self, series: int, end: int, until: int) -> None:
-        """Note that what a series was asked for up to its end cannot be had from a moment on, yet.
-
-        Args:
-            series: its number.
-            end: the end that is meant: where more is asked for by now, nothing is noted.
-            until: the moment.
-        """
-        self._all("UPDATE series SET asked_end = ? WHERE id = ? AND asked_end <= ?", until, series, end)
+    def forget(self, series: int) -> None:
+        """Take out all that is known of a series."""
+        for table in ("asked", "covered", "failed", "files", "spool"):
+            self._all(f"DELETE FROM {table} WHERE series = ?", series)  # noqa: S608 - the words are ours
+        self._all("DELETE FROM series WHERE id = ?", series)
 
     def note_time(self, series: int, as_of: int) -> None:
         """Note when the server told of a series."""
-        self._all("UPDATE series SET as_of = max(coalesce(as_of, 0), ?), is_told = 1 WHERE id = ?", as_of, series)
-
-    def latest_as_of(self) -> int | None:
-        """When the server last told of any series."""
-        ((latest,),) = self._all("SELECT max(as_of) FROM series")
-        return None if latest is None else int(latest)
+        self._all("UPDATE series SET as_of = max(coalesce(as_of, 0), ?) WHERE id = ?", as_of, series)
 
     # Coverage
+
+    def asked(self, series: int) -> list[Range]:
+        """The ranges of a series that were ever asked for, sorted and as few as possible."""
+        return self._all("SELECT start, end FROM asked WHERE series = ? ORDER BY start", series)
 
     def covered(self, series: int) -> list[Range]:
         """The ranges of a series for which the server has answered, sorted and as few as possible."""
@@ -295,12 +312,7 @@ class Manifest:
 
     def cover(self, series: int, start: int, end: int) -> None:
         """Note that the server has answered for a range."""
-        touching = self._all(
-            "SELECT start, end FROM covered WHERE series = ? AND start <= ? AND end >= ?", series, end, start
-        )
-        self._all("DELETE FROM covered WHERE series = ? AND start <= ? AND end >= ?", series, end, start)
-        for first, last in merged([*touching, (start, end)]):
-            self._all("INSERT INTO covered VALUES (?, ?, ?)", series, first, last)
+        self._add("covered", series, start, end)
         self._cut_failures(series, start, end)
 
     def uncover(self, series: int, start: int, end: int, reason: str) -> None:
@@ -319,6 +331,14 @@ class Manifest:
         """Note why a range could not be had."""
         self._cut_failures(series, start, end)
         self._all("INSERT INTO failed VALUES (?, ?, ?, ?)", series, start, end, reason)
+
+    def _add(self, table: str, series: int, start: int, end: int) -> None:
+        """Add a range to those of a table, and join it with its neighbours."""
+        touching = "WHERE series = ? AND start <= ? AND end >= ?"
+        found = self._all(f"SELECT start, end FROM {table} {touching}", series, end, start)  # noqa: S608 - our words
+        self._all(f"DELETE FROM {table} {touching}", series, end, start)  # noqa: S608 - likewise
+        for first, last in merged([*found, (start, end)]):
+            self._all(f"INSERT INTO {table} VALUES (?, ?, ?)", series, first, last)  # noqa: S608 - likewise
 
     def _cut_failures(self, series: int, start: int, end: int) -> None:
         """Forget why a range could not be had, and no more than that."""
@@ -391,16 +411,27 @@ class Manifest:
 
     # Candles that are in no file yet
 
-    def spool(self, series: int, month: str, rows: int, candles: bytes) -> None:
-        """Keep candles of one month until they are in its file."""
-        self._all("INSERT INTO spool (series, month, rows, candles) VALUES (?, ?, ?, ?)", series, month, rows, candles)
-
-    def spooled(self, series: int, month: str) -> Spooled:
-        """The candles of a month that are not in its file yet."""
-        found = self._all(
-            "SELECT number, candles FROM spool WHERE series = ? AND month = ? ORDER BY number", series, month
+    def spool(self, series: int, month: str, rows: int, answered: Range, candles: bytes) -> None:
+        """Keep candles of one month until they are in its file, and the range that the server answered for."""
+        self._all(
+            "INSERT INTO spool (series, month, rows, start, end, candles, checksum) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            *(series, month, rows, *answered, candles, zlib.crc32(candles)),
         )
-        return Spooled(found[-1][0] if found else 0, [candles for _, candles in found])
+
+    def spooled(self, series: int, month: str) -> list[Piece]:
+        """The candles of a month that are not in its file yet, in the order in which they came."""
+        found = self._all(
+            "SELECT number, start, end, candles, checksum FROM spool WHERE series = ? AND month = ? ORDER BY number",
+            *(series, month),
+        )
+        return [
+            Piece(number, (start, end), candles, zlib.crc32(candles) == checksum)
+            for number, start, end, candles, checksum in found
+        ]
+
+    def drop(self, piece: Piece) -> None:
+        """Let go of candles that wait."""
+        self._all("DELETE FROM spool WHERE number = ?", piece.number)
 
     def spooled_months(self, series: int | None = None) -> list[tuple[int, str, int]]:
         """For which months candles wait, those of the most rows first: series, month and rows."""
@@ -429,11 +460,7 @@ class Manifest:
             with self.transaction():
                 self._all("UPDATE store SET origin = ?", origin)
             self.origin = origin
-        if self.origin != origin:
-            raise StoreError(
-                f"{shown(self.path.parent.parent)}: holds candles of {printable(self.origin)}, and this client's "
-                f"server is {origin}: give each server a store of its own"
-            )
+        require_same(self.path.parent.parent, self.origin, origin)
 
     def _all(self, statement: str, *values: Any) -> list[Any]:
         with explained(self.path):
@@ -443,6 +470,24 @@ class Manifest:
 def place(store: Path) -> Path:
     """Where the manifest of a store is."""
     return store / FOLDER / _NAME
+
+
+def require_same(store: Path, origin: str, other: str) -> None:
+    """Refuse the candles of a server other than those that a store has.
+
+    Raises:
+        StoreError: it is another one.
+    """
+    if origin != other:
+        raise StoreError(
+            f"{shown(store)}: holds candles of {printable(origin)}, and this client's server is {other}: give each "
+            "server a store of its own"
+        )
+
+
+def has_files(store: Path) -> bool:
+    """Whether a folder has what a store's Parquet files are in."""
+    return any(store.glob("interval=*"))
 
 
 def set_aside(store: Path) -> Path:
@@ -475,8 +520,8 @@ def explained(path: Path) -> Generator[None]:
     except (sqlite3.Error, OSError, UnicodeError) as error:
         if _code(error) in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR):
             # All statements are ours, and right for a file that is.
-            raise DamagedManifestError(_damaged(path, str(error))) from error
-        raise StoreError(_why_not(path, error)) from error
+            raise _damaged(path, str(error)) from error
+        raise _why_not(path, error) from error
 
 
 def shown(path: Path | str) -> str:
@@ -484,12 +529,7 @@ def shown(path: Path | str) -> str:
     return printable(str(path))
 
 
-_SERIES = "SELECT id, symbol, interval, asked_start, asked_end, as_of, is_told FROM series"
-
-
-def _series(row: Sequence[Any]) -> Series:
-    number, symbol, interval, start, end, as_of, is_told = row
-    return Series(number, symbol, interval, (start, end), as_of, bool(is_told))
+_SERIES = "SELECT id, symbol, interval, as_of FROM series"
 
 
 def _file(row: Sequence[Any]) -> MonthFile:
@@ -563,22 +603,34 @@ def _closed_on_failure(connection: sqlite3.Connection) -> Generator[None]:
         raise
 
 
-def why_none(store: Path) -> str:
+def none_error(store: Path) -> StoreError:
     """Why there is no store in a folder, and what to do."""
     if not store.exists():
-        return f"{shown(store)}: there is no such folder: check the path, or pull something into it first"
+        if store.is_symlink():
+            target = shown(os.readlink(store))
+            return StoreError(
+                f"{shown(store)}: is a link to {target}, which is not there: check what it should lead to"
+            )
+        return StoreError(f"{shown(store)}: there is no such folder: check the path", remedy="pull")
     if not store.is_dir():
-        return f"{shown(store)}: is a file: give the path of a store's folder"
-    if any(store.glob("interval=*")):
-        return (
-            f"{shown(store)}: its manifest is gone ({FOLDER}/{_NAME}): put it back from a copy, or "
-            "`alura.bulk.repair(…)` makes a new one of the Parquet files"
+        return StoreError(f"{shown(store)}: is a file: give the path of a store's folder")
+    if has_files(store):
+        return StoreError(
+            f"{shown(store)}: its manifest is gone ({FOLDER}/{_NAME}): put it back from a copy, or have a new one "
+            "made of the Parquet files",
+            remedy="repair",
         )
-    return f"{shown(store)}: is no store of candles: check the path, or pull something into it first"
+    return StoreError(f"{shown(store)}: is no store of candles: check the path", remedy="pull")
 
 
-def _why_not(path: Path, error: Exception) -> str:
+def _why_not(path: Path, error: Exception) -> StoreError:
     """What failed, and what to do."""
+    if isinstance(error, FileNotFoundError):
+        return StoreError(f"{shown(error.filename or path)}: is not there", remedy="repair")
+    return StoreError(_why(path, error))
+
+
+def _why(path: Path, error: Exception) -> str:
     name = getattr(error, "filename", None)
     where, said = shown(name if isinstance(name, str) else path), printable(str(error))
     code, number = _code(error), error.errno if isinstance(error, OSError) else None
@@ -599,19 +651,16 @@ def _why_not(path: Path, error: Exception) -> str:
             f"{where}: cannot be opened or written ({said}): this user must be allowed to write to the store's folder "
             "and all that is in it; the disk must not be read-only"
         )
-    if number == errno.ENOENT:
-        return (
-            f"{where}: is not there: `store.verify()` says what else is missing, `alura.bulk.repair(…)` pulls it again"
-        )
     if code == sqlite3.SQLITE_IOERR or number == errno.EIO:
         return f"{where}: reading or writing failed ({said}): the disk may be full, gone or broken"
     return f"{where}: cannot be used: {said}"
 
 
-def _damaged(path: Path, how: str) -> str:
-    return (
+def _damaged(path: Path, how: str) -> DamagedManifestError:
+    return DamagedManifestError(
         f"{shown(path)}: the manifest is damaged ({printable(how)}); the Parquet files beside it are not touched: "
-        "`alura.bulk.repair(…)` makes a new one of them, or put it back from a copy"
+        "put it back from a copy, or have a new one made of them",
+        remedy="repair",
     )
 
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
@@ -18,6 +20,7 @@ from urllib.parse import unquote
 import msgspec
 
 from ..core.disk import sync_folder
+from ..core.text import printable
 from ..errors import InvalidArgumentError, StoreError
 from .columns import Candles
 from .extra import needing
@@ -39,6 +42,7 @@ _DAMAGED = "candles.parquet.damaged"
 # folder where case does not count; so is whatever some file system does not take, or takes for something else.
 _CAPITALS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-")
 _SMALL = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
+_DATES = frozenset(("INF", "INFINITY", "EPOCH"))
 # File systems take no more than 255 bytes for a name.
 _LONGEST = 240
 # Windows replaces no file that somebody is reading.
@@ -46,6 +50,7 @@ _PATIENCE_S = 5.0
 _LOOK_AGAIN_S = 0.05
 _KEY = "alura_async"
 _MONTH = np.timedelta64(1, "M")
+_MONTH_NAME = re.compile(r"\d{4}-(0[1-9]|1[0-2])", re.ASCII)
 _NUMBERS = ("open", "high", "low", "close", "volume")
 _SCHEMA = {
     "open_time": pl.Datetime("ms", "UTC"),
@@ -56,8 +61,8 @@ _SCHEMA = {
 _ROW_BYTES = 8 + 5 * 8 + 4
 
 
-class DamagedFileError(StoreError):
-    """A file is not what was written there."""
+class DamagedError(StoreError):
+    """Something in a store is not what was written there."""
 
 
 class Notes(msgspec.Struct, frozen=True):
@@ -65,11 +70,13 @@ class Notes(msgspec.Struct, frozen=True):
 
     Attributes:
         origin: the server that the candles are of.
+        asked: for which ranges the series had been asked for, of any month.
         covered: for which ranges of the month the server had answered.
         as_of: the server's time when it last told of the series.
     """
 
     origin: str
+    asked: list[Range]
     covered: list[Range]
     as_of: int | None = None
 
@@ -85,23 +92,29 @@ def folder_of(symbol: str, interval: str, month: str) -> Path:
     """
     parts = (
         f"interval={_encoded(interval, _SMALL)}",
-        f"symbol={_encoded(symbol, _CAPITALS)}",
+        f"symbol={_as_text(_encoded(symbol, _CAPITALS))}",
         f"month={month}",
     )
     for part in parts:
         if len(part) > _LONGEST:
-            raise InvalidArgumentError(f"{part[:40]}…: too long for the name of a folder, so it cannot be stored")
+            raise InvalidArgumentError(f"{part[:40]}...: too long for the name of a folder, so it cannot be stored")
     return Path(*parts)
 
 
 def named_by(folder: Path) -> tuple[str, str, str] | None:
-    """Symbol, interval and month of a folder; None where it is none of a store's."""
-    found = {key: unquote(value) for key, _, value in (part.partition("=") for part in folder.parts[-3:])}
+    """Symbol, interval and month of a folder in a store's; None where it is none that a store would make."""
+    found = {key: unquote(value) for key, _, value in (part.partition("=") for part in folder.parts)}
     if list(found) != ["interval", "symbol", "month"]:
         return None
     symbol, interval, month = found["symbol"], found["interval"], found["month"]
-    is_ours = folder.parts[-3:] == folder_of(symbol, interval, month).parts
+    is_ours = _MONTH_NAME.fullmatch(month) and folder.parts == folder_of(symbol, interval, month).parts
     return (symbol, interval, month) if is_ours else None
+
+
+def _as_text(name: str) -> str:
+    """A name that DuckDB does not take for a number or a date: with the first character as %XX it is text."""
+    is_no_word = not any(character.isalpha() for character in name) or name in _DATES
+    return f"%{ord(name[0]):02X}{name[1:]}" if is_no_word and name[:1] not in ("", "%") else name
 
 
 def _encoded(text: str, kept: frozenset[str]) -> str:
@@ -153,14 +166,8 @@ def packed(candles: Candles) -> bytes:
 
 
 def unpacked(content: bytes, symbol: str, interval: str, as_of: int | None) -> Candles:
-    """The candles that `packed` made bytes of.
-
-    Raises:
-        StoreError: it did not.
-    """
-    rows, rest = divmod(len(content), _ROW_BYTES)
-    if rest:
-        raise StoreError(f"{symbol} {interval}: candles that wait in the manifest are damaged: `alura.bulk.repair(…)`")
+    """The candles that `packed` made bytes of."""
+    rows = len(content) // _ROW_BYTES
     numbers = np.frombuffer(content, "<f8", 5 * rows, 8 * rows).reshape(5, rows)
     return Candles(
         symbol,
@@ -182,13 +189,14 @@ def read(path: Path, within: Range) -> pl.DataFrame:
     Raises:
         StoreError: it is missing or cannot be read.
     """
+    _require_working_polars()
     start, end = (pl.lit(moment).cast(pl.Datetime("ms", "UTC")) for moment in within)
     opened = pl.col("open_time")
     try:
         # As a whole: polars opens a file by its name several times, and in between a writer may have replaced it.
         content = path.read_bytes()
     except FileNotFoundError:
-        raise StoreError(f"{shown(path)}: is missing: `alura.bulk.repair(…)` pulls it again") from None
+        raise DamagedError(f"{shown(path)}: is missing", remedy="repair") from None
     except OSError as error:
         with explained(path):
             raise error
@@ -199,6 +207,7 @@ def joined(frames: Sequence[pl.DataFrame], symbol: str, interval: str, as_of: in
     """The candles of some files of a series."""
     if not frames:
         return Candles.empty(symbol, interval, as_of)
+    _require_working_polars()
     return _candles(pl.concat(frames, rechunk=True), symbol, interval, as_of)
 
 
@@ -222,6 +231,7 @@ def times_of(path: Path, content: bytes) -> Any:
 
 def notes_of(content: bytes) -> Notes | None:
     """What a file says of itself; None where it says nothing that a store's file would."""
+    _require_working_polars()
     try:
         told = pl.read_parquet_metadata(BytesIO(content)).get(_KEY)
         return None if told is None else msgspec.json.decode(told, type=Notes)
@@ -231,6 +241,7 @@ def notes_of(content: bytes) -> Notes | None:
 
 def written(candles: Candles, notes: Notes) -> tuple[bytes, FileFacts]:
     """A Parquet file's bytes, and what the manifest is to know of them."""
+    _require_working_polars()
     trades = pl.Series(candles.trades.filled(-1), dtype=pl.Int32)
     frame = pl.DataFrame(
         {
@@ -312,14 +323,55 @@ def set_aside(path: Path) -> Path | None:
     return aside
 
 
+def remove(store: Path, folder: Path) -> None:
+    """Delete the files of a series, and its folders unless somebody has put something else there.
+
+    Args:
+        store: the store's folder.
+        folder: the series', in it.
+
+    Raises:
+        StoreError: one cannot be deleted.
+    """
+    with explained(store / folder):
+        for month in sorted((store / folder).glob("month=*")):
+            for name in (NAME, _DRAFT, _DAMAGED):
+                (month / name).unlink(missing_ok=True)
+            with suppress(OSError):
+                month.rmdir()
+    for emptied in (store / folder, (store / folder).parent):
+        with suppress(OSError):
+            emptied.rmdir()
+
+
 def _frame(path: Path, content: bytes) -> pl.DataFrame:
+    _require_working_polars()
     try:
         frame = pl.read_parquet(BytesIO(content), hive_partitioning=False)
     except pl.exceptions.PolarsError as error:
         raise _unreadable(path, error) from error
     if frame.schema != _SCHEMA:
-        raise StoreError(f"{shown(path)}: has other columns than a store's files")
+        raise DamagedError(f"{shown(path)}: has other columns than a store's files", remedy="repair")
     return frame
+
+
+def _require_working_polars() -> None:
+    """Refuse to call polars where it would wait for ever: a fork has none of the threads that its parent's has begun.
+
+    Raises:
+        StoreError: this process was forked after polars had been used.
+    """
+    process = os.getpid()
+    if _polars_in and process not in _polars_in:
+        raise StoreError(
+            "this process was forked from one that had used a store, where polars hangs: start processes with "
+            "multiprocessing.get_context('spawn'), or fork before the first use"
+        )
+    _polars_in.add(process)
+
+
+# The process in which polars has begun its threads; a forked one finds its parent's here.
+_polars_in: set[int] = set()
 
 
 def _make_folders(store: Path, folder: Path) -> None:
@@ -342,9 +394,6 @@ def _candles(frame: pl.DataFrame, symbol: str, interval: str, as_of: int | None)
     )
 
 
-def _unreadable(path: Path, error: Exception) -> StoreError:
+def _unreadable(path: Path, error: Exception) -> DamagedError:
     said = str(error).partition("\n")[0]
-    return StoreError(
-        f"{shown(path)}: cannot be read ({said}): `store.verify()` says what else is damaged, and "
-        "`alura.bulk.repair(…)` pulls it again"
-    )
+    return DamagedError(f"{shown(path)}: cannot be read ({printable(said)})", remedy="repair")

@@ -208,15 +208,20 @@ class Pull:
         ]
 
     async def probe(self, window: Window) -> tuple[int, float]:
-        """Ask until it is known how much a reply holds, and no more; see the function of this name."""
-        began = time.monotonic()
-        while not self._habits.reach(window.interval).is_settled and (question := self._take()) is not None:
+        """Ask until it is known how much a reply holds, and how fast one comes; see the function of this name."""
+        latencies_s: list[float] = []
+        # The first one waits for a connection, too, which the others do not.
+        while not self._habits.reach(window.interval).is_settled or self._told.requests == 1:
+            if (question := self._take()) is None:
+                break
             self._is_alone = False
+            began, asked, waited_s = time.monotonic(), self._told.requests, self._road.market_wait_s
             await self._ask(question)
+            took_s = time.monotonic() - began - (self._road.market_wait_s - waited_s)
+            latencies_s.append(took_s / max(1, self._told.requests - asked))
         if not self._ready and self._gaps:
             raise next(iter(self._gaps.values()))[0][1]
-        waited = self._road.market_wait_s - self._told.waited_before
-        return self._habits.page(window.interval), (time.monotonic() - began - waited) / max(1, self._told.requests)
+        return self._habits.page(window.interval), min(latencies_s, default=0.0)
 
     # What the workers do
 

@@ -32,11 +32,18 @@ def without(ranges: Iterable[Range], taken: Iterable[Range]) -> list[Range]:
     """What is left of sorted ranges that do not overlap without others like them."""
     holes = [*taken]
     result: list[Range] = []
+    # The first of them that is not over yet: both lists are gone through once.
+    place = 0
     for start, end in ranges:
-        for first, last in within(holes, start, end):
+        while place < len(holes) and holes[place][0] < end:
+            first, last = holes[place]
             if start < first:
                 result.append((start, first))
-            start = last  # noqa: PLW2901 - what comes before is dealt with
+            start = max(start, last)  # noqa: PLW2901 - what comes before is dealt with
+            if last > end:
+                # It may reach into the next range.
+                break
+            place += 1
         if start < end:
             result.append((start, end))
     return result

@@ -8,10 +8,15 @@ from pathlib import Path
 from ..core.text import printable
 from ..errors import StoreError
 from .columns import Candles
-from .manifest import Manifest, MonthFile, Series, shown
-from .partitions import NAME, folder_of, joined, month_range, read, unpacked
-from .plan import span_ms
+from .manifest import Manifest, MonthFile, Piece, Series, shown
+from .partitions import NAME, DamagedError, folder_of, joined, month_range, read, unpacked
 from .ranges import Range, without
+
+NOT_OVER = "it was not over yet by the server's clock"
+"""Why something that was asked for is not covered, where it is no gap."""
+
+WAITING_DAMAGED = "candles in it that wait for their file are damaged"
+"""What is wrong with a manifest of which only they are."""
 
 
 def path_of(store: Path, series: Series, month: str) -> Path:
@@ -33,15 +38,26 @@ def candles_of(store: Path, manifest: Manifest, series: Series, within: Range) -
     """
     start, end = within
     waiting = [
-        unpacked(piece, series.symbol, series.interval, series.as_of)
+        piece
         for month in sorted(month for _, month, _ in manifest.spooled_months(series.id) if _overlap(month, within))
-        for piece in manifest.spooled(series.id, month).pieces
+        for piece in waiting_of(manifest, series, manifest.spooled(series.id, month))
     ]
     paths = [path_of(store, series, file.month) for file in manifest.files(series.id) if _may_have(file, within)]
     # One that its writer was killed before it made it.
     paths = [path for path in paths if path.exists() or not _is_new(manifest, series, path)]
     filed = joined([read(path, within) for path in paths], series.symbol, series.interval, series.as_of)
     return Candles.concat([filed, *waiting]).between(start, end) if waiting else filed
+
+
+def waiting_of(manifest: Manifest, series: Series, pieces: Sequence[Piece]) -> list[Candles]:
+    """The candles of a series that are in no file yet.
+
+    Raises:
+        DamagedError: they are not what was recorded.
+    """
+    if not all(piece.is_sound for piece in pieces):
+        raise DamagedError(f"{shown(manifest.path)}: {WAITING_DAMAGED}", remedy="repair")
+    return [unpacked(piece.candles, series.symbol, series.interval, series.as_of) for piece in pieces]
 
 
 def chosen(
@@ -59,8 +75,9 @@ def chosen(
         for name in names or ():
             if name not in there:
                 raise StoreError(
-                    f"{shown(store)}: has no {what} {printable(name)}: pull it first; there are "
-                    f"{', '.join(sorted(map(printable, there))) or 'none'}"
+                    f"{shown(store)}: has no {what} {printable(name)}; there are "
+                    f"{', '.join(sorted(map(printable, there))) or 'none'}",
+                    remedy="pull",
                 )
     return [
         each
@@ -71,14 +88,20 @@ def chosen(
 
 def gaps_of(manifest: Manifest, series: Series) -> list[Range]:
     """The ranges of a series that were asked for, are over, and are not covered."""
-    return without([asked_of(manifest, series)], manifest.covered(series.id))
+    return without(asked_of(manifest, series), manifest.covered(series.id))
 
 
-def asked_of(manifest: Manifest, series: Series) -> Range:
-    """What was asked for of a series, as far as it was over when the server last told of it, or of any."""
-    start, end = series.asked
-    as_of = series.as_of if series.is_told else manifest.latest_as_of()
-    return (start, end) if as_of is None else (start, min(end, as_of - span_ms(series.interval) + 1))
+def asked_of(manifest: Manifest, series: Series) -> list[Range]:
+    """What was asked for of a series, without the end that was not over yet when the server answered."""
+    covered = manifest.covered(series.id)
+    last = covered[-1][1] if covered else None
+    running = [
+        (start, end)
+        for start, end, why in manifest.failures(series.id)
+        # Where there is something later, a clock was wrong.
+        if why == NOT_OVER and (last is None or start >= last)
+    ]
+    return without(manifest.asked(series.id), running)
 
 
 def _overlap(month: str, within: Range) -> bool:

@@ -7,6 +7,7 @@ from datetime import datetime
 import msgspec
 
 from ..core.model import from_milliseconds
+from ..core.quantities import bytes_, counted
 from ..core.text import clip, printable
 from ..groups.indicators import Candle
 
@@ -80,7 +81,7 @@ class Problem(msgspec.Struct, frozen=True):
         interval: the candles' interval, likewise.
         month: the month, such as `2026-01`, likewise.
         what: what is wrong.
-        remedy: what to do.
+        remedy: what to do, or what was done.
     """
 
     path: str
@@ -105,6 +106,7 @@ class SeriesInfo(msgspec.Struct, frozen=True, kw_only=True):
         empties: how many intervals of the complete ranges have no candle, because nothing was traded or recorded.
         gaps: how many ranges were asked for and are not complete.
         files: in how many Parquet files they are.
+        missing: how many Parquet files are missing that were there.
         bytes: how large those are.
         waiting: how many candles are in no Parquet file yet, so that only `CandleStore.candles` sees them.
         as_of_ms: the server's time when it last told of the series, epoch milliseconds; None if it never did.
@@ -117,6 +119,7 @@ class SeriesInfo(msgspec.Struct, frozen=True, kw_only=True):
     empties: int
     gaps: int
     files: int
+    missing: int
     bytes: int
     waiting: int
     as_of_ms: int | None
@@ -133,8 +136,8 @@ class SeriesInfo(msgspec.Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         covered = f", {_time(self.ranges[0][0])} to {_time(self.ranges[-1][1])}" if self.ranges else ""
-        gaps = f", {self.gaps} gaps" if self.gaps else ""
-        return f"{self.symbol} {self.interval}: {self.rows:,} candles{covered}{gaps}"
+        gaps = f", {counted(self.gaps, 'gap')}" if self.gaps else ""
+        return f"{self.symbol} {self.interval}: {counted(self.rows, 'candle')}{covered}{gaps}"
 
 
 class StoreInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,6 +151,7 @@ class StoreInfo(msgspec.Struct, frozen=True, kw_only=True):
         bytes: how large its Parquet files are.
         waiting: how many candles are in no Parquet file yet.
         gaps: how many ranges were asked for and are not complete.
+        missing: how many Parquet files are missing that were there; repair, and a pull of the same, bring them back.
     """
 
     path: str
@@ -157,11 +161,13 @@ class StoreInfo(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int
     waiting: int
     gaps: int
+    missing: int
 
     def __str__(self) -> str:
+        missing = f", {counted(self.missing, 'file')} missing" if self.missing else ""
         return (
-            f"{self.path}: {self.rows:,} candles of {len(self.series)} series, {self.bytes / 1e6:,.1f} MB, "
-            f"{self.gaps} gaps, of {self.origin}"
+            f"{self.path}: {counted(self.rows, 'candle')} of {counted(len(self.series), 'series', 'series')}, "
+            f"{bytes_(self.bytes)}, {counted(self.gaps, 'gap')}{missing}, of {self.origin}"
         )
 
 
@@ -174,8 +180,10 @@ class PullReport(msgspec.Struct, frozen=True, kw_only=True):
         requests: how many requests it took.
         elapsed_s: how many seconds.
         corrected: the candles that the server tells otherwise than before.
+        withdrawn: the candles that the server does not give any more; the store keeps them.
         gaps: the ranges that could not be had, with the reasons.
-        mended: what a repair found damaged, and what it did about it.
+        mended: what was found damaged or missing, and what was done about it.
+        damaged: what was found damaged and is so still, with what to do.
     """
 
     series: int
@@ -183,25 +191,29 @@ class PullReport(msgspec.Struct, frozen=True, kw_only=True):
     requests: int
     elapsed_s: float
     corrected: tuple[Correction, ...] = ()
+    withdrawn: tuple[Candle, ...] = ()
     gaps: tuple[Gap, ...] = ()
     mended: tuple[Problem, ...] = ()
+    damaged: tuple[Problem, ...] = ()
 
     @property
     def is_complete(self) -> bool:
-        """Whether all that was asked for is there."""
-        return not self.gaps
+        """Whether all that was asked for is there, and nothing is damaged."""
+        return not self.gaps and not self.damaged
 
     def __str__(self) -> str:
         head = (
-            f"{self.candles:,} candles more of {self.series} series, {self.requests:,} requests in "
-            f"{self.elapsed_s:.1f} s"
+            f"{counted(self.candles, 'candle')} more of {counted(self.series, 'series', 'series')}, "
+            f"{counted(self.requests, 'request')} in {self.elapsed_s:.1f} s"
         )
         return "\n".join(
             (
                 head,
                 *_listed("corrected", self.corrected),
+                *_listed("no longer given", self.withdrawn),
                 *_listed("gaps", self.gaps),
                 *_listed("mended", self.mended),
+                *_listed("damaged", self.damaged),
             )
         )
 
@@ -237,11 +249,15 @@ class UpdateReport(msgspec.Struct, frozen=True, kw_only=True):
         series: what it changed of each series, by interval and symbol.
         requests: how many requests it took.
         elapsed_s: how many seconds.
+        mended: what was found missing, and what was done about it.
+        damaged: what was found damaged and is so still, with what to do.
     """
 
     series: tuple[SeriesUpdate, ...]
     requests: int
     elapsed_s: float
+    mended: tuple[Problem, ...] = ()
+    damaged: tuple[Problem, ...] = ()
 
     @property
     def added(self) -> int:
@@ -260,15 +276,24 @@ class UpdateReport(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_complete(self) -> bool:
-        """Whether all that was asked for is there."""
-        return not self.gaps
+        """Whether all that was asked for is there, and nothing is damaged."""
+        return not self.gaps and not self.damaged
 
     def __str__(self) -> str:
         head = (
-            f"{self.added:,} candles added, {len(self.corrected):,} corrected in {len(self.series)} series, "
-            f"{self.requests:,} requests in {self.elapsed_s:.1f} s"
+            f"{counted(self.added, 'candle')} added, {len(self.corrected):,} corrected in "
+            f"{counted(len(self.series), 'series', 'series')}, {counted(self.requests, 'request')} in "
+            f"{self.elapsed_s:.1f} s"
         )
-        return "\n".join((head, *_listed("corrected", self.corrected), *_listed("gaps", self.gaps)))
+        return "\n".join(
+            (
+                head,
+                *_listed("corrected", self.corrected),
+                *_listed("gaps", self.gaps),
+                *_listed("mended", self.mended),
+                *_listed("damaged", self.damaged),
+            )
+        )
 
 
 def reason(error: Exception) -> str:
@@ -278,7 +303,7 @@ def reason(error: Exception) -> str:
 
 def _listed(name: str, items: tuple[object, ...]) -> list[str]:
     lines = [f"  {name}: {item}" for item in items[:_SHOWN]]
-    return [*lines, f"  … and {len(items) - _SHOWN:,} more"] if len(items) > _SHOWN else lines
+    return [*lines, f"  and {len(items) - _SHOWN:,} more"] if len(items) > _SHOWN else lines
 
 
 def _time(time_ms: int) -> str:

@@ -31,9 +31,9 @@ class CandleStore:
         candles = CandleStore("data").candles("BTC", "1m", start=datetime(2025, 1, 1, tzinfo=UTC))
 
     `alura.bulk.pull`, `update` and `repair` bring candles into it; this reads them, and blocks while it does:
-    `await asyncio.to_thread(store.candles, …)` in a program that trades. It may be read while a pull writes into it,
-    also by other processes; only one may write at a time. Only candles whose interval was over by the server's clock
-    are in it.
+    `await asyncio.to_thread(store.candles, "BTC", "1m")` in a program that trades. It may be read while a pull writes
+    into it, also by other processes; only one may write at a time. Only candles whose interval was over by the server's
+    clock and by this machine's are in it.
 
     Other tools read the files, `interval=1m/symbol=BTC/month=2026-01/candles.parquet`:
 
@@ -41,12 +41,18 @@ class CandleStore:
         duckdb.sql("SELECT * FROM read_parquet('data/**/*.parquet', hive_partitioning = true)")
         pyarrow.dataset.dataset("data", partitioning="hive")
 
+    Where all symbols are such as `1000` or `TRUE`, polars takes them for numbers or truth values unless it is told the
+    types: `hive_schema={"interval": pl.String, "symbol": pl.String, "month": pl.String}`; pyarrow likewise.
+
     Their columns are `open_time` (UTC, milliseconds), `open`, `high`, `low`, `close`, `volume` (float64) and `trades`
     (32-bit integers); volume and trades are null where the server does not say. They are sorted by `open_time`, each
     once. What a pull has just recorded is seen here at once, and by other tools when it is put into a file: when a
     month is complete, and when the pull ends. After one that was cut off, `compact()` does that. A file is whole at any
     moment: it is replaced in one step. A tool that opens it twice while it reads, as polars does, may find two versions
     if a pull replaces it in between, and say that it is damaged: let it read again.
+
+    Processes that read side by side are to be spawned, not forked, once this one has read or pulled: polars' threads do
+    not survive a fork. A forked process gets a `StoreError`.
 
     Args:
         path: the store's folder; `~` is your home. Nothing is opened before the first use.
@@ -82,7 +88,7 @@ class CandleStore:
         with self._manifest() as manifest:
             series = manifest.find(symbol, interval)
             if series is None:
-                raise StoreError(_without(self.path, symbol, interval, manifest.series()))
+                raise StoreError(_without(self.path, symbol, interval, manifest.series()), remedy="pull")
             return candles_of(self.path, manifest, series, (first, last))
 
     def series(self) -> tuple[SeriesInfo, ...]:
@@ -109,6 +115,7 @@ class CandleStore:
                 bytes=sum(each.bytes for each in series),
                 waiting=sum(each.waiting for each in series),
                 gaps=sum(each.gaps for each in series),
+                missing=sum(each.missing for each in series),
             )
 
     def gaps(self) -> tuple[Gap, ...]:
@@ -149,6 +156,26 @@ class CandleStore:
         with Writer(self.path) as writer:
             writer.open(None)
             writer.compact()
+            for problem in writer.damaged():
+                raise StoreError(f"{shown(problem.path)}: {problem.what}", remedy="repair")
+
+    def forget(self, symbol: str, interval: str) -> None:
+        """Take a series out of the store: its files are deleted, and no update asks for it any more.
+
+        Args:
+            symbol: the asset's symbol; its case counts.
+            interval: the candles' interval, such as `1m`.
+
+        Raises:
+            StoreError: there is no such series, somebody writes into the store, or it cannot be written; the message
+                says what to do.
+        """
+        from .writer import Writer
+
+        self._require_open()
+        with Writer(self.path) as writer:
+            writer.open(None)
+            writer.forget(symbol, interval)
 
     def close(self) -> None:
         """End the use of it. Later calls raise `ClosedError`."""
@@ -175,16 +202,21 @@ class CandleStore:
             raise ClosedError(f"{shown(self.path)}: this store was closed: make a new CandleStore")
 
     def _info(self, manifest: Manifest, series: Series) -> SeriesInfo:
-        from .partitions import month_range
+        from .partitions import DamagedError, month_range
         from .plan import span_ms
-        from .reading import candles_of
+        from .reading import candles_of, path_of
 
-        files = {file.month: file.known[0] for file in manifest.files(series.id) if file.now is not None}
+        known = {file.month: file.known[0] for file in manifest.files(series.id) if file.now is not None}
+        files = {month: facts for month, facts in known.items() if path_of(self.path, series, month).exists()}
         waiting = {month: rows for _, month, rows in manifest.spooled_months(series.id)}
         rows = sum(facts.rows for month, facts in files.items() if month not in waiting)
         # What waits may be in the file already, or be told again.
-        for month in waiting:
-            rows += len(candles_of(self.path, manifest, series, month_range(month)))
+        for month, recorded in waiting.items():
+            try:
+                rows += len(candles_of(self.path, manifest, series, month_range(month)))
+            except DamagedError:
+                # As many as were recorded: `verify` says what they are worth, and so does who reads them.
+                rows += recorded + (files[month].rows if month in files else 0)
         covered = manifest.covered(series.id)
         span = span_ms(series.interval)
         # How many intervals begin in a range; those of weeks and months begin elsewhere, and are hardly ever empty.
@@ -197,6 +229,7 @@ class CandleStore:
             empties=max(0, intervals - rows),
             gaps=len(_gaps(manifest, series)),
             files=len(files),
+            missing=len(known) - len(files),
             bytes=sum(facts.bytes for facts in files.values()),
             waiting=sum(waiting.values()),
             as_of_ms=series.as_of,
@@ -223,14 +256,20 @@ def _gaps(manifest: Manifest, series: Series) -> list[Gap]:
 
     gaps: list[Gap] = []
     failures = manifest.failures(series.id)
+    # The first of them that is not over yet: both lists are gone through once.
+    place = 0
     for start, end in gaps_of(manifest, series):
         told = start
-        for first, last, reason in failures:
+        while place < len(failures) and failures[place][0] < end:
+            first, last, reason = failures[place]
             for known, until in within([(first, last)], start, end):
                 if told < known:
                     gaps.append(Gap(series.symbol, series.interval, told, known, _NOT_ASKED))
                 gaps.append(Gap(series.symbol, series.interval, known, until, reason))
                 told = until
+            if last > end:
+                break
+            place += 1
         if told < end:
             gaps.append(Gap(series.symbol, series.interval, told, end, _NOT_ASKED))
     return gaps
@@ -241,5 +280,5 @@ def _without(store: Path, symbol: str, interval: str, there: list[Series]) -> st
     more = f" and {len(there) - 10} more" if len(there) > 10 else ""
     return (
         f"{shown(store)}: has no candles of {printable(str(symbol))} {printable(str(interval))}; it has "
-        f"{names or 'none at all'}{more}: `alura.bulk.pull(…)` brings others"
+        f"{names or 'none at all'}{more}"
     )

@@ -10,18 +10,20 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Generator, Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
-from ..errors import ClosedError, StoreError
+from ..core.text import printable
+from ..errors import ClosedError, NotFoundError, StoreError
 from ..groups.indicators import Candle
 from . import manifest as manifests
 from . import partitions
-from .checking import problems
+from .checking import PULL_AGAIN, problems
 from .columns import Candles
 from .extra import needing
 from .manifest import DamagedManifestError, FileFacts, Manifest, Series, explained, shown
@@ -29,7 +31,7 @@ from .pages import CandlePage
 from .partitions import NAME, Notes, by_month, folder_of, month_range, months_of, named_by, packed
 from .plan import Window, span_ms
 from .ranges import Range, within, without, without_end
-from .reading import asked_of, candles_of, chosen, gaps_of, path_of
+from .reading import NOT_OVER, WAITING_DAMAGED, asked_of, candles_of, chosen, gaps_of, path_of, waiting_of
 from .reports import Correction, Problem, reason
 from .store_lock import StoreLock
 
@@ -39,6 +41,11 @@ with needing("numpy"):
 # So many candles may wait in the manifest, about 60 MB; then the largest months are put into files, until half are
 # left.
 _MOST_WAITING = 1_000_000
+_AGAIN = "it is pulled again"
+_REBUILT = (
+    "it is made anew of the Parquet files; what was asked for after they were written, and candles that were in none, "
+    "are not known any more: pull the same again"
+)
 _COLUMNS = ("open", "high", "low", "close", "volume", "trades")
 
 
@@ -61,14 +68,19 @@ class Writer:
 
     Args:
         store: the store's folder.
+        clock: this machine's, in epoch seconds.
     """
 
-    def __init__(self, store: Path) -> None:
+    def __init__(self, store: Path, clock: Callable[[], float] = time.time) -> None:
         self._store = store
+        self._clock = clock
         self._in_turn = threading.RLock()
         self._opened = ExitStack()
         self._closed = False
-        self._rebuilt: list[Problem] = []
+        self._mended: list[Problem] = []
+        self._strangers: list[Problem] = []
+        self._damaged: dict[tuple[int, str], Problem] = {}
+        self._unheard_of: set[int] = set()
         self._waiting = 0
         self._manifest: Manifest
 
@@ -102,7 +114,7 @@ class Writer:
 
         Args:
             windows: the ranges.
-            last: how many of a series' last candles are asked for again, where they are in the ranges.
+            last: how many of the last intervals of what a series has are asked for again, where they are in the ranges.
 
         Returns:
             What is missing, by range and time.
@@ -113,11 +125,8 @@ class Writer:
                 # A symbol that no folder can be named after is refused before anything is asked for.
                 folder_of(window.symbol, window.interval, "0000-00")
                 series = self._manifest.ask(window.symbol, window.interval, window.start_ms, window.end_ms)
-                known = without_end(self._manifest.covered(series.id), last * span_ms(window.interval))
-                missing += [
-                    msgspec.structs.replace(window, start_ms=start, end_ms=end)
-                    for start, end in without([(window.start_ms, window.end_ms)], known)
-                ]
+                self._miss_files(series, window.start_ms, window.end_ms)
+                missing += self._unknown(series, [(window.start_ms, window.end_ms)], last)
         return missing
 
     def require(self, symbols: Sequence[str] | None, intervals: Sequence[str] | None) -> None:
@@ -132,26 +141,29 @@ class Writer:
     def again(
         self, symbols: Sequence[str] | None, intervals: Sequence[str] | None, last: int, now: int
     ) -> list[Window]:
-        """What an update asks for: what is missing since the first moment asked for, and the last candles again.
+        """What an update asks for: what is missing of all that was ever asked for, what came since, the end again.
 
         Args:
             symbols: of which symbols; None for all that the store has.
             intervals: of which intervals; None for all that the store has.
-            last: how many of the last candles.
-            now: until when, epoch milliseconds.
+            last: how many of the last intervals of what there is.
+            now: until when by the server's clock, epoch milliseconds; but not beyond what this machine's says.
 
         Raises:
             StoreError: the store has nothing of what is named.
         """
+        now = min(now, self._now_ms())
         windows: list[Window] = []
         with self._turn(), self._manifest.transaction():
             for series in chosen(self._store, self._manifest.series(), symbols, intervals):
-                start = series.asked[0]
-                self._manifest.ask(series.symbol, series.interval, start, max(start, now))
-                known = without_end(self._manifest.covered(series.id), last * span_ms(series.interval))
-                windows += [
-                    Window(series.symbol, series.interval, first, end) for first, end in without([(start, now)], known)
-                ]
+                asked = self._manifest.asked(series.id)
+                if not asked:
+                    continue
+                self._miss_files(series, asked[0][0], now)
+                start = asked[-1][1]
+                if start < now:
+                    self._manifest.ask(series.symbol, series.interval, start, now)
+                windows += self._unknown(series, within(self._manifest.asked(series.id), asked[0][0], now), last)
         return windows
 
     def missing(self, symbols: Sequence[str] | None = None, intervals: Sequence[str] | None = None) -> list[Window]:
@@ -172,18 +184,38 @@ class Writer:
                 for start, end in gaps_of(self._manifest, series)
             ]
 
+    def _miss_files(self, series: Series, start: int, end: int) -> None:
+        """Note that what was in files that are gone is to be asked for again."""
+        for file in self._manifest.files(series.id):
+            path = path_of(self._store, series, file.month)
+            if file.now is not None and within([month_range(file.month)], start, end) and not path.exists():
+                self._forget_file(series, file.month, "is missing")
+                problem = Problem(str(path), series.symbol, series.interval, file.month, "is missing", _AGAIN)
+                self._mended.append(problem)
+
+    def _forget_file(self, series: Series, month: str, why: str) -> None:
+        self._manifest.forget_file(series.id, month)
+        for first, last in within(self._manifest.covered(series.id), *month_range(month)):
+            self._manifest.uncover(series.id, first, last, f"its file {why}")
+
+    def _unknown(self, series: Series, ranges: Sequence[Range], last: int) -> list[Window]:
+        """What of some ranges is not covered, or in the last intervals of what is."""
+        known = without_end(self._manifest.covered(series.id), last * span_ms(series.interval))
+        return [Window(series.symbol, series.interval, start, end) for start, end in without(ranges, known)]
+
     # What came
 
     def record(self, pages: Sequence[CandlePage]) -> list[Recorded]:
         """Record pages in one transaction, and put into files what is complete with them.
 
-        A candle that is not over by the server's clock is left out, and the range ends before it.
+        A candle that is not over by the server's clock and by this machine's is left out, and the range ends before it.
 
         Returns:
             What each page changed.
 
         Raises:
-            StoreError: nothing of it was recorded; or it was, and could not be put into files.
+            StoreError: nothing of it was recorded; or it was, and could not be put into files. A damaged file raises
+                nothing: `damaged` tells of it, and what was to be put into it waits.
         """
         with self._turn():
             touched: dict[tuple[int, str], int] = {}
@@ -196,14 +228,43 @@ class Writer:
             return recorded
 
     def compact(self) -> None:
-        """Put into files all that waits.
+        """Put into files all that waits, but for what belongs into damaged ones: it keeps waiting.
 
         Raises:
-            StoreError: some of it cannot be. It keeps waiting, and nothing is lost.
+            StoreError: it cannot be written. It keeps waiting, and nothing is lost.
         """
         with self._turn():
             self._compact((series, month) for series, month, _ in self._manifest.spooled_months())
+            self._forget_unheard_of()
             self._manifest.shrink()
+
+    def damaged(self) -> list[Problem]:
+        """What was found damaged and is so still, by path."""
+        with self._turn():
+            found = {(problem.path, problem.month): problem for problem in (*self._damaged.values(), *self._strangers)}
+            return [found[place] for place in sorted(found)]
+
+    def mended(self) -> list[Problem]:
+        """What was found damaged or missing and was seen to, each with what was done about it."""
+        with self._turn():
+            return [*self._mended]
+
+    def forget(self, symbol: str, interval: str) -> None:
+        """Take a series out: its files, and all that is known of it.
+
+        Raises:
+            StoreError: there is none such, or a file cannot be deleted: then the same call goes on.
+        """
+        with self._turn():
+            series = self._manifest.find(symbol, interval)
+            if series is None:
+                raise StoreError(f"{shown(self._store)}: has no candles of {printable(symbol)} {printable(interval)}")
+            # First the files: what the manifest knows and is not there can be told, and one that it does not know is
+            # every reader's.
+            partitions.remove(self._store, folder_of(symbol, interval, "0000-00").parent)
+            with self._manifest.transaction():
+                self._manifest.forget(series.id)
+            self._waiting = sum(rows for _, _, rows in self._manifest.spooled_months())
 
     def close(self) -> None:
         """Let others write. What waits is read, and put into files by the next writer. Does nothing a second time."""
@@ -222,13 +283,15 @@ class Writer:
         series = self._series(page)
         if page.error is not None:
             self._manifest.fail(series.id, page.start_ms, page.end_ms, reason(page.error))
+            if isinstance(page.error, NotFoundError):
+                self._unheard_of.add(series.id)
             return Recorded(0)
-        self._manifest.note_time(series.id, page.as_of_ms)
-        # What opens from here on is not over yet.
-        end = min(page.end_ms, page.as_of_ms - span_ms(page.interval) + 1)
+        self._manifest.note_time(series.id, min(page.as_of_ms, self._now_ms()))
+        # What opens from here on is not over yet. It takes both clocks to say that something is: what one that is wrong
+        # calls over would never be asked for again.
+        end = min(page.end_ms, self._over(page.interval, page.as_of_ms))
         if end < page.end_ms:
-            # Nor is it missing, however late other parts of the series are told of.
-            self._manifest.ask_until(series.id, page.end_ms, max(page.start_ms, end))
+            self._manifest.fail(series.id, max(page.start_ms, end), page.end_ms, NOT_OVER)
         if page.start_ms >= end:
             return Recorded(0)
         candles = page.candles.between(page.start_ms, end)
@@ -237,14 +300,19 @@ class Writer:
         for month in months_of(page.start_ms, end):
             touched.setdefault((series.id, month), 0)
         for month, part in by_month(candles):
-            self._manifest.spool(series.id, month, len(part), packed(part))
+            ((first, last),) = within([month_range(month)], page.start_ms, end)
+            self._manifest.spool(series.id, month, len(part), (first, last), packed(part))
             touched[series.id, month] += len(part)
         self._manifest.cover(series.id, page.start_ms, end)
         return changes
 
     def _compare(self, series: Series, new: Candles, asked: Range) -> Recorded:
         """What candles that came again say otherwise."""
-        old = candles_of(self._store, self._manifest, series, asked)
+        try:
+            old = candles_of(self._store, self._manifest, series, asked)
+        except partitions.DamagedError:
+            # Nobody knows what they said before. Who puts them into the file will find it damaged, and say so.
+            return Recorded(0)
         _, before, now = np.intersect1d(old.open_time, new.open_time, assume_unique=True, return_indices=True)
         differs = np.zeros(len(now), np.bool_)
         for name in _COLUMNS:
@@ -259,6 +327,13 @@ class Writer:
             tuple(old[place] for place in gone.tolist()),
         )
 
+    def _over(self, interval: str, as_of: int) -> int:
+        """The first open time of which a candle is not over: neither clock says so alone."""
+        return min(as_of, self._now_ms()) - span_ms(interval) + 1
+
+    def _now_ms(self) -> int:
+        return int(self._clock() * 1000)
+
     def _series(self, page: CandlePage) -> Series:
         found = self._manifest.find(page.symbol, page.interval)
         return found or self._manifest.ask(page.symbol, page.interval, page.start_ms, page.end_ms)
@@ -271,7 +346,7 @@ class Writer:
         complete: list[tuple[int, str]] = []
         for number, month in sorted(touched):
             start, end = month_range(month)
-            asked = within([asked_of(self._manifest, known[number])], start, end)
+            asked = within(asked_of(self._manifest, known[number]), start, end)
             if not without(asked, self._manifest.covered(number)):
                 complete.append((number, month))
         return complete
@@ -286,30 +361,45 @@ class Writer:
         """Put into files what waits for some months.
 
         Raises:
-            StoreError: a file is damaged, which keeps no other month from its file; or the disk is.
+            StoreError: they cannot be written. That a file is damaged keeps no other month from its own.
         """
         known = {series.id: series for series in self._manifest.series()}
-        damaged: list[StoreError] = []
-        for series, month in months:
+        for number, month in months:
+            series = known[number]
             try:
-                self._compact_month(known[series], month)
-            except partitions.DamagedFileError as error:
-                damaged.append(error)
-        if damaged:
-            raise damaged[0]
+                self._compact_month(series, month)
+            except partitions.DamagedError as error:
+                is_sound = all(piece.is_sound for piece in self._manifest.spooled(number, month))
+                path = path_of(self._store, series, month) if is_sound else self._manifest.path
+                what = error.problem.removeprefix(f"{shown(path)}: ")
+                self._damaged[number, month] = Problem(
+                    str(path), series.symbol, series.interval, month, what, PULL_AGAIN
+                )
+            else:
+                self._damaged.pop((number, month), None)
+
+    def _forget_unheard_of(self) -> None:
+        """Let go of series that the server does not have, and of which it never told anything."""
+        for number in self._unheard_of:
+            has_any = self._manifest.covered(number) or self._manifest.files(number)
+            if not has_any and not self._manifest.spooled_months(number):
+                with self._manifest.transaction():
+                    self._manifest.forget(number)
+        self._unheard_of.clear()
 
     def _compact_month(self, series: Series, month: str) -> None:
         waiting = self._manifest.spooled(series.id, month)
-        if not waiting.pieces:
+        if not waiting:
             return
-        pieces = [partitions.unpacked(piece, series.symbol, series.interval, series.as_of) for piece in waiting.pieces]
+        pieces = waiting_of(self._manifest, series, waiting)
         candles = Candles.concat([self._filed(series, month), *pieces])
         covered = within(self._manifest.covered(series.id), *month_range(month))
-        content, facts = partitions.written(candles, Notes(self._manifest.origin, covered, series.as_of))
+        notes = Notes(self._manifest.origin, asked_of(self._manifest, series), covered, series.as_of)
+        content, facts = partitions.written(candles, notes)
         draft = partitions.draft(self._store, folder_of(series.symbol, series.interval, month), content)
         self._manifest.replacing(series.id, month, facts)
         partitions.put_in_place(draft)
-        self._manifest.replaced(series.id, month, facts, waiting.last)
+        self._manifest.replaced(series.id, month, facts, waiting[-1].number)
         self._waiting -= sum(len(piece) for piece in pieces)
 
     def _filed(self, series: Series, month: str) -> Candles:
@@ -321,16 +411,15 @@ class Writer:
         except FileNotFoundError:
             if file is None or file.now is None:
                 return Candles.empty(series.symbol, series.interval)
-            raise partitions.DamagedFileError(
-                f"{shown(path)}: is missing: `alura.bulk.repair(…)` pulls it again; what came now is kept"
+            raise partitions.DamagedError(
+                f"{shown(path)}: is missing; what came now is kept", remedy="repair"
             ) from None
         except OSError as error:
             with explained(path):
                 raise error
         if file is None or partitions.checksum(content) not in {facts.checksum for facts in file.known}:
-            raise partitions.DamagedFileError(
-                f"{shown(path)}: is not what was written there: `alura.bulk.repair(…)` sees to it; what came now is "
-                "kept"
+            raise partitions.DamagedError(
+                f"{shown(path)}: is not what was written there; what came now is kept", remedy="repair"
             )
         return partitions.parsed(path, content, series.symbol, series.interval)
 
@@ -356,88 +445,111 @@ class Writer:
 
     # Repairs
 
-    def mend(self) -> list[Problem]:
+    def mend(self) -> None:
         """Take damaged files out of sight, so that what they held is missing; and take in those of a lost manifest.
 
-        Returns:
-            What was wrong, each with what was done about it.
+        `mended` tells what was wrong and what was done about it, and `damaged` what could not be mended.
 
         Raises:
             StoreError: it cannot be done.
         """
         with self._turn():
-            return [*self._rebuilt, *(self._mend(problem) for problem in problems(self._store, self._manifest))]
+            for problem in problems(self._store, self._manifest):
+                self._mend(problem)
 
-    def _mend(self, problem: Problem) -> Problem:
+    def _mend(self, problem: Problem) -> None:
         path = Path(problem.path)
         series = self._manifest.find(problem.symbol, problem.interval) if problem.symbol else None
-        if series is None or self._manifest.file(series.id, problem.month) is None:
-            return self._take_in(path, problem)
-        aside = partitions.set_aside(path)
-        start, end = month_range(problem.month)
-        covered = within(self._manifest.covered(series.id), start, end)
-        with self._manifest.transaction():
-            self._manifest.forget_file(series.id, problem.month)
-            for first, last in covered:
-                self._manifest.uncover(series.id, first, last, problem.what)
-        done = "it is pulled again" if aside is None else f"it is pulled again; what was there is {shown(aside)} now"
-        return msgspec.structs.replace(problem, remedy=done)
+        if series is not None and path == self._manifest.path:
+            done = self._drop_damaged(series, problem.month)
+        elif series is not None and self._manifest.file(series.id, problem.month) is not None:
+            aside = partitions.set_aside(path)
+            with self._manifest.transaction():
+                self._forget_file(series, problem.month, problem.what)
+            done = _AGAIN if aside is None else f"{_AGAIN}; what was there is {shown(aside)} now"
+        elif self._take_in(path, problem):
+            done = "it is one of this store's, and in the manifest again"
+        else:
+            self._strangers.append(msgspec.structs.replace(problem, remedy="it is not of this store: move it away"))
+            return
+        self._mended.append(msgspec.structs.replace(problem, remedy=done))
 
-    def _take_in(self, path: Path, problem: Problem) -> Problem:
+    def _drop_damaged(self, series: Series, month: str) -> str:
+        """Let go of candles that wait and are damaged."""
+        with self._manifest.transaction():
+            for piece in self._manifest.spooled(series.id, month):
+                if not piece.is_sound:
+                    self._manifest.drop(piece)
+                    self._manifest.uncover(series.id, *piece.range, WAITING_DAMAGED)
+        return _AGAIN
+
+    def _take_in(self, path: Path, problem: Problem) -> bool:
         """Make a file the store's that its manifest does not know, if it is one of this server's."""
         facts = self._own_file(path)
         if facts is None:
-            return problem
+            return False
         notes, found, month = facts
         origin = self._manifest.origin or notes.origin
         if notes.origin != origin:
-            return problem
+            return False
         symbol, interval = problem.symbol, problem.interval
         start, end = month_range(month)
         with self._manifest.transaction():
             covered = notes.covered or [(found.first, found.last + 1)]
-            series = self._manifest.ask(symbol, interval, covered[0][0], covered[-1][1])
+            series = self._manifest.ask(symbol, interval, *covered[0])
+            for asked in (*covered, *notes.asked):
+                self._manifest.ask(symbol, interval, *asked)
             self._manifest.set_file(series.id, month, found)
             if notes.as_of is not None:
                 self._manifest.note_time(series.id, notes.as_of)
             for first, last in within(notes.covered, start, end):
                 self._manifest.cover(series.id, first, last)
-        return msgspec.structs.replace(problem, remedy="it is one of this store's, and in the manifest again")
+        return True
 
     def _own_file(self, path: Path) -> tuple[Notes, FileFacts, str] | None:
         name = named_by(path.parent.relative_to(self._store))
         if name is None or path.name != NAME:
             return None
         symbol, interval, month = name
-        with explained(path):
-            content = path.read_bytes()
-        notes = partitions.notes_of(content)
-        if notes is None:
-            return None
         try:
+            content = path.read_bytes()
+            notes = partitions.notes_of(content)
             candles = partitions.parsed(path, content, symbol, interval)
-        except StoreError:
+        except (OSError, StoreError):
+            return None
+        if notes is None:
             return None
         return notes, partitions.facts_of(candles, content), month
 
     # Opening
 
     def _open_manifest(self, origin: str | None, *, rebuilds: bool) -> Manifest:
-        is_gone = not manifests.place(self._store).exists() and any(self._store.glob("interval=*"))
+        path = manifests.place(self._store)
         try:
-            manifest = Manifest.to_write(self._store, origin)
-        except DamagedManifestError as error:
-            if not rebuilds:
-                raise
-            aside = manifests.set_aside(self._store)
-            self._note_rebuilt(str(error), f"it is made anew; the old one is {shown(aside)}")
-            return Manifest.to_write(self._store, origin)
-        if is_gone:
-            self._note_rebuilt("the manifest was gone", "it is made anew of the Parquet files")
-        return manifest
+            if not Manifest.is_lost(self._store):
+                return Manifest.to_write(self._store, origin)
+            error, what = manifests.none_error(self._store), "the manifest was gone"
+        except DamagedManifestError as damaged:
+            error, what = damaged, damaged.problem.removeprefix(f"{shown(path)}: ")
+        if not rebuilds:
+            raise error
+        found = self._origin_of_files()
+        if origin is not None and found is not None:
+            # Before anything is touched: another server's would be taken for a new store of its own.
+            manifests.require_same(self._store, found, origin)
+        aside = manifests.set_aside(self._store)
+        kept = f"; the old one is {shown(aside)} now" if aside.exists() else ""
+        self._mended.append(Problem(str(path), "", "", "", what, f"{_REBUILT}{kept}"))
+        return Manifest.to_write(self._store, origin or found)
 
-    def _note_rebuilt(self, what: str, done: str) -> None:
-        self._rebuilt.append(Problem(str(manifests.place(self._store)), "", "", "", what, done))
+    def _origin_of_files(self) -> str | None:
+        """The server whose candles the Parquet files hold, as the first of them that can be read says."""
+        with explained(self._store):
+            for path in sorted(self._store.glob(f"interval=*/symbol=*/month=*/{NAME}")):
+                notes = partitions.notes_of(path.read_bytes())
+                if notes is not None:
+                    return notes.origin
+        return None
 
     @contextmanager
     def _turn(self) -> Generator[None]:
@@ -450,11 +562,13 @@ class Writer:
 def _require_store(store: Path, *, makes: bool, rebuilds: bool) -> None:
     """Make a store's folder where there is none and one may be made; refuse one that holds something else."""
     with explained(store):
-        if manifests.place(store).exists() or (rebuilds and any(store.glob("interval=*"))):
+        if manifests.place(store).exists() or (rebuilds and manifests.has_files(store)):
             return
-        if not makes or any(store.glob("interval=*")):
-            raise StoreError(manifests.why_none(store))
+        if not makes or manifests.has_files(store):
+            raise manifests.none_error(store)
         if not store.exists():
+            if store.is_symlink():
+                raise manifests.none_error(store)
             if not store.parent.is_dir():
                 # Made without a word, a mistyped one would hold a store that nobody finds.
                 raise StoreError(f"{shown(store.parent)}: there is no such folder: check the path, or make the folder")

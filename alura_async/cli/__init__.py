@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from importlib import import_module
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it: 128 and the signal's number."""
 
 _NEEDS = ("click", "rich")
 
 
 def main() -> None:
     """Run the `alura` command with this process's arguments, and end the process."""
+    try:
+        code = _run()
+    except KeyboardInterrupt:
+        # While it was imported, or at its very end; in between, the command itself says so.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        code = INTERRUPTED
+    sys.exit(code)
+
+
+def _run() -> int:
     try:
         for library in _NEEDS:
             import_module(library)
@@ -19,7 +33,7 @@ def main() -> None:
         sys.stderr.write(
             "the alura command needs the extra \"cli\": in a clone of the project, pip install '.[cli,sandbox]'\n"
         )
-        sys.exit(2)
+        return 2
     from .entry import run
 
-    sys.exit(run())
+    return run()

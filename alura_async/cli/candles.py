@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import msgspec
 
-from ..core.quantities import bytes_
+from ..core.quantities import bytes_, counted
 from ..core.text import printable
-from ..errors import AluraError, NotFoundError
+from ..errors import AluraError, NotFoundError, StoreError
 from ..groups.indicators import Candle
 from . import chart, figures
 from .failure import Failed
@@ -21,12 +21,14 @@ from .invocation import command_line
 from .json_lines import write_line
 from .presenter import Cell, Column, Table, presenter
 from .pulling import pull, repair
-from .reporter import gap_table, has
+from .remedies import failed, repair_line
+from .reporter import gap_table, has, problem_table
 from .server import base_url_option, call, client_of
 from .symbols import spelled
 
 if TYPE_CHECKING:
-    from ..bulk.reports import Problem, SeriesInfo
+    from ..bulk.reports import SeriesInfo
+    from ..bulk.store import CandleStore
 
 T = TypeVar("T")
 
@@ -102,9 +104,10 @@ def show(symbol: str, interval: str, store: Path | None, limit: int | None, base
     if store is None:
         candles = call(_latest(symbol, interval, asked, base_url))
     else:
-        candles = _reading(lambda: _last_of(store, symbol, interval, asked))
+        candles = _reading(store, lambda opened: _last_of(opened, symbol, interval, asked))
     if not candles:
-        raise Failed(f"there are no candles of {symbol} {interval}")
+        why = "" if store is None else f"; this lists what is missing: {command_line('candles', 'gaps', str(store))}"
+        raise Failed(f"there are no candles of {symbol} {interval}{why}")
     if as_json:
         for candle in candles:
             write_line(_row(candle))
@@ -125,9 +128,7 @@ def gaps(store: Path, as_json: bool) -> int:
 
     The exit code is 0 if there is no gap, 1 if there is one, and 2 if the store cannot be read.
     """
-    from ..bulk.store import CandleStore
-
-    found = _reading(lambda: CandleStore(store).gaps())
+    found = _reading(store, lambda opened: opened.gaps())
     if as_json:
         for gap in found:
             write_line(msgspec.to_builtins(gap))
@@ -135,7 +136,7 @@ def gaps(store: Path, as_json: bool) -> int:
         shows = presenter()
         shows.table(gap_table(found[:_MOST_ROWS]))
         shows.say(f"{_listed(len(found), 'gap')} This asks for what is missing:")
-        shows.end(command_line("candles", "repair", str(store)))
+        shows.end(repair_line(store))
     else:
         presenter().say(f"Nothing is missing in {printable(str(store))}.")
     return _FOUND_CODE if found else 0
@@ -151,17 +152,15 @@ def verify(store: Path, as_json: bool) -> int:
 
     The exit code is 0 if all files are sound, 1 if one is not, and 2 if the store cannot be read.
     """
-    from ..bulk.store import CandleStore
-
-    found = _reading(lambda: CandleStore(store).verify())
+    found = _reading(store, lambda opened: opened.verify())
     if as_json:
         for problem in found:
             write_line(msgspec.to_builtins(problem))
     elif found:
         shows = presenter()
-        shows.table(_problems(found[:_MOST_ROWS]))
+        shows.table(problem_table(found[:_MOST_ROWS]))
         shows.say(f"{_listed(len(found), 'problem')} This pulls again what is damaged:")
-        shows.end(command_line("candles", "repair", str(store)))
+        shows.end(repair_line(store))
     else:
         presenter().say(f"All files of {printable(str(store))} are sound.")
     return _FOUND_CODE if found else 0
@@ -173,31 +172,36 @@ def verify(store: Path, as_json: bool) -> int:
 def info(store: Path, as_json: bool) -> int:
     """Show what a store has: series, candles, times, sizes.
 
-    The exit code is 0 if nothing is missing, 1 if there are gaps, and 2 if the store cannot be read.
+    The exit code is 0 if nothing is missing, 1 if there are gaps or files are missing, and 2 if the store cannot be
+    read.
     """
-    from ..bulk.store import CandleStore
-
-    found = _reading(lambda: CandleStore(store).info())
+    found = _reading(store, lambda opened: opened.info())
     if as_json:
         write_line(msgspec.to_builtins(found))
-        return _FOUND_CODE if found.gaps else 0
+        return _FOUND_CODE if found.gaps or found.missing else 0
     shows = presenter()
     shows.table(_series(found.series))
     shows.say(f"{has(found)} From {printable(found.origin)}.")
     if found.waiting:
-        shows.say(
-            f"{found.waiting:,} candles of a pull that was cut off wait for a Parquet file; the next pull writes it."
-        )
+        waiting = counted(found.waiting, "candle")
+        shows.say(f"Of a pull that was cut off, {waiting} will be in a Parquet file after the next pull.")
     if found.gaps:
         shows.say("Something is missing; this lists it:")
         shows.end(command_line("candles", "gaps", str(store)))
-    return _FOUND_CODE if found.gaps else 0
+    if found.missing:
+        shows.say(f"{counted(found.missing, 'file')} missing; this pulls again what was there:")
+        shows.end(repair_line(store))
+    return _FOUND_CODE if found.gaps or found.missing else 0
 
 
-def _reading(read: Callable[[], T]) -> T:
+def _reading(store: Path, read: Callable[[CandleStore], T]) -> T:
     """What a store says; where it cannot be read, that is no finding."""
     try:
-        return read()
+        from ..bulk.store import CandleStore
+
+        return read(CandleStore(store))
+    except StoreError as error:
+        raise failed(error, store) from error
     except AluraError as error:
         raise Failed(str(error)) from error
 
@@ -212,20 +216,24 @@ async def _latest(symbol: str, interval: str, limit: int, base_url: str | None) 
     return candles[-limit:]
 
 
-def _last_of(store: Path, symbol: str, interval: str, limit: int) -> Sequence[Candle]:
+def _last_of(store: CandleStore, symbol: str, interval: str, limit: int) -> Sequence[Candle]:
     """The last candles of a series in a store, without reading all of it."""
     from ..bulk.plan import span_ms
-    from ..bulk.store import CandleStore
 
-    opened = CandleStore(store)
-    ends = [each.ranges[-1][1] for each in opened.series() if (each.symbol, each.interval) == (symbol, interval)]
-    spans = limit
+    # Of a series that nothing came of yet, or that the store has not, there is no end.
+    end = max((each.ranges[-1][1] for each in _series_of(store, symbol, interval) if each.ranges), default=0)
+    back = limit
     while True:
         # Intervals without a trade have no candle, so more of them may be needed.
-        candles = opened.candles(symbol, interval, start=max(0, ends[0] - spans * span_ms(interval)) if ends else 0)
-        if len(candles) >= limit or not ends or ends[0] <= spans * span_ms(interval):
+        start = max(0, end - back * span_ms(interval)) if end else 0
+        candles = store.candles(symbol, interval, start=start)
+        if len(candles) >= limit or not start:
             return list(candles[-limit:])
-        spans *= 2
+        back *= 2
+
+
+def _series_of(store: CandleStore, symbol: str, interval: str) -> list[SeriesInfo]:
+    return [each for each in store.series() if (each.symbol, each.interval) == (symbol, interval)]
 
 
 def _course(candles: Sequence[Candle]) -> str:
@@ -283,18 +291,7 @@ def _series(series: Sequence[SeriesInfo]) -> Table:
     )
 
 
-def _problems(problems: Sequence[Problem]) -> Table:
-    columns = (Column("file", "text"), Column("what is wrong", "text"), Column("what to do", "text"))
-    return Table(
-        columns,
-        [
-            [Cell(printable(each.path)), Cell(printable(each.what), "bad"), Cell(printable(each.remedy))]
-            for each in problems
-        ],
-    )
-
-
 def _listed(number: int, what: str) -> str:
     """How many there are, of which so many are listed."""
-    count = f"{number:,} {what}{'' if number == 1 else 's'}"
+    count = counted(number, what)
     return f"{count}, of which {_MOST_ROWS} are listed (--json lists all)." if number > _MOST_ROWS else f"{count}."

@@ -8,6 +8,7 @@ from itertools import pairwise
 from math import floor, log10
 from typing import Literal, NamedTuple, TypeAlias
 
+from ..core.quantities import counted
 from ..groups.indicators import Candle
 
 Tone: TypeAlias = Literal["rise", "fall", "faint"]
@@ -36,8 +37,8 @@ class Chart(NamedTuple):
 
     def title(self, name: str, glyphs: Glyphs) -> str:
         """What is on it, on one line."""
-        shown = f"{self.given}" if self.shown == self.given else f"the last {self.shown} of {self.given}"
-        return f"{name}, {shown} candles" + (f" ({glyphs.legend})" if glyphs.legend else "")
+        shown = "" if self.shown == self.given else f"the last {self.shown} of "
+        return f"{name}, {shown}{counted(self.given, 'candle')}" + (f" ({glyphs.legend})" if glyphs.legend else "")
 
     @property
     def text(self) -> str:

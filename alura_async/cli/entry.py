@@ -11,13 +11,11 @@ import click
 from .._version import __version__
 from ..core.text import printable
 from ..errors import AluraError
+from . import INTERRUPTED
 from .invocation import command_line, program
 
 COMMANDS = {"demo": "demo", "sandbox": "sandbox", "journal": "journal", "contract": "contract", "candles": "candles"}
 """Every command and the module here that holds it. A module is imported when its command is asked for."""
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it: 128 and the signal's number."""
 
 
 class Commands(click.Group):

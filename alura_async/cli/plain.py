@@ -20,6 +20,8 @@ _FRAMES_A_LINE = 2
 _FIRST_LINE_S = 5.0
 _RAREST_LINE_S = 600.0
 _LINES = 20
+# What the SDK itself writes, where it cuts texts and tells of changes.
+_IN_ASCII = str.maketrans({"…": "...", "→": "->"})
 
 
 class PlainPresenter:
@@ -125,4 +127,4 @@ class PlainPresenter:
 
     def _write(self, line: str) -> None:
         # A pipe may take ASCII only; what it cannot take is escaped, whoever wrote it.
-        click.echo(line.encode("ascii", "backslashreplace").decode("ascii"))
+        click.echo(line.translate(_IN_ASCII).encode("ascii", "backslashreplace").decode("ascii"))

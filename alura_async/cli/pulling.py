@@ -17,16 +17,15 @@ import msgspec
 from ..client import AsyncAlura
 from ..core.lanes import RateLimiter
 from ..core.quantities import bytes_, duration
-from ..core.text import printable
-from ..errors import AluraError, NotFoundError
-from . import figures
+from ..errors import AluraError, NotFoundError, StoreError
+from . import figures, remedies
 from .failure import Failed
 from .invocation import command_line
 from .moments import as_moment
 from .presenter import presenter
 from .reporter import Errand, ForPeople, ForPrograms, Reporter
 from .server import base_url_option, client_of, failure
-from .symbols import alike_in, spelled
+from .symbols import meant, spelled
 
 if TYPE_CHECKING:
     from ..bulk.plan import Plan, Window
@@ -39,7 +38,7 @@ _ALL = "all"
 _LONG_S = 600.0
 # Servers correct candles for a while after they are over, so the last ones are asked for again.
 _AGAIN = 20
-_GAPS_CODE = 1
+_INCOMPLETE_CODE = 1
 
 
 class _Asked(NamedTuple):
@@ -80,15 +79,33 @@ _concurrency = click.option(
     help="Requests at once at most.",
 )
 _json = click.option(
-    "--json", "as_json", is_flag=True, help="A JSON object a line for programs: plan, progress, gap, done."
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="A JSON object a line for programs: plan, progress, gap, problem; the last is done or error.",
 )
+
+
+class _Told(click.Command):
+    """Tells programs also of a command line that cannot be used."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Read the arguments."""
+        reporter = _reporter(as_json="--json" in args)
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except click.UsageError as error:
+            reporter.failed(error.format_message())
+            raise
 
 
 _EXAMPLE = ("--symbols", "all", "--interval", "1m", "--since", "2y", "--to", "data/")
 
 
 # As it is: a command that is broken into lines cannot be copied.
-@click.command("pull", epilog=f"\b\n{command_line('candles', 'pull', *_EXAMPLE)}")
+@click.command("pull", cls=_Told, epilog=f"\b\n{command_line('candles', 'pull', *_EXAMPLE)}")
 @click.option(
     "--symbols", required=True, multiple=True, callback=_names, metavar="NAMES", help="Such as BTC,ETH; or all."
 )
@@ -129,15 +146,18 @@ def pull(
     any moment, also by pulling the plug: the same command line goes on where it was. Once all is there, the same line
     brings what is new, and asks for the last candles again, since servers correct late.
 
+    A symbol that the server does not list is refused, unless the store has it already.
+
     TIME is how long ago (2y, 6mo, 30d, 12h), a date (2024-01-01, or 2024-01-01T12:00; UTC), or epoch milliseconds.
 
     A server counts requests by address: leave room with --rate for a bot that runs beside this.
 
-    The exit code is 0 if all is there, 1 if there are gaps, which are listed, and 2 if it could not be done.
+    The exit code is 0 if all is there, 1 if something is missing or damaged, which is listed, and 2 if it could not be
+    done.
     """
-    asked = _Asked(symbols, intervals, since, _past(since, until), store)
-    reporter = _reporter(as_json)
-    with _session(base_url, rate, concurrency) as session, _told_when_interrupted(reporter, store):
+    reporter = _reporter(as_json=as_json)
+    with _told_how_it_ends(reporter, store), _session(store, base_url, rate, concurrency) as session:
+        asked = _Asked(symbols, intervals, since, _past(since, until), store)
         errand, found = session.run(_plan(session.alura, asked))
         reporter.planned(errand)
         if not yes:
@@ -158,7 +178,7 @@ def pull(
         return _ended(reporter, report, store)
 
 
-@click.command("repair")
+@click.command("repair", cls=_Told)
 @click.argument("store", metavar="DIR", type=click.Path(path_type=Path))
 @_rate
 @_concurrency
@@ -167,10 +187,11 @@ def pull(
 def repair(store: Path, rate: float, concurrency: int, base_url: str | None, as_json: bool) -> int:
     """Pull what is missing in a store, and what is damaged.
 
-    The exit code is 0 if all is there then, 1 if there still are gaps, which are listed, and 2 if it could not be done.
+    The exit code is 0 if all is there and sound then, 1 if something still is missing or damaged, which is listed, and
+    2 if it could not be done.
     """
-    reporter = _reporter(as_json)
-    with _session(base_url, rate, concurrency) as session, _told_when_interrupted(reporter, store):
+    reporter = _reporter(as_json=as_json)
+    with _told_how_it_ends(reporter, store), _session(store, base_url, rate, concurrency) as session:
         with reporter.following() as follow:
             report = session.run(session.alura.bulk.repair(store, concurrency=concurrency, progress=follow))
         return _ended(reporter, report, store)
@@ -197,7 +218,7 @@ class _Session(NamedTuple):
 
 
 @contextmanager
-def _session(base_url: str | None, rate: float, concurrency: int) -> Generator[_Session]:
+def _session(store: Path, base_url: str | None, rate: float, concurrency: int) -> Generator[_Session]:
     try:
         # Nothing else is done with this client, so no slot is kept for anything else.
         limiter = RateLimiter(rate=rate, concurrency=concurrency, reserved=0)
@@ -207,20 +228,34 @@ def _session(base_url: str | None, rate: float, concurrency: int) -> Generator[_
                 yield _Session(alura, runner)
             finally:
                 runner.run(alura.close())
+    except StoreError as error:
+        raise remedies.failed(error, store) from error
     except AluraError as error:
         raise failure(error) from error
 
 
 @contextmanager
-def _told_when_interrupted(reporter: Reporter, store: Path) -> Generator[None]:
+def _told_how_it_ends(reporter: Reporter, store: Path) -> Generator[None]:
+    """Tell also what is no end of its own: Ctrl-C, wherever it comes, and failures."""
     try:
         yield
-    except KeyboardInterrupt:
-        reporter.interrupted(_stored(store))
+    except (KeyboardInterrupt, click.Abort):
+        try:
+            stored = _stored(store)
+        except AluraError as error:
+            reporter.failed(str(error))
+        else:
+            reporter.interrupted(stored)
+        raise
+    except click.ClickException as error:
+        reporter.failed(error.format_message())
+        raise
+    except Exception as error:
+        reporter.failed(f"{type(error).__name__}: {error}")
         raise
 
 
-def _reporter(as_json: bool) -> Reporter:
+def _reporter(*, as_json: bool) -> Reporter:
     return ForPrograms() if as_json else ForPeople(presenter())
 
 
@@ -228,13 +263,14 @@ async def _plan(alura: AsyncAlura, asked: _Asked) -> tuple[Errand, list[str]]:
     """What it takes, and the symbols that it is about."""
     from ..bulk.plan import plan_of
 
-    await _require_spelling(alura, asked.symbols)
+    stored = _stored(asked.store)
+    await _require_listed(alura, asked.symbols, stored)
     symbols = _ALL if _ALL in asked.symbols else asked.symbols
     try:
         whole = await alura.bulk.plan(symbols, asked.intervals, start=asked.since, end=asked.until)
     except NotFoundError as error:
         raise Failed(f"{error}; {await spelled(alura, asked.symbols[0])}") from error
-    rest = plan_of(_missing(whole, asked), whole.page, rate=whole.rate)
+    rest = plan_of(_missing(whole, asked, stored), whole.page, rate=whole.rate)
     errand = Errand(
         server=alura.base_url,
         store=str(asked.store),
@@ -247,8 +283,8 @@ async def _plan(alura: AsyncAlura, asked: _Asked) -> tuple[Errand, list[str]]:
     return errand, list(dict.fromkeys(window.symbol for window in whole.ranges))
 
 
-async def _require_spelling(alura: AsyncAlura, symbols: Sequence[str]) -> None:
-    """Refuse what is only written otherwise than the server writes it: each would be a series that stays empty."""
+async def _require_listed(alura: AsyncAlura, symbols: Sequence[str], stored: StoreInfo | None) -> None:
+    """Refuse what the server does not list, mostly a slip of the pen: each would be a series that stays empty."""
     if _ALL in symbols:
         return
     try:
@@ -256,17 +292,17 @@ async def _require_spelling(alura: AsyncAlura, symbols: Sequence[str]) -> None:
     except AluraError:
         # The candles may be there nevertheless.
         return
-    for symbol in symbols:
-        if symbol not in known and (alike := alike_in(known, symbol)):
-            raise Failed(f"{symbol}: did you mean {' or '.join(map(printable, alike))}?")
+    # What was listed once, and came, goes on as it was.
+    familiar = {*known, *(each.symbol for each in (stored.series if stored else ()) if each.ranges)}
+    if known and (strange := [symbol for symbol in symbols if symbol not in familiar]):
+        raise Failed("; ".join(f"the server does not list {symbol}: {meant(known, symbol)}" for symbol in strange))
 
 
-def _missing(whole: Plan, asked: _Asked) -> Iterator[Window]:
+def _missing(whole: Plan, asked: _Asked, stored: StoreInfo | None) -> Iterator[Window]:
     """What of a plan the store does not have, or is asked for again."""
     from ..bulk.plan import span_ms
     from ..bulk.ranges import without, without_end
 
-    stored = _stored(asked.store)
     covered = {(each.symbol, each.interval): each.ranges for each in (stored.series if stored else ())}
     for window in whole.ranges:
         ranges = covered.get((window.symbol, window.interval), ())
@@ -288,7 +324,13 @@ def _confirm(plan: Plan, store: Path) -> None:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise Failed(f"{why}; there is no terminal to ask in: add --yes to do it nevertheless")
     # On standard error: standard output may be for a program.
-    if not click.confirm(f"{why[0].upper()}{why[1:]}. Go on?", default=True, err=True):
+    try:
+        goes_on = click.confirm(f"{why[0].upper()}{why[1:]}. Go on?", default=True, err=True)
+    except click.Abort:
+        # What is said next has a line of its own.
+        click.echo(err=True)
+        raise
+    if not goes_on:
         raise Failed("nothing was pulled")
 
 
@@ -314,5 +356,5 @@ def _stored(store: Path) -> StoreInfo | None:
 def _ended(reporter: Reporter, report: PullReport, store: Path) -> int:
     stored = _stored(store)
     assert stored is not None  # it was written into
-    reporter.ended(report, stored, command_line("candles", "repair", str(store)))
-    return _GAPS_CODE if report.gaps else 0
+    reporter.ended(report, stored, remedies.repair_line(store))
+    return 0 if report.is_complete else _INCOMPLETE_CODE

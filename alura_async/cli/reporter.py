@@ -19,7 +19,7 @@ from .presenter import Advance, Cell, Column, Presenter, Table
 if TYPE_CHECKING:
     from ..bulk.pages import Progress
     from ..bulk.plan import Plan
-    from ..bulk.reports import Gap, PullReport, StoreInfo
+    from ..bulk.reports import Gap, Problem, PullReport, StoreInfo
 
 # So many gaps are listed for people.
 _MOST_GAPS = 20
@@ -65,12 +65,16 @@ class Reporter(Protocol):
         Args:
             report: what became of it.
             stored: what the store has now.
-            again: the command that asks for the gaps once more.
+            again: the command that asks for the gaps once more, and mends.
         """
         ...
 
     def interrupted(self, stored: StoreInfo | None) -> None:
         """That it was stopped, and what the store has now; None where there is none yet."""
+        ...
+
+    def failed(self, why: str) -> None:
+        """That it could not be done. People are told so by the error itself."""
         ...
 
 
@@ -107,23 +111,38 @@ class ForPeople:
     def ended(self, report: PullReport, stored: StoreInfo, again: str) -> None:
         """What came, what the store has, and what is to be done about gaps."""
         corrected = f", {len(report.corrected):,} corrected" if report.corrected else ""
+        withdrawn = f", {len(report.withdrawn):,} no longer given" if report.withdrawn else ""
         self._show.say(
-            f"{counted(report.candles, 'candle')} more{corrected}: {counted(report.requests, 'request')} in "
+            f"{counted(report.candles, 'candle')} more{corrected}{withdrawn}: {counted(report.requests, 'request')} in "
             f"{duration(report.elapsed_s)}"
         )
         for mended in report.mended:
             self._show.say(printable(str(mended)))
         self._show.say(has(stored))
+        if report.damaged:
+            self._show.table(problem_table(report.damaged))
+            left = f"{counted(len(report.damaged), 'problem')} left"
+            # A repair has tried already.
+            if any(problem.remedy.startswith("repair") for problem in report.damaged):
+                self._show.say(f"{left}; this pulls again what is damaged:")
+                self._show.end(again)
+            else:
+                self._show.say(f"{left}.")
         if not report.gaps:
-            self._show.say("Nothing is missing.")
+            if report.is_complete:
+                self._show.say("Nothing is missing.")
             return
         self._show.table(gap_table(report.gaps[:_MOST_GAPS]))
         more = len(report.gaps) - _MOST_GAPS
-        self._show.say(
-            (f"And {more:,} more. " if more > 0 else "")
-            + f"{counted(len(report.gaps), 'gap')}: once the reason has gone, this asks for what is missing:"
-        )
-        self._show.end(again)
+        listed = f"And {more:,} more. " if more > 0 else ""
+        reason = f"{listed}{counted(len(report.gaps), 'gap')}: once the reason has gone,"
+        # A store does not note what it never had anything of, and what the server does not know.
+        if len(report.gaps) > stored.gaps:
+            it = "it" if len(report.gaps) == 1 else "them"
+            self._show.say(f"{reason} the same command line asks for {it}.")
+        else:
+            self._show.say(f"{reason} this asks for what is missing:")
+            self._show.end(again)
 
     def interrupted(self, stored: StoreInfo | None) -> None:
         """What the store has now, and how it goes on."""
@@ -132,9 +151,15 @@ class ForPeople:
         else:
             self._show.say(f"Stopped. {has(stored)} The same command line goes on from there.")
 
+    def failed(self, why: str) -> None:
+        """Nothing: the error says it."""
+
 
 class ForPrograms:
-    """Tells it in JSON, an object a line, each with its `event`: `plan`, `progress`, `gap`, `done`."""
+    """Tells it in JSON, an object a line, each with its `event`: `plan`, `progress`, `gap`, `problem`.
+
+    The last one is always `done` or `error`.
+    """
 
     def planned(self, errand: Errand) -> None:
         """What is to be done, and what that takes."""
@@ -171,19 +196,23 @@ class ForPrograms:
         yield tell
 
     def ended(self, report: PullReport, stored: StoreInfo, again: str) -> None:
-        """Each gap, and what became of the whole."""
+        """Each gap, each problem that is left, and what became of the whole."""
         for gap in report.gaps:
             write_line({"event": "gap", **msgspec.to_builtins(gap)})
+        for problem in report.damaged:
+            write_line({"event": "problem", **msgspec.to_builtins(problem)})
         write_line(
             {
                 "event": "done",
-                "complete": not report.gaps,
+                "complete": report.is_complete,
                 "interrupted": False,
                 "candles": report.candles,
                 "corrected": len(report.corrected),
+                "withdrawn": len(report.withdrawn),
                 "requests": report.requests,
                 "elapsed_s": round(report.elapsed_s, 3),
                 "gaps": len(report.gaps),
+                "damaged": len(report.damaged),
                 "mended": list(map(str, report.mended)),
                 "stored": stored.rows,
             }
@@ -194,6 +223,10 @@ class ForPrograms:
         write_line(
             {"event": "done", "complete": False, "interrupted": True, "stored": 0 if stored is None else stored.rows}
         )
+
+    def failed(self, why: str) -> None:
+        """Why there is nothing more to come."""
+        write_line({"event": "error", "message": why})
 
 
 def has(stored: StoreInfo) -> str:
@@ -220,13 +253,25 @@ def gap_table(gaps: Sequence[Gap]) -> Table:
     )
 
 
+def problem_table(problems: Sequence[Problem]) -> Table:
+    """What is damaged in a store."""
+    columns = (Column("file", "text"), Column("what is wrong", "text"), Column("what to do", "text"))
+    return Table(
+        columns,
+        [
+            [Cell(printable(each.path)), Cell(printable(each.what), "bad"), Cell(printable(each.remedy))]
+            for each in problems
+        ],
+    )
+
+
 def _facts(progress: Progress) -> list[str]:
     """What a reader wants to know besides the share, the most important first."""
     # Of one request, on average: those of several at once add up to more than the time that has passed.
     wait_s = progress.lane_wait_s / progress.requests if progress.requests else 0.0
     return [
         "" if progress.eta_s is None else f"{duration(progress.eta_s)} left",
-        f"{large(progress.candles)} candles",
+        f"{large(progress.candles)} candle{'' if progress.candles == 1 else 's'}",
         f"{progress.requests_per_s:.1f} req/s",
         counted(progress.gaps, "error"),
         f"lane {wait_s:.1f} s",

@@ -40,6 +40,8 @@ StoreLike: TypeAlias = "CandleStore | str | os.PathLike[str]"
 """A store, or its folder."""
 
 _ALL: Literal["all"] = "all"
+# Of how many intervals the candles are asked for again: servers correct them for a while after their close.
+_AGAIN = 20
 
 
 class LatestCandles(dict[str, "Candles"]):
@@ -258,7 +260,7 @@ class Bulk(Group[Mode]):
         *,
         start: Instant,
         end: Instant | None = None,
-        again: int = 0,
+        again: int | None = None,
         concurrency: int | None = None,
         progress: Callable[[Progress], object] | None = None,
         query: CandleQuery = CandleQuery(),  # noqa: B008 - it cannot change
@@ -279,8 +281,9 @@ class Bulk(Group[Mode]):
             intervals: one, such as `1m`, or several.
             start: the earliest open time, an aware datetime or epoch milliseconds.
             end: the first moment after the last open time; by default now.
-            again: how many of the last candles that the store has of each series are asked for again, where they are in
-                the range: servers correct candles for a while after their close. The report tells which were.
+            again: how many of the last intervals that the store has of each series are asked for again, where they are
+                in the range: servers correct candles for a while after their close. The report tells which were. By
+                default 20 of a pull up to now, and none where an end is given.
             concurrency: requests at once at most; see `candles`.
             progress: called after each page, in the thread of the event loop.
             query: how the server wants to be asked; by default as assumed [conv].
@@ -292,13 +295,14 @@ class Bulk(Group[Mode]):
             UsageError: NumPy or polars is not installed.
         """
         _require_count("concurrency", concurrency)
-        _require_again(again)
+        last = (_AGAIN if end is None else 0) if again is None else again
+        _require_again(last)
         await _import_filling()
         from ..bulk import filling
 
         ranges = await _ranges(self, symbols, intervals, start, end)
         client = cast("AsyncAlura", self._client)
-        return await filling.pull_into(client, store, ranges, again, filling.How(concurrency, progress, query))
+        return await filling.pull_into(client, store, ranges, last, filling.How(concurrency, progress, query))
 
     @operation
     async def update(
@@ -307,12 +311,12 @@ class Bulk(Group[Mode]):
         *,
         symbols: Symbols | None = None,
         intervals: Intervals | None = None,
-        again: int = 20,
+        again: int = _AGAIN,
         concurrency: int | None = None,
         progress: Callable[[Progress], object] | None = None,
         query: CandleQuery = CandleQuery(),  # noqa: B008 - it cannot change
     ) -> UpdateReport:
-        """Bring a store up to date: what is missing since its beginning, and the last candles once more.
+        """Bring a store up to date: what is missing of what was asked for, what came since, the last candles once more.
 
         Servers correct candles for a while after their close; of those that are asked for again, the report tells what
         they were and what they are. A candle that the server does not give any more is told, and kept.
@@ -321,7 +325,7 @@ class Bulk(Group[Mode]):
             store: the store, or its folder.
             symbols: of which symbols; by default all that the store has.
             intervals: of which intervals; by default all that the store has.
-            again: how many of the last candles of each series are asked for again.
+            again: how many of the last intervals that the store has of each series are asked for again.
             concurrency: requests at once at most; see `candles`.
             progress: called after each page, in the thread of the event loop.
             query: how the server wants to be asked; by default as assumed [conv].
@@ -354,7 +358,7 @@ class Bulk(Group[Mode]):
         """Pull the gaps of a store, and what `CandleStore.verify()` finds damaged.
 
         A damaged file is set aside under another name beside it, and its candles are pulled again. A manifest that is
-        gone or damaged is made anew of the Parquet files.
+        gone or damaged is made anew of the Parquet files. The report tells what was mended, and what was not.
 
         Args:
             store: the store, or its folder.
@@ -388,7 +392,9 @@ async def _ranges(
     for interval in names:
         span_ms(interval)
     start_ms = arguments.milliseconds("start", start)
-    end_ms = int(time.time() * 1000) if end is None else arguments.milliseconds("end", end)
+    now_ms = int(time.time() * 1000)
+    # What is to come cannot be had: were it noted as asked for, it would be a gap some day.
+    end_ms = now_ms if end is None else min(now_ms, arguments.milliseconds("end", end))
     for name, value in (("start", start_ms), ("end", end_ms)):
         if 0 < value < _LEAST_MS:
             raise InvalidArgumentError(
@@ -396,7 +402,7 @@ async def _ranges(
             )
     if start_ms >= end_ms:
         raise InvalidArgumentError(
-            f"start={start!r}: it is not before the end{'' if end is not None else ', which is now'}: nothing to pull"
+            f"start={start!r}: it is not before the end{', which is now' if end_ms == now_ms else ''}: nothing to pull"
         )
     return tuple(
         Window(symbol, interval, start_ms, end_ms) for symbol in await _symbols(group, symbols) for interval in names

@@ -127,6 +127,22 @@ async def test_an_update_brings_what_is_new_and_says_what_was_corrected(
     assert [series.symbol for series in again.series] == ["BTC"]
 
 
+async def test_a_server_whose_clock_is_ahead_makes_nothing_final(tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    async with (
+        Sandbox(seed=SEED, limit=None, start=now + timedelta(days=3), speed=0) as sandbox,
+        AsyncAlura(base_url=sandbox.url) as alura,
+    ):
+        await alura.bulk.pull(tmp_path, "BTC", "1m", start=now - timedelta(hours=1), end=now + timedelta(hours=1))
+        await alura.bulk.update(tmp_path)
+    store = CandleStore(tmp_path)
+    (series,) = store.series()
+    assert series.end is not None
+    assert now - timedelta(minutes=1) <= series.end <= datetime.now(UTC) - timedelta(minutes=1, milliseconds=-1)
+    assert store.candles("BTC", "1m")[-1].open_time < series.end
+    assert store.gaps() == ()
+
+
 async def test_a_failed_range_is_a_gap_until_it_is_repaired(
     alura: AsyncAlura, sandbox: Sandbox, tmp_path: Path
 ) -> None:
@@ -163,6 +179,84 @@ async def test_damaged_files_are_set_aside_and_pulled_again(
     assert store.verify() == ()
     for symbol in ("BTC", "ETH"):
         assert store.candles(symbol, "1h") == market(symbol, "1h", start, NOW)
+
+
+async def test_a_damaged_file_does_not_keep_other_series_from_their_update(
+    alura: AsyncAlura, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    start, later = NOW - DAY, NOW + 15 * MINUTE
+    await alura.bulk.pull(tmp_path, ["BTC", "ETH"], "1m", start=start, end=NOW)
+    bitcoin, _ = files(tmp_path)
+    bitcoin.write_bytes(bitcoin.read_bytes()[::-1])
+    sandbox.advance(minutes=15)
+    report = await alura.bulk.update(tmp_path)
+    assert report.gaps == ()
+    assert not report.is_complete
+    (problem,) = report.damaged
+    assert (problem.path, problem.symbol) == (str(bitcoin), "BTC")
+    assert "damaged: " in str(report)
+    store = CandleStore(tmp_path)
+    assert store.candles("ETH", "1m") == market("ETH", "1m", start, later, now=later)
+    # What came of the other is kept.
+    assert (await alura.bulk.repair(tmp_path)).is_complete
+    assert store.candles("BTC", "1m") == market("BTC", "1m", start, later, now=later)
+
+
+async def test_a_deleted_file_is_pulled_again_by_the_same_call(
+    alura: AsyncAlura, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    start = NOW - 40 * DAY
+    await alura.bulk.pull(tmp_path, "BTC", "1h", start=start, end=NOW)
+    files(tmp_path)[1].unlink()
+    report = await alura.bulk.pull(tmp_path, "BTC", "1h", start=start, end=NOW)
+    assert [problem.what for problem in report.mended] == ["is missing"]
+    assert report.is_complete
+    assert CandleStore(tmp_path).candles("BTC", "1h") == market("BTC", "1h", start, NOW)
+
+
+async def test_what_repair_cannot_mend_is_told_as_such(alura: AsyncAlura, sandbox: Sandbox, tmp_path: Path) -> None:
+    await alura.bulk.pull(tmp_path, "BTC", "1h", start=NOW - DAY, end=NOW)
+    stranger = tmp_path / "more.parquet"
+    stranger.write_bytes(b"")
+    report = await alura.bulk.repair(tmp_path)
+    assert (report.mended, report.gaps) == ((), ())
+    assert [problem.path for problem in report.damaged] == [str(stranger)]
+    assert not report.is_complete
+
+
+async def test_a_symbol_that_the_server_does_not_have_is_not_noted_for_ever(
+    alura: AsyncAlura, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    report = await alura.bulk.pull(tmp_path, ["BTC", "BTCC"], "1h", start=NOW - DAY, end=NOW)
+    assert [gap.symbol for gap in report.gaps] == ["BTCC"]
+    store = CandleStore(tmp_path)
+    assert [series.symbol for series in store.series()] == ["BTC"]
+    assert store.gaps() == ()
+    assert (await alura.bulk.update(tmp_path)).is_complete
+
+
+async def test_the_last_candles_are_asked_for_again_by_a_pull_up_to_now(tmp_path: Path) -> None:
+    async with Sandbox(seed=SEED, limit=None) as sandbox, AsyncAlura(base_url=sandbox.url) as alura:
+        start = datetime.now(UTC) - timedelta(hours=3)
+        await alura.bulk.pull(tmp_path, "BTC", "1m", start=start)
+        sandbox.requests.clear()
+        await alura.bulk.pull(tmp_path, "BTC", "1m", start=start)
+        (call,) = [call for call in sandbox.requests if "/candles/" in call.path]
+        first = from_milliseconds(int(call.query["startTime"]))
+        assert timedelta(minutes=20) <= datetime.now(UTC) - first < timedelta(minutes=24)
+        sandbox.requests.clear()
+        await alura.bulk.pull(tmp_path, "BTC", "1m", start=start, end=datetime.now(UTC) - timedelta(minutes=9))
+        assert asked(sandbox) == 0
+
+
+async def test_an_end_in_the_future_is_now(alura: AsyncAlura, sandbox: Sandbox, tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    plan = await alura.bulk.plan("BTC", "1h", start=now - timedelta(days=1), end=now + timedelta(days=3650))
+    assert 23 <= plan.candles <= 25
+    sandbox.requests.clear()
+    with pytest.raises(InvalidArgumentError, match="now: nothing to pull"):
+        await alura.bulk.pull(tmp_path, "BTC", "1h", start=now + timedelta(days=1), end=now + timedelta(days=2))
+    assert asked(sandbox) == 0
 
 
 async def test_a_manifest_that_is_gone_is_made_anew_and_hardly_anything_asked_for(
@@ -249,7 +343,7 @@ async def test_what_cannot_be_used_is_refused_before_anything_is_asked(
             await use(tmp_path / "missing")
     await alura.bulk.pull(tmp_path, "BTC", "1h", start=NOW - DAY, end=NOW)
     sandbox.requests.clear()
-    with pytest.raises(StoreError, match="no symbol ETH: pull it first; there are BTC"):
+    with pytest.raises(StoreError, match=r"no symbol ETH; there are BTC: .*pull"):
         await alura.bulk.update(tmp_path, symbols="ETH")
     with pytest.raises(InvalidArgumentError, match="again"):
         await alura.bulk.update(tmp_path, again=-1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
 import signal
 import sqlite3
@@ -10,12 +11,14 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import polars as pl
 import pytest
@@ -23,6 +26,8 @@ import pytest
 from alura_async import AluraError, ClosedError, InvalidArgumentError, StoreError
 from alura_async.bulk import Candles
 from alura_async.bulk import writer as writers
+from alura_async.bulk.checking import problems
+from alura_async.bulk.manifest import Manifest
 from alura_async.bulk.pages import CandlePage
 from alura_async.bulk.partitions import NAME, folder_of, months_of, named_by
 from alura_async.bulk.ranges import merged, within, without
@@ -30,6 +35,7 @@ from alura_async.bulk.store import CandleStore
 from alura_async.bulk.writer import Writer
 from tests.bulk.series import MINUTE, ORIGIN, START, candles, gap, pages
 
+DAY = 86_400_000
 AWKWARD = ["kPEPE", "KPEPE", "PURR/USDC", "@107", "CON", "x.", "a b%20", "ünî", "..", "NUL ", "_X", "=", "*?"]
 SERIES = sorted([*((symbol, "1m") for symbol in AWKWARD), ("kPEPE", "1M")])
 
@@ -130,6 +136,50 @@ def test_the_running_candle_is_not_stored_and_its_time_not_covered(folder: Path)
         assert left.end_ms == page.end_ms
 
 
+@pytest.mark.parametrize(("server", "ours"), [(3 * DAY, 0), (0, 3 * DAY)])
+def test_a_candle_is_over_only_when_both_clocks_say_so(folder: Path, server: int, ours: int) -> None:
+    now = START + 300 * MINUTE + 30_000
+    table = candles()
+    with Writer(folder, clock=lambda: (now + ours) / 1000) as writer:
+        writer.open(ORIGIN, makes=True)
+        (page,) = pages(table, each=600, as_of=now + server)
+        writer.ask([page.window])
+        writer.record([page])
+        assert CandleStore(folder).candles("BTC", "1m") == table.between(START, START + 300 * MINUTE)
+        assert writer.again(None, None, 0, now + server)[-1].end_ms == min(now + ours, now + server)
+    assert CandleStore(folder).gaps() == ()
+    # When the clocks are right again, the rest is asked for.
+    with writing(folder) as writer:
+        (left,) = writer.again(None, None, 0, START + 600 * MINUTE)
+    assert left.start_ms <= START + 300 * MINUTE
+    assert left.end_ms == START + 600 * MINUTE
+
+
+def test_what_a_slow_server_clock_left_out_before_something_later_is_a_gap(folder: Path) -> None:
+    come = pages(candles())
+    with writing(folder) as writer:
+        writer.ask(page.window for page in come)
+        writer.record([come[0], *pages(candles(), as_of=START)[1:2], *come[2:]])
+        (gap,) = CandleStore(folder).gaps()
+        assert (gap.start_ms, gap.end_ms) == (come[1].start_ms, come[1].end_ms)
+        assert "not over" in gap.reason
+        assert writer.missing() == [come[1].window]
+
+
+def test_what_was_never_asked_for_is_no_gap(folder: Path) -> None:
+    come = pages(candles())
+    with writing(folder) as writer:
+        for page in (come[0], come[2], come[3]):
+            writer.ask([page.window])
+        writer.record([come[0], come[2]])
+        assert [(each.start_ms, each.end_ms) for each in CandleStore(folder).gaps()] == [
+            (come[3].start_ms, come[3].end_ms)
+        ]
+        assert writer.missing() == [come[3].window]
+        # Nor does an update ask for it.
+        assert [each.start_ms for each in writer.again(None, None, 0, come[5].start_ms)] == [come[3].start_ms]
+
+
 def test_what_is_covered_is_not_asked_for_again(folder: Path) -> None:
     come = pages(candles())
     with writing(folder) as writer:
@@ -157,6 +207,21 @@ def test_gaps_say_why_and_end_when_they_are_filled(folder: Path) -> None:
         assert store.info().gaps == 3
         writer.record(come[2:])
     assert store.gaps() == ()
+
+
+def test_many_gaps_are_told_in_one_go(folder: Path) -> None:
+    many = 6000
+    come = pages(candles(count=1), count=many, each=1)
+    failed = [gap(page, AluraError(f"luck {page.start_ms}")) for page in come[::3]]
+    with writing(folder) as writer:
+        writer.ask([msgspec.structs.replace(come[0].window, end_ms=come[-1].end_ms)])
+        writer.record([*failed, *come[2::3]])
+        began = time.process_time()
+        found = CandleStore(folder).gaps()
+        assert time.process_time() - began < 1
+    assert len(found) == many * 2 / 3
+    assert found[2].reason == f"AluraError: luck {START + 3 * MINUTE}"
+    assert "interrupted" in found[3].reason
 
 
 def test_a_candle_that_comes_again_replaces_the_old_one_and_is_told(folder: Path) -> None:
@@ -256,6 +321,25 @@ def test_duckdb_reads_the_files_with_names_and_types(awkward: Path, filled: tupl
     assert found == [(each.open_time_ms, each.close_text, each.trades) for each in table]
 
 
+def test_symbols_of_digits_are_text_for_duckdb_and_for_polars_that_is_told_so(folder: Path) -> None:
+    symbols = ["-1", "007", "1000", "2024-01-01", "EPOCH", "INF"]
+    with writing(folder) as writer:
+        for symbol in symbols:
+            writer.record(pages(candles(symbol, count=3), count=3, as_of=2 * START))
+        writer.compact()
+    assert [series.symbol for series in CandleStore(folder).series()] == symbols
+    assert CandleStore(folder).verify() == ()
+    types = pl.Schema({"interval": pl.String(), "symbol": pl.String(), "month": pl.String()})
+    frame = pl.scan_parquet(folder / "**/*.parquet", hive_partitioning=True, hive_schema=types).collect()
+    assert sorted(frame["symbol"].unique().to_list()) == symbols
+    duckdb = pytest.importorskip("duckdb")
+    for symbol in symbols:
+        # Each alone: beside a word, all are words.
+        path = folder / folder_of(symbol, "1m", "2026-01") / NAME
+        query = f"SELECT DISTINCT symbol FROM read_parquet('{path}', hive_partitioning = true)"
+        assert duckdb.sql(query).fetchall() == [(symbol,)]
+
+
 def test_pandas_reads_the_folder(filled: tuple[Path, Candles]) -> None:
     pandas = pytest.importorskip("pandas")
     pytest.importorskip("pyarrow")
@@ -284,6 +368,18 @@ def test_months_are_those_of_a_range() -> None:
 def test_ranges_are_sets() -> None:
     assert merged([(5, 7), (1, 3), (3, 4), (6, 9), (2, 2)]) == [(1, 4), (5, 9)]
     assert without([(0, 10), (20, 30)], [(2, 3), (9, 21), (30, 40)]) == [(0, 2), (3, 9), (21, 30)]
+    assert without([(0, 2), (4, 6), (8, 10)], [(-3, -1), (1, 9)]) == [(0, 1), (9, 10)]
+    assert without([(0, 10)], [(0, 10)]) == without([(5, 6)], [(0, 10), (12, 13)]) == []
+
+
+def test_what_is_left_of_many_ranges_is_found_in_one_go() -> None:
+    many = 100_000
+    asked = [(4 * each, 4 * each + 3) for each in range(many)]
+    began = time.process_time()
+    left = without(asked, [(start + 1, start + 2) for start, _ in asked])
+    assert time.process_time() - began < 5
+    assert left[:3] == [(0, 1), (2, 3), (4, 5)]
+    assert len(left) == 2 * many
     assert within([(0, 10), (20, 30)], 5, 25) == [(5, 10), (20, 25)]
 
 
@@ -456,9 +552,12 @@ def test_a_damaged_file_is_never_merged_into_a_good_one(filled: tuple[Path, Cand
     before = START - 100 * MINUTE
     more = candles(start=before, count=100)
     with writing(folder) as writer:
-        with pytest.raises(StoreError, match="not what was written"):
-            writer.record(pages(more, start=before, count=100))
+        writer.record(pages(more, start=before, count=100))
+        ((path, what),) = [(problem.path, problem.what) for problem in writer.damaged()]
+        assert (path, what) == (str(january), "is not what was written there; what came now is kept")
         assert january.read_bytes() == good[:-10]
+    with pytest.raises(StoreError, match=r"not what was written .*repair"):
+        CandleStore(folder).compact()
     # What came now waits, and is there when the file is good again.
     january.write_bytes(good)
     with writing(folder) as writer:
@@ -473,8 +572,8 @@ def test_a_file_that_is_not_in_the_manifest_is_not_overwritten(folder: Path) -> 
         path.write_bytes(b"somebody's")
         writer.ask(page.window for page in pages(candles()))
         writer.record(pages(candles(count=60), count=60))
-        with pytest.raises(StoreError, match="not what was written"):
-            writer.compact()
+        writer.compact()
+        assert [problem.path for problem in writer.damaged()] == [str(path)]
     assert path.read_bytes() == b"somebody's"
 
 
@@ -487,9 +586,11 @@ def test_a_damaged_manifest_says_so_and_is_made_anew_of_the_files(filled: tuple[
         with pytest.raises(StoreError, match=r"manifest is damaged .*repair"):
             use()
     with writing(folder, rebuilds=True) as writer:
-        problems = writer.mend()
-    assert "made anew" in problems[0].remedy
-    assert len(problems) == 3
+        writer.mend()
+        manifest_anew, *files_taken_in = writer.mended()
+    assert "made anew" in manifest_anew.remedy
+    assert "not known any more" in manifest_anew.remedy
+    assert len(files_taken_in) == 2
     store = CandleStore(folder)
     assert store.candles("BTC", "1m") == table
     assert store.info() == before
@@ -509,13 +610,197 @@ def test_a_manifest_that_is_gone_is_told_and_made_anew_of_the_files(filled: tupl
     assert CandleStore(folder).candles("BTC", "1m") == table
 
 
-def test_files_of_another_server_are_not_taken_in(filled: tuple[Path, Candles]) -> None:
-    folder, _ = filled
+def test_a_manifest_is_not_made_anew_for_another_server(filled: tuple[Path, Candles]) -> None:
+    folder, table = filled
     shutil.rmtree(folder / "_alura")
-    with writing(folder, "http://127.0.0.1:2", rebuilds=True) as writer:
-        assert len(writer.mend()) == 3
-    assert len(CandleStore(folder).verify()) == 2
-    assert CandleStore(folder).info().rows == 0
+    with (
+        pytest.raises(StoreError, match=f"{ORIGIN}.*http://127.0.0.1:2"),
+        writing(folder, "http://127.0.0.1:2", rebuilds=True),
+    ):
+        pass
+    with writing(folder, rebuilds=True) as writer:
+        writer.mend()
+    assert CandleStore(folder).candles("BTC", "1m") == table
+
+
+def test_files_of_another_server_are_not_taken_in(filled: tuple[Path, Candles], tmp_path: Path) -> None:
+    folder, _ = filled
+    other = tmp_path / "other"
+    with writing(other, "http://127.0.0.1:2") as writer:
+        shutil.copytree(folder / "interval=1m", other / "interval=1m")
+        writer.mend()
+        assert writer.mended() == []
+        assert [problem.month for problem in writer.damaged()] == ["2026-01", "2026-02"]
+        assert "move it away" in str(writer.damaged()[0])
+    assert len(CandleStore(other).verify()) == 2
+    assert CandleStore(other).info().rows == 0
+
+
+@pytest.mark.parametrize("content", [b"", None], ids=["no bytes", "no tables"])
+def test_a_blank_manifest_beside_files_is_a_lost_one(filled: tuple[Path, Candles], content: bytes | None) -> None:
+    folder, table = filled
+    manifest = folder / "_alura/manifest.sqlite"
+    manifest.unlink()
+    if content is None:
+        connection = sqlite3.connect(manifest)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.close()
+    else:
+        manifest.write_bytes(content)
+    for use in (CandleStore(folder).info, CandleStore(folder).compact, lambda: writing(folder).__enter__()):
+        with pytest.raises(StoreError, match=r"manifest is gone .*repair"):
+            use()
+    with writing(folder, rebuilds=True) as writer:
+        writer.mend()
+        assert "made anew" in str(writer.mended()[0])
+    assert CandleStore(folder).candles("BTC", "1m") == table
+
+
+def test_what_was_asked_for_survives_the_manifest(folder: Path) -> None:
+    come = pages(candles())
+    with writing(folder) as writer:
+        writer.ask(page.window for page in (*come[:3], come[5]))
+        writer.record([*come[:2], gap(come[2], AluraError("no luck"))])
+        writer.compact()
+        before = writer.missing()
+    assert [(each.start_ms, each.end_ms) for each in before] == [
+        (page.start_ms, page.end_ms) for page in (come[2], come[5])
+    ]
+    shutil.rmtree(folder / "_alura")
+    with writing(folder, rebuilds=True) as writer:
+        writer.mend()
+        assert writer.missing() == before
+
+
+def test_candles_that_wait_and_are_damaged_are_found_and_asked_for_again(folder: Path) -> None:
+    table = candles()
+    come = pages(table)
+    with writing(folder) as writer:
+        writer.ask(page.window for page in pages(table, count=10_000))
+        writer.record(come)
+    store = CandleStore(folder)
+    with sqlite3.connect(folder / "_alura/manifest.sqlite") as connection:
+        connection.execute(
+            "UPDATE spool SET candles = zeroblob(length(candles)) WHERE number = (SELECT max(number) FROM spool)"
+        )
+    connection.close()
+    (problem,) = store.verify()
+    assert (problem.symbol, problem.month) == ("BTC", "2026-02")
+    assert "wait for their file are damaged" in problem.what
+    for use in (lambda: store.candles("BTC", "1m"), store.compact):
+        with pytest.raises(StoreError, match=r"damaged.*repair"):
+            use()
+    assert store.info().series
+    with writing(folder) as writer:
+        writer.mend()
+        assert [each.month for each in writer.mended()] == ["2026-02"]
+        (left,) = writer.missing()
+        assert left.start_ms == come[5].start_ms
+        writer.record(come[5:])
+        writer.compact()
+        assert writer.damaged() == []
+    assert store.verify() == ()
+    assert store.candles("BTC", "1m") == table
+
+
+def test_only_a_file_where_a_store_would_put_it_may_be_taken_in(filled: tuple[Path, Candles]) -> None:
+    folder, table = filled
+    january = min(folder.rglob("*.parquet"))
+    strange = [
+        january.with_name("copy.parquet"),
+        folder / "interval=1m/symbol=BTC/month=2026-13" / NAME,
+        folder / "backup" / january.relative_to(folder),
+    ]
+    for path in strange:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(january, path)
+    found = CandleStore(folder).verify()
+    assert sorted(problem.path for problem in found) == sorted(map(str, strange))
+    assert {problem.remedy for problem in found} == {"move it away"}
+    with writing(folder) as writer:
+        writer.mend()
+        assert (len(writer.mended()), len(writer.damaged())) == (0, 3)
+    assert CandleStore(folder).candles("BTC", "1m") == table
+
+
+def test_a_file_that_a_writer_makes_meanwhile_is_no_stranger(folder: Path) -> None:
+    table = candles()
+    with writing(folder) as writer:
+        writer.ask(page.window for page in pages(table, count=10_000))
+        writer.record(pages(table))
+        with Manifest.to_read(folder) as before:
+            assert len(before.files()) == 1
+            writer.compact()
+            assert list(problems(folder, before)) == []
+    assert len(list(folder.rglob("*.parquet"))) == 2
+
+
+def test_a_missing_file_is_told_and_what_was_in_it_asked_for_again(filled: tuple[Path, Candles]) -> None:
+    folder, table = filled
+    come = pages(table)
+    january, _ = sorted(folder.rglob("*.parquet"))
+    january.unlink()
+    info = CandleStore(folder).info()
+    assert (info.missing, info.series[0].files) == (1, 1)
+    assert info.rows == len(table.between(START + 240 * MINUTE, START + 600 * MINUTE))
+    assert "1 file missing" in str(info)
+    with writing(folder) as writer:
+        # It is in a month of which nothing is asked for now.
+        assert writer.ask([come[3].window]) == []
+        (left,) = writer.ask(page.window for page in come[:1])
+        assert left == come[0].window
+        assert [problem.path for problem in writer.mended()] == [str(january)]
+        writer.record(come[:3])
+    assert CandleStore(folder).gaps() == ()
+    assert CandleStore(folder).candles("BTC", "1m") == table
+
+
+def test_a_series_is_forgotten_with_its_files(filled: tuple[Path, Candles]) -> None:
+    folder, table = filled
+    more = candles("ETH")
+    with writing(folder) as writer:
+        writer.record(pages(more))
+        writer.compact()
+        writer.record(pages(candles("SOL", count=60), count=60))
+    store = CandleStore(folder)
+    (folder / "interval=1m/symbol=ETH/notes.txt").write_text("mine")
+    for symbol in ("ETH", "SOL"):
+        store.forget(symbol, "1m")
+        with pytest.raises(StoreError, match="no candles of"):
+            store.forget(symbol, "1m")
+    assert [series.symbol for series in store.series()] == ["BTC"]
+    assert [path.parts[-3] for path in sorted(folder.rglob("*.parquet"))] == ["symbol=BTC"] * 2
+    assert [path.name for path in (folder / "interval=1m/symbol=ETH").iterdir()] == ["notes.txt"]
+    assert store.candles("BTC", "1m") == table
+    assert store.verify() == ()
+    assert store.gaps() == ()
+    store.forget("BTC", "1m")
+    assert store.info().rows == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_process_is_told_to_be_spawned_instead_of_hanging(filled: tuple[Path, Candles]) -> None:
+    folder, _ = filled
+    program = (
+        "import os, sys; from alura_async import StoreError; from alura_async.bulk import CandleStore\n"
+        "read = lambda: len(CandleStore(sys.argv[1]).candles('BTC', '1m'))\n"
+        "def forked():\n"
+        "    if os.fork():\n        return os.wait()\n"
+        "    try:\n        print(read(), flush=True)\n"
+        "    except StoreError as error:\n        print(error, flush=True)\n"
+        "    os._exit(0)\n"
+        "forked(); read(); forked()"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program, str(folder)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    before, after = ran.stdout.splitlines()
+    assert before == str(len(filled[1]))
+    assert "'spawn'" in after
 
 
 def test_a_store_belongs_to_one_server(filled: tuple[Path, Candles]) -> None:
@@ -553,6 +838,37 @@ def test_a_folder_that_is_no_store_is_told(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["letters.txt"]
     with pytest.raises(StoreError, match="no such folder"):
         CandleStore(tmp_path / "missing").compact()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links take a right there")
+def test_a_link_that_leads_nowhere_is_told(tmp_path: Path) -> None:
+    link = tmp_path / "data"
+    link.symlink_to(tmp_path / "unplugged")
+    for use in (CandleStore(link).info, lambda: writing(link).__enter__()):
+        with pytest.raises(StoreError, match=r"is a link to .*unplugged, which is not there"):
+            use()
+
+
+def test_an_error_says_what_is_wrong_and_apart_from_that_what_mends_it(filled: tuple[Path, Candles]) -> None:
+    folder, _ = filled
+    with pytest.raises(StoreError) as unknown:
+        CandleStore(folder).candles("ETH", "1m")
+    min(folder.rglob("*.parquet")).write_bytes(b"no Parquet")
+    with pytest.raises(StoreError) as damaged:
+        CandleStore(folder).candles("BTC", "1m")
+    shutil.rmtree(folder / "_alura")
+    with pytest.raises(StoreError) as lost:
+        CandleStore(folder).info()
+    for error, remedy in ((unknown.value, "pull"), (damaged.value, "repair"), (lost.value, "repair")):
+        assert error.remedy == remedy
+        assert "alura.bulk" not in error.problem
+        assert str(error).startswith(f"{error.problem}: `alura.bulk.{remedy}(store")
+        assert str(error).isascii()
+        again = pickle.loads(pickle.dumps(error))
+        assert (str(again), again.problem, again.remedy) == (str(error), error.problem, remedy)
+    with pytest.raises(StoreError) as blocked, writing(folder.parent / "no/where"):
+        pass
+    assert (blocked.value.remedy, blocked.value.problem) == (None, str(blocked.value))
 
 
 @pytest.mark.parametrize("path", ["", "\0", 7, None])

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from contextlib import redirect_stdout
 from io import StringIO
 
@@ -20,7 +17,7 @@ from alura_async.cli import in_python
 from alura_async.cli.entry import run
 from alura_async.sandbox import Sandbox
 
-from .process import HURRIED, ROOT, alura, environment, secrets_in, without_escapes
+from .process import HURRIED, ROOT, alura, in_terminal, needs_pty, secrets_in, without_escapes
 
 STEPS = (
     "1  Start the sandbox",
@@ -36,8 +33,6 @@ STEPS = (
 KEY = Sandbox(seed=27).wallet()
 # A market in which the session reaches its loss threshold before the demo would close it.
 LOSING_SEED = 45
-
-needs_pty = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs a pseudo-terminal")
 
 
 @pytest.fixture(scope="module")
@@ -206,48 +201,3 @@ def test_the_python_it_shows_fits_a_terminal() -> None:
 
 def widest(text: str) -> int:
     return max(map(cell_len, text.splitlines()))
-
-
-def in_terminal(*args: str, columns: int, stop_at: str | None = None) -> tuple[str, int]:
-    """Run a command line in a pseudo-terminal; press Ctrl-C when it has shown some text."""
-    import fcntl
-    import pty
-    import struct
-    import termios
-
-    master, slave = pty.openpty()
-    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-    process = subprocess.Popen(
-        [*HURRIED, *args], cwd=ROOT, env=environment(), stdin=slave, stdout=slave, stderr=slave, start_new_session=True
-    )
-    os.close(slave)
-    try:
-        shown = _read(master, lambda so_far: _stop(process, so_far, stop_at))
-        return shown, process.wait(timeout=20)
-    finally:
-        process.kill()
-        process.wait()
-        os.close(master)
-
-
-def _stop(process: subprocess.Popen[bytes], so_far: bytes, at: str | None) -> bool:
-    if at is None or at.encode() not in so_far:
-        return False
-    process.send_signal(signal.SIGINT)
-    return True
-
-
-def _read(terminal: int, stop: Callable[[bytes], bool]) -> str:
-    """Everything that is written to a terminal until nobody has it open any more."""
-    written = bytearray()
-    stopped = False
-    while True:
-        try:
-            chunk = os.read(terminal, 65536)
-        except OSError:
-            # Linux says so when the other side is closed.
-            chunk = b""
-        if not chunk:
-            return written.decode("utf-8", "replace")
-        written += chunk
-        stopped = stopped or stop(bytes(written))

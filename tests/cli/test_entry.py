@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
+import sys
 
 import pytest
 from click.testing import CliRunner
@@ -22,6 +23,18 @@ from alura_async.cli import main
 main()
 """
 
+INTERRUPTED = """
+import signal, sys
+class PressCtrlC:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            signal.raise_signal(signal.SIGINT)
+sys.meta_path.insert(0, PressCtrlC())
+sys.argv = ["alura", "demo", "--help"]
+from alura_async.cli import main
+main()
+"""
+
 
 @pytest.mark.parametrize("missing", ["click", "rich"])
 def test_a_missing_library_is_one_clear_line_and_exit_code_2(missing: str) -> None:
@@ -31,6 +44,14 @@ def test_a_missing_library_is_one_clear_line_and_exit_code_2(missing: str) -> No
         "the alura command needs the extra \"cli\": in a clone of the project, pip install '.[cli,sandbox]'\n"
     )
     assert done.stdout == ""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no signal can be sent to oneself there")
+@pytest.mark.parametrize("module", ["rich", "alura_async.cli.demo"])
+def test_ctrl_c_while_it_is_still_being_imported_ends_it_quietly(module: str) -> None:
+    done = python(INTERRUPTED.format(module=module))
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr.strip() in ("", "alura: interrupted")
 
 
 def test_importing_the_package_imports_neither_the_command_nor_its_libraries() -> None:
