@@ -12,7 +12,7 @@ from .manifest import Manifest, MonthFile, Piece, Series, shown
 from .partitions import NAME, DamagedError, folder_of, joined, month_range, read, unpacked
 from .ranges import Range, without
 
-NOT_OVER = "it was not over yet by the server's clock"
+NOT_OVER = "it was not over yet by the server's clock or this machine's"
 """Why something that was asked for is not covered, where it is no gap."""
 
 WAITING_DAMAGED = "candles in it that wait for their file are damaged"

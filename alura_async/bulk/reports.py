@@ -109,7 +109,8 @@ class SeriesInfo(msgspec.Struct, frozen=True, kw_only=True):
         missing: how many Parquet files are missing that were there.
         bytes: how large those are.
         waiting: how many candles are in no Parquet file yet, so that only `CandleStore.candles` sees them.
-        as_of_ms: the server's time when it last told of the series, epoch milliseconds; None if it never did.
+        as_of_ms: when the server last told of the series, by its clock or this machine's, whichever was behind, epoch
+            milliseconds; None if it never did.
     """
 
     symbol: str
@@ -210,7 +211,7 @@ class PullReport(msgspec.Struct, frozen=True, kw_only=True):
             (
                 head,
                 *_listed("corrected", self.corrected),
-                *_listed("no longer given", self.withdrawn),
+                *_listed("no longer given", tuple(map(_named, self.withdrawn))),
                 *_listed("gaps", self.gaps),
                 *_listed("mended", self.mended),
                 *_listed("damaged", self.damaged),
@@ -304,6 +305,10 @@ def reason(error: Exception) -> str:
 def _listed(name: str, items: tuple[object, ...]) -> list[str]:
     lines = [f"  {name}: {item}" for item in items[:_SHOWN]]
     return [*lines, f"  and {len(items) - _SHOWN:,} more"] if len(items) > _SHOWN else lines
+
+
+def _named(candle: Candle) -> str:
+    return f"{candle.symbol} {candle.interval} {_time(candle.open_time_ms)}"
 
 
 def _time(time_ms: int) -> str:

@@ -20,6 +20,7 @@ from alura_async.core.model import from_milliseconds
 from alura_async.sandbox import Quirks, Sandbox
 from alura_async.sandbox.listing import BY_SYMBOL
 from alura_async.sandbox.market import Market
+from tests.bulk.series import candles, pages
 
 pytestmark = pytest.mark.anyio
 
@@ -247,6 +248,21 @@ async def test_the_last_candles_are_asked_for_again_by_a_pull_up_to_now(tmp_path
         sandbox.requests.clear()
         await alura.bulk.pull(tmp_path, "BTC", "1m", start=start, end=datetime.now(UTC) - timedelta(minutes=9))
         assert asked(sandbox) == 0
+
+
+async def test_a_pull_tells_what_the_server_does_not_give_any_more(
+    alura: AsyncAlura, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    start = NOW - 30 * MINUTE
+    # At a time when no candle opens.
+    odd = candles(start=start + 7_000, count=1)
+    with Writer(tmp_path) as writer:
+        writer.open(sandbox.url, makes=True)
+        writer.record(pages(odd, start=start, count=29, each=29, as_of=NOW))
+    report = await alura.bulk.pull(tmp_path, "BTC", "1m", start=start, end=NOW, again=30)
+    assert report.withdrawn == (odd[0],)
+    assert "no longer given: BTC 1m 2026-01-05 11:30" in str(report)
+    assert len(CandleStore(tmp_path).candles("BTC", "1m")) == report.candles + 1
 
 
 async def test_an_end_in_the_future_is_now(alura: AsyncAlura, sandbox: Sandbox, tmp_path: Path) -> None:

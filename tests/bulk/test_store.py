@@ -210,7 +210,7 @@ def test_gaps_say_why_and_end_when_they_are_filled(folder: Path) -> None:
 
 
 def test_many_gaps_are_told_in_one_go(folder: Path) -> None:
-    many = 6000
+    many = 2400
     come = pages(candles(count=1), count=many, each=1)
     failed = [gap(page, AluraError(f"luck {page.start_ms}")) for page in come[::3]]
     with writing(folder) as writer:
@@ -218,7 +218,7 @@ def test_many_gaps_are_told_in_one_go(folder: Path) -> None:
         writer.record([*failed, *come[2::3]])
         began = time.process_time()
         found = CandleStore(folder).gaps()
-        assert time.process_time() - began < 1
+        assert time.process_time() - began < 0.3
     assert len(found) == many * 2 / 3
     assert found[2].reason == f"AluraError: luck {START + 3 * MINUTE}"
     assert "interrupted" in found[3].reason
