@@ -157,6 +157,17 @@ class Candles:
         self._trades = trades
         self._closed = closed
 
+    def told_at(self, as_of_ms: int) -> Candles:
+        """The same candles, told at another time: which of them are `closed` is judged by it.
+
+        Args:
+            as_of_ms: when the server told of them, by its clock, epoch milliseconds.
+        """
+        table = Candles.__new__(Candles)
+        closed = _closed(self._times, self._interval, as_of_ms)
+        table._hold(self._symbol, self._interval, as_of_ms, self._times, self._numbers, self._trades, closed)
+        return table
+
     @classmethod
     def _of(cls, *parts: Any) -> Candles:
         """A table of columns that are in order already; see `_hold`."""
