@@ -6,13 +6,12 @@ from collections.abc import Awaitable, Callable
 from typing import Generic, Protocol, Self, TypeVar
 
 T = TypeVar("T")
-T_co = TypeVar("T_co", covariant=True)
 
 
-class Source(Protocol[T_co]):
+class Source(Protocol[T]):
     """Where batches come from."""
 
-    async def take(self) -> list[T_co] | None:
+    async def take(self) -> list[T] | None:
         """The next batch; None at the end, and once it is closed."""
         ...
 
