@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from .columns import Candles
@@ -15,7 +16,7 @@ async def told(client: AsyncAlura, request: Any) -> Candles:
 
     A server looks candles up after it was asked, and writes its `Date` when it has them: the one that was running may
     be over by then, and what came is not all of it. So what counts is the time of the reply without the time from the
-    request to it.
+    request to it; where it tells none, this machine's when the request left.
 
     Args:
         client: whose call it is.
@@ -26,7 +27,6 @@ async def told(client: AsyncAlura, request: Any) -> Candles:
     """
     candles: Candles
     candles, lasted_s = await client._road.travel_timed(request, client._time_limit(request), client._options)
-    if candles.as_of_ms is None:
-        return candles
     # Up: what took any time at all did not take none.
-    return candles.told_at(candles.as_of_ms - int(lasted_s * 1000) - 1)
+    lasted_ms = int(lasted_s * 1000) + 1
+    return candles._told_before(lasted_ms).told_at(time.time_ns() // 1_000_000 - lasted_ms)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
-from ..core.model import from_milliseconds
+from ..core.model import EARLIEST, LATEST, from_milliseconds
 from ..core.text import printable
 from ..errors import InvalidArgumentError
 from ..groups.indicators import Candle
@@ -52,7 +52,7 @@ class Candles:
     **`closed`** tells whether the interval was over by the server's clock (the `Date` of its reply) when the server
     told of the candle. The last candle of a reply is mostly the running one, whose high, low, close and volume still
     change: a backtest that takes it for a closed one looks ahead, or at what never was. Where the interval or the time
-    is unknown, a candle counts as running. Servers correct closed candles for a while.
+    is unknown, a candle counts as running; see `told_at`. Servers correct closed candles for a while.
 
     Args:
         symbol: the asset's symbol; None where it is unknown.
@@ -70,7 +70,8 @@ class Candles:
     Where several rows have the same open time, the last of them counts. All arguments are copied.
 
     Raises:
-        InvalidArgumentError: the columns differ in length, or hold what is no time or no number.
+        InvalidArgumentError: the columns differ in length, or hold what is no time or no number, or a time that is not
+            between the years 2000 and 2200, as one in another unit is.
     """
 
     __slots__ = ("_as_of_ms", "_closed", "_interval", "_numbers", "_symbol", "_times", "_trades")
@@ -91,14 +92,20 @@ class Candles:
         as_of_ms: int | None = None,
     ) -> None:
         times = _times(open_time)
+        if len(times) and not _EARLIEST_MS <= times.min() <= times.max() < _LATEST_MS:
+            raise InvalidArgumentError("open_time: a time is not between the years 2000 and 2200: give milliseconds")
+        if any(np.ma.is_masked(column) for column in (open, high, low, close)):
+            raise InvalidArgumentError("candles: a price is masked")
         unknown = np.full(len(times), np.nan)
-        columns = (open, high, low, close, unknown if volume is None else volume)
+        columns = (open, high, low, close, unknown if volume is None else _filled(volume))
         try:
             numbers = np.array([np.asarray(column, np.float64) for column in columns], np.float64)
         except ValueError as error:
             raise InvalidArgumentError(f"candles: columns of numbers of one length are needed: {error}") from None
         counts = None if trades is None else _counts(trades)
-        flags = None if closed is None else np.array(closed, np.bool_)
+        flags = None if closed is None else _flags(closed)
+        if numbers.ndim != 2:
+            raise InvalidArgumentError("candles: a column has one dimension")
         for column in (numbers[0], counts, flags):
             if column is not None and column.shape != times.shape:
                 raise InvalidArgumentError(f"candles: the columns differ in length: {len(times)} and {len(column)}")
@@ -157,17 +164,6 @@ class Candles:
         self._trades = trades
         self._closed = closed
 
-    def told_at(self, as_of_ms: int) -> Candles:
-        """The same candles, told at another time: which of them are `closed` is judged by it.
-
-        Args:
-            as_of_ms: when the server told of them, by its clock, epoch milliseconds.
-        """
-        table = Candles.__new__(Candles)
-        closed = _closed(self._times, self._interval, as_of_ms)
-        table._hold(self._symbol, self._interval, as_of_ms, self._times, self._numbers, self._trades, closed)
-        return table
-
     @classmethod
     def _of(cls, *parts: Any) -> Candles:
         """A table of columns that are in order already; see `_hold`."""
@@ -223,11 +219,15 @@ class Candles:
             as_of_ms: when the server told of them, by its clock, epoch milliseconds.
 
         Raises:
-            InvalidArgumentError: they are of several series, or of another one; or a price is no number.
+            InvalidArgumentError: they are of several series, or of another one, also by when they end; or a price is no
+                number.
         """
         rows = [*candles]
         symbol = agreed("symbol", symbol, {candle.symbol for candle in rows})
         interval = agreed("interval", interval, {candle.interval for candle in rows})
+        lasting = [row.close_time_ms - row.open_time_ms for row in rows if row.close_time_ms is not None]
+        if lasting and not may_last(min(lasting), max(lasting), interval):
+            raise InvalidArgumentError(f"interval: by their ends, these candles are none of {printable(str(interval))}")
         try:
             return cls(
                 symbol,
@@ -268,6 +268,26 @@ class Candles:
             np.concatenate([part._trades for part in parts]),
             np.concatenate([part._closed for part in parts]),
         )
+
+    def told_at(self, as_of_ms: int) -> Candles:
+        """The same candles where it is known when the server told of them, which its reply did not say.
+
+        Args:
+            as_of_ms: that time, epoch milliseconds, or one before it: this machine's when the request was about to be
+                sent. By it, more of them may be `closed`. Where the server said it, it is what it was.
+        """
+        if self.as_of_ms is not None:
+            return self
+        closed = self._closed | _closed(self._times, self.interval, as_of_ms)
+        return self._of(self.symbol, self.interval, as_of_ms, self._times, self._numbers, self._trades, closed)
+
+    def _told_before(self, lasted_ms: int) -> Candles:
+        """The same candles, of which the server told so long before it said that it did; see `told_at`."""
+        if self.as_of_ms is None:
+            return self
+        as_of_ms = self.as_of_ms - lasted_ms
+        closed = self._closed & _closed(self._times, self.interval, as_of_ms)
+        return self._of(self.symbol, self.interval, as_of_ms, self._times, self._numbers, self._trades, closed)
 
     @property
     def symbol(self) -> str | None:
@@ -390,8 +410,9 @@ class Candles:
     def resample(self, interval: str) -> Candles:
         """Make candles of a longer interval, as polars groups them by their open time.
 
-        Weeks begin on Monday and months on the first, days at midnight, all in UTC; other intervals are counted from
-        the beginning of 1970. An interval in which no candle opens makes no candle. A volume, or a number of trades,
+        Weeks begin on Monday and months on the first, days at midnight, all in UTC. Several of them, and other
+        intervals, are counted from the beginning of 1970; weeks from its first Monday, so `2w` begins every other week
+        from 5 January 1970 on. An interval in which no candle opens makes no candle. A volume, or a number of trades,
         is unknown where it is so in one of the candles.
 
         A new candle is `closed` if all that it is made of are closed, and the table has all of it: the first one only
@@ -535,15 +556,30 @@ def _volume(candle: Candle) -> float:
 def _times(values: ArrayLike) -> NDArray[np.int64]:
     """Epoch milliseconds of times."""
     given = np.asarray(values)
+    if given.ndim != 1:
+        raise InvalidArgumentError("open_time: a column has one dimension")
     if given.dtype.kind == "M":
         if np.isnat(given).any():
             raise InvalidArgumentError("open_time: a time is missing")
         return given.astype("datetime64[ms]").view(np.int64).copy()
     if given.dtype.kind not in "iu" and given.size:
         raise InvalidArgumentError("open_time: give datetime64, or whole epoch milliseconds")
-    if given.ndim != 1:
-        raise InvalidArgumentError("open_time: a column has one dimension")
     return given.astype(np.int64)
+
+
+def _filled(values: ArrayLike) -> ArrayLike:
+    """Numbers, NaN where they are masked."""
+    if not isinstance(values, np.ma.MaskedArray):
+        return values
+    numbers: np.ma.MaskedArray[Any, Any] = np.ma.asarray(values, np.float64)
+    return numbers.filled(np.nan)
+
+
+def _flags(values: ArrayLike) -> Flags:
+    given = np.array(values)
+    if given.dtype.kind != "b" and given.size:
+        raise InvalidArgumentError("closed: give True or False for each")
+    return given.astype(np.bool_)
 
 
 def _counts(values: ArrayLike) -> NDArray[np.int32]:
@@ -583,6 +619,19 @@ def _ends(times: NDArray[np.int64], interval: str) -> NDArray[np.int64]:
     return months.astype("datetime64[ms]").view(np.int64)
 
 
+def may_last(least_ms: int, most_ms: int, interval: str | None) -> bool:
+    """Whether candles that close so long after they open may be of an interval.
+
+    A close time may be the end of the interval, or the last millisecond or second in it.
+    """
+    longest = _span_ms(interval)
+    if longest is None:
+        return True
+    # Months are of several lengths.
+    shortest = longest * 28 // 31 if str(interval).endswith("M") else longest
+    return shortest - _SECOND_MS <= least_ms and most_ms <= longest
+
+
 def _require_multiple(interval: str, own: str | None) -> None:
     span, least = span_ms(interval), _span_ms(own)
     if own is None or least is None:
@@ -598,14 +647,20 @@ def _require_multiple(interval: str, own: str | None) -> None:
         raise InvalidArgumentError(f"interval={interval!r}: candles of {printable(own)} make no such ones")
 
 
+_EARLIEST_MS, _LATEST_MS = (int(moment.timestamp() * 1000) for moment in (EARLIEST, LATEST))
+_SECOND_MS = 1000
 _DAY_MS = 86_400_000
+
+
+_SHOWN_NAMES = 5
 
 
 def agreed(what: str, given: str | None, said: set[str | None]) -> str | None:
     """The one symbol, or interval, that all say."""
     names = said - {None} | ({given} - {None})
     if len(names) > 1:
-        shown = ", ".join(sorted(printable(str(name)) for name in names))
+        shown = ", ".join(printable(str(name)) for name in sorted(names, key=str)[:_SHOWN_NAMES])
+        shown += ", …" if len(names) > _SHOWN_NAMES else ""
         raise InvalidArgumentError(f"{what}: a table has the candles of one series, and these are of {shown}")
     return next(iter(names), None)
 

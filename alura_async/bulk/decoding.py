@@ -13,21 +13,24 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Mapping, Sequence
+from datetime import UTC
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, cast
 
 import msgspec
 
-from ..core.decode import Shape
+from ..core.decode import DEPTH, Shape
 from ..core.learned import Table, Writing, names_zone
 from ..core.lists import ListReader
 from ..core.model import EARLIEST, LATEST, Items, Milliseconds, Time
+from ..core.reader import names_in
 from ..core.request import Lane, Route
 from ..core.scalars import MismatchError
+from ..core.unwrap import find, holds_nothing
 from ..errors import InvalidArgumentError
 from ..groups.indicators import Candle
-from .columns import MOST_TRADES, NUMBERS, UNTOLD, Candles, agreed
+from .columns import MOST_TRADES, NUMBERS, UNTOLD, Candles, agreed, may_last
 from .extra import needing
 
 with needing("numpy"):
@@ -54,32 +57,70 @@ class CandlesShape(Shape[Candles]):
 
     def exact(self, body: bytes, path: str, query: str, headers: Mapping[str, str]) -> Candles:
         """Decode a body of exactly the expected shape."""
-        rows = _canonical.decode(body)
         asked = self.asked(path, query)
         symbol, interval = asked.get("symbol"), asked.get("interval")
         try:
+            try:
+                rows = _canonical.decode(body)
+            except msgspec.ValidationError as error:
+                # A number of trades that is null has no width. The objects' own exact decoder is the next best.
+                if "got `null`" not in str(error) or len(body) > _LARGEST:
+                    raise
+                return _of_candles(cast("list[Candle]", super().exact(body, path, query, headers)), asked, headers)
             if not rows:
-                return Candles.empty(symbol, interval, as_of_ms(headers))
-            return _CANONICAL.build(rows, symbol, interval).candles(as_of_ms(headers))
+                return Candles.empty(symbol, interval, dated_ms(headers))
+            columns = _CANONICAL.build(rows, symbol, interval)
+            _require_ends(body, columns.interval)
+            return columns.candles(dated_ms(headers))
         except (MismatchError, InvalidArgumentError) as error:
             # The tolerant road says what is wrong with it.
             raise msgspec.DecodeError(str(error)) from None
 
+    def parse(self, body: bytes, asked: Mapping[str, str | None]) -> Any:
+        """Decode a body of another shape into plain values, or into columns where its shape was seen before.
+
+        It happens in the event loop, where orders wait meanwhile: what is larger than any page is not looked into.
+
+        Raises:
+            MismatchError: it is.
+        """
+        if len(body) > _LARGEST:
+            raise _too_large(body)
+        return super().parse(body, asked)
+
+    def _require_readable(self, body: bytes) -> None:
+        # A shape that was seen before is read so fast that to count would take as long.
+        if body.count(b",") > _MOST_VALUES or body.count(b"{") + body.count(b"[") > _MOST_ROWS:
+            raise _too_large(body)
+
     def read(
         self, value: Any, asked: Mapping[str, str | None], headers: Mapping[str, str], *, may_say_nothing: bool = False
     ) -> Candles:
-        """Make plain values into columns."""
-        rows: Any = super().read(value, asked, headers, may_say_nothing=may_say_nothing)
+        """Make plain values into columns.
+
+        That there are none must be said. An object that says nothing may be anything, and whoever takes it for an empty
+        list never asks again for candles that are there.
+        """
+        rows: Any = [] if _has_no_data(value) else super().read(value, asked, headers, may_say_nothing=may_say_nothing)
+        if not rows and not self._is_said_to_be_empty(value):
+            raise MismatchError(f"neither candles nor a list without any; it has {names_in(value)}")
         try:
             if rows and type(rows[0]) is _Columns:
                 columns: _Columns = rows[0]
                 # What stands around them may have named another series.
                 for field, name in asked.items():
                     agreed(field, name, {getattr(columns, field)})
-                return columns.candles(as_of_ms(headers))
-            return _of_candles(rows, asked, as_of_ms(headers))
+                return columns.candles(dated_ms(headers))
+            return _of_candles(rows, asked, headers)
         except InvalidArgumentError as error:
             raise MismatchError(str(error)) from None
+
+    def _is_said_to_be_empty(self, value: Any) -> bool:
+        """Whether a body in which there are no candles says that there are none: by an empty list, or in words."""
+        if _has_no_data(value):
+            return True
+        inner, _ = find(cast("ListReader", self._reader), value, DEPTH, self._hints).take(value)
+        return type(inner) is list or any(type(item) is list for item in inner.values())
 
     def has_something(self, result: Any) -> bool:
         """Whether there is a candle."""
@@ -97,14 +138,36 @@ class CandlesShape(Shape[Candles]):
         try:
             candles = cast("ListReader", self._reader).read_items(plain)[0]
             self._arrange(candles)
-            return rows[0].candles(0) == _of_candles(candles, asked, 0)
+            return rows[0].candles(None) == _of_candles(candles, asked, {})
         except (InvalidArgumentError, MismatchError):
             # What is wrong with it is told where it is read.
             return False
 
 
-def _of_candles(candles: Sequence[Candle], asked: Mapping[str, str | None], now_ms: int) -> Candles:
-    return Candles.from_candles(candles, asked.get("symbol"), asked.get("interval"), as_of_ms=now_ms)
+def _too_large(body: bytes) -> MismatchError:
+    return MismatchError(
+        f"{len(body):,} bytes are more than a page of candles has that is not exactly of the expected shape: at most "
+        f"{_LARGEST:,} bytes, {_MOST_ROWS:,} rows and {_MOST_VALUES:,} values; ask for fewer at once"
+    )
+
+
+def _has_no_data(value: Any) -> bool:
+    """Whether a body says in words that there are no candles: `{"s": "no_data"}`, `{"success": true, "data": null}`."""
+    if type(value) is not dict:
+        return False
+    if value.get("s") == "no_data":
+        return not any(item for item in value.values() if type(item) in (dict, list))
+    is_yes = any(value.get(name) is True for name in _SUCCESS) or value.get("status") in _SUCCESS
+    return is_yes and holds_nothing(value, _NAMES, DEPTH)
+
+
+# What says that all is well, as a flag or as a status.
+_SUCCESS = ("success", "ok", "succeeded")
+_NAMES = frozenset(("candles", "candle", "history"))
+
+
+def _of_candles(candles: Sequence[Candle], asked: Mapping[str, str | None], headers: Mapping[str, str]) -> Candles:
+    return Candles.from_candles(candles, asked.get("symbol"), asked.get("interval"), as_of_ms=dated_ms(headers))
 
 
 class _Columns(NamedTuple):
@@ -116,25 +179,48 @@ class _Columns(NamedTuple):
     numbers: Numbers
     trades: NDArray[np.int32] | None
 
-    def candles(self, now_ms: int) -> Candles:
+    def candles(self, told_ms: int | None) -> Candles:
         """The table of a body that was sent at a time, epoch milliseconds."""
-        return Candles._settled(self.symbol, self.interval, now_ms, self.times, self.numbers, self.trades, None)
+        return Candles._settled(self.symbol, self.interval, told_ms, self.times, self.numbers, self.trades, None)
 
 
 def as_of_ms(headers: Mapping[str, str]) -> int:
     """When a server replied, by its clock, epoch milliseconds; where it does not say, by this machine's."""
-    said = headers.get("Date")
-    found = None if said is None else _date(said)
+    found = dated_ms(headers)
     return time.time_ns() // 1_000_000 if found is None else found
+
+
+def dated_ms(headers: Mapping[str, str]) -> int | None:
+    """When a reply was made, by the server's clock, epoch milliseconds; None where its headers do not tell."""
+    said, age = headers.get("Date"), headers.get("Age")
+    found = None if said is None else _date(said)
+    if found is None or age is None:
+        return found
+    # What keeps replies may date them anew, and says how old they are.
+    return found - int(age) * 1000 if age.isascii() and age.isdecimal() and len(age) < _LONGEST_AGE else None
+
+
+_LONGEST_AGE = 10
+_LONGEST_DATE = 64
 
 
 @functools.lru_cache(maxsize=16)
 def _date(text: str) -> int | None:
-    """Epoch milliseconds of a `Date` header; it has whole seconds."""
+    """Epoch milliseconds of a `Date` header, which has whole seconds and is in UTC, whatever its form."""
+    if len(text) > _LONGEST_DATE:
+        return None
     try:
-        return int(parsedate_to_datetime(text).timestamp() * 1000)
+        date = parsedate_to_datetime(text)
     except (ValueError, OverflowError):
         return None
+    # Of one without a zone `timestamp` would think that it is in this machine's.
+    return int((date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+# So much the tolerant road takes; 5,000 candles in the longest form that is common are 1.3 MB.
+_LARGEST = 4 << 20
+_MOST_ROWS = 25_000
+_MOST_VALUES = 250_000
 
 
 # Rows of one width
@@ -155,10 +241,12 @@ class _RowTable:
         row: the type, with fields of the kinds that are below: floats, flags, texts, moments, and times as whole
             numbers, which have one width as long as they have one unit.
         fields: what its fields are of a candle, by their names.
-        per_second: how many units of its open time a second has; None where that is a datetime.
+        per_second: how many units of its times a second has, by the fields of a candle; None where one is a datetime.
     """
 
-    def __init__(self, row: type[msgspec.Struct], fields: Mapping[str, str], per_second: int | None) -> None:
+    def __init__(
+        self, row: type[msgspec.Struct], fields: Mapping[str, str], per_second: Mapping[str, int | None]
+    ) -> None:
         self._attributes = row.__struct_fields__
         is_array = row.__struct_config__.array_like
         self._heads = [1 if is_array else 2 + len(name.encode()) for name in row.__struct_encode_fields__]
@@ -202,7 +290,8 @@ class _RowTable:
         present = self._field_of.values()
         return _columns(
             **asked,
-            times=self._times(table["open_time_ms"]),
+            times=self._times("open_time_ms", table),
+            ends=self._times("close_time_ms", table) if "close_time_ms" in present else None,
             columns={field: table[field] for field in present if field in _NUMBER_FIELDS or field == "trades"},
         )
 
@@ -219,9 +308,9 @@ class _RowTable:
         for name, before in zip(self._attributes, self._heads, strict=True):
             # A head, the name with its own head, the value.
             place = end + before - 1
-            width = width_of.get(name) or self._width(self._kinds[name])
-            end = place + width
             field = self._field_of.get(name)
+            width = width_of.get(name) or self._width(self._kinds[name], field)
+            end = place + width
             if field in ("symbol", "interval"):
                 # One comparison is faster than two, and what is between them is a name.
                 begin = alike.pop()[0] if alike and alike[-1][1] == place - before + 1 else place
@@ -229,25 +318,26 @@ class _RowTable:
             elif name in width_of:
                 # What a value begins with tells its width.
                 alike.append((place, place + min(2, width)))
-            if field == "open_time_ms":
+            if field in _TIME_FIELDS:
                 # Whole numbers have a head of one byte, moments one of two.
-                head = 1 if self._per_second else 2
+                head = 1 if self._per_second[field] else 2
                 fields[field] = (f">u{width - head}", place + head)
             elif field is not None and field not in ("symbol", "interval"):
                 fields[field] = (">f8", place + 1)
         formats, offsets = zip(*fields.values(), strict=True)
         return np.dtype({"names": [*fields], "formats": formats, "offsets": offsets, "itemsize": end}), alike
 
-    def _width(self, kind: Any) -> int:
+    def _width(self, kind: Any, field: str | None) -> int:
         """How many bytes a flag or a number has; of whole numbers there are only times."""
         if kind is bool:
             return 1
-        return 5 if self._per_second == 1 and kind is not float else 9
+        return 5 if field in _TIME_FIELDS and self._per_second[field] == 1 else 9
 
-    def _times(self, values: NDArray[Any]) -> NDArray[np.int64]:
+    def _times(self, field: str, table: NDArray[np.void]) -> NDArray[np.int64]:
         """Epoch milliseconds."""
-        if self._per_second is not None:
-            return _milliseconds(values.astype(np.int64), self._per_second)
+        values, per_second = table[field], self._per_second[field]
+        if per_second is not None:
+            return _milliseconds(values.astype(np.int64), per_second)
         # In eight bytes there are 30 bits of nanoseconds and 34 bits of seconds, in four only seconds.
         moments = values.astype(np.uint64)
         nanoseconds, seconds = (moments >> 34, moments & 0x3FFFFFFFF) if values.dtype.itemsize == 8 else (0, moments)
@@ -263,24 +353,33 @@ def _milliseconds(values: NDArray[np.int64], per_second: int) -> NDArray[np.int6
     return values * 1000 if per_second == 1 else values // (per_second // 1000)
 
 
+_TIME_FIELDS = ("open_time_ms", "close_time_ms")
 # By the fields of a candle, in the order of the columns.
 _NUMBER_FIELDS = tuple(f"{name}_text" for name in NUMBERS)
 
 
 def _columns(
-    symbol: str | None, interval: str | None, times: NDArray[np.int64], columns: Mapping[str, Any]
+    symbol: str | None,
+    interval: str | None,
+    times: NDArray[np.int64],
+    ends: NDArray[np.int64] | None,
+    columns: Mapping[str, Any],
 ) -> _Columns:
     """Columns in the order of a list of candles.
 
     Args:
         symbol: the symbol.
         interval: the interval.
-        times: epoch milliseconds.
+        times: when they open, epoch milliseconds.
+        ends: when they close, epoch milliseconds; None where they do not tell.
         columns: numbers by the fields of a candle.
 
     Raises:
-        MismatchError: a number is none.
+        MismatchError: a number is none, or they are of another interval.
     """
+    lasting = None if ends is None else ends - times
+    if lasting is not None and len(lasting) and not may_last(int(lasting.min()), int(lasting.max()), interval):
+        raise MismatchError("candles of another interval than the one that was asked for")
     count = len(times)
     numbers = np.empty((len(NUMBERS), count))
     for place, field in enumerate(_NUMBER_FIELDS):
@@ -330,8 +429,38 @@ _CANONICAL = _RowTable(
         for field in msgspec.structs.fields(Candle)
         if field.encode_name in _Canonical.__struct_fields__
     },
-    1000,
+    {"open_time_ms": 1000},
 )
+
+
+class _Lasting(msgspec.Struct, gc=False):
+    """When a candle of that form begins and ends, where it tells."""
+
+    t: Milliseconds
+    T: Milliseconds | None = None
+
+
+_lasting = msgspec.json.Decoder(_Lasting, strict=False)
+_all_lasting = msgspec.json.Decoder(list[_Lasting], strict=False)
+
+
+def _require_ends(body: bytes, interval: str | None) -> None:
+    """Refuse candles that end as those of another interval do.
+
+    To read the ends of all takes a tenth of the time of all else, so the last one, which may be running, is looked at.
+
+    Raises:
+        MismatchError: they are of another interval.
+        msgspec.DecodeError: an end is no time.
+    """
+    try:
+        rows = [_lasting.decode(body[body.rfind(b"{") : body.rfind(b"}") + 1])]
+    except msgspec.DecodeError:
+        # There are objects in the rows.
+        rows = _all_lasting.decode(body)
+    for row in rows:
+        if row.T is not None and not may_last(row.T - row.t, row.T - row.t, interval):
+            raise MismatchError("candles of another interval than the one that was asked for")
 
 
 # Rows and columns of other shapes
@@ -371,7 +500,11 @@ class _ColumnWriting(Writing):
 
     def _write_columns(self, value: Mapping[str, Any]) -> Table | None:
         kinds = self._wire_kinds()
-        if kinds is None or kinds.per_second is None or not {"symbol", "interval"}.isdisjoint(kinds.fields.values()):
+        if (
+            kinds is None
+            or None in kinds.per_second.values()
+            or not {"symbol", "interval"}.isdisjoint(kinds.fields.values())
+        ):
             return None
         fields: list[Any] = []
         beside: dict[str, str] = {}
@@ -394,10 +527,17 @@ class _ColumnWriting(Writing):
             if len({*map(len, given.values())}) != 1:
                 raise MismatchError("columns of several lengths")
             columns = {field: np.array(given[attribute]) for attribute, field in places.items() if field}
-            times = _milliseconds(columns.pop("open_time_ms").astype(np.int64), per_second)
+            times = {
+                field: _milliseconds(columns.pop(field).astype(np.int64), units)
+                for field, units in per_second.items()
+                if units is not None
+            }
+            opened = times["open_time_ms"]
             asked: dict[str, str | None] = {"symbol": None, "interval": None}
             asked |= zip(self._told, told, strict=True)
-            return [_columns(asked["symbol"], asked["interval"], times, columns)] * len(times)
+            return [_columns(asked["symbol"], asked["interval"], opened, times.get("close_time_ms"), columns)] * len(
+                opened
+            )
 
         return Table(wire, build, tuple(self._told), False, (), beside, is_strict=False)
 
@@ -408,13 +548,13 @@ class _ColumnWriting(Writing):
             return None
         types: dict[str, Any] = {}
         taken: dict[str, str] = {}
-        per_second: int | None = None
+        per_second: dict[str, int | None] = {}
         for name, column in self._columns.items():
             field = fields[name]
             kinds = set(map(type, column))
             kind: Any = None
-            if field == "open_time_ms":
-                kind, per_second = _kind_of_times(column, kinds)
+            if field in _TIME_FIELDS:
+                kind, per_second[field] = _kind_of_times(column, kinds)
             elif field in _NUMBER_FIELDS or field == "trades":
                 kind = float if kinds <= {int, Decimal, str} else None
             elif kinds == {str}:
@@ -424,7 +564,7 @@ class _ColumnWriting(Writing):
             if kind is None:
                 return None
             types[name] = kind
-            if field is not None and field != "close_time_ms":
+            if field is not None:
                 taken[name] = field
         return _WireKinds(types, taken, per_second)
 
@@ -435,16 +575,16 @@ class _WireKinds(NamedTuple):
     Attributes:
         types: as what.
         fields: what they are of a candle, where that is in a table.
-        per_second: how many units of the open time a second has; None where it is a datetime.
+        per_second: how many units of its times a second has, by the fields; None where one is a datetime.
     """
 
     types: Mapping[str, Any]
     fields: Mapping[str, str]
-    per_second: int | None
+    per_second: Mapping[str, int | None]
 
 
 def _kind_of_times(column: Sequence[Any], kinds: set[type]) -> tuple[Any, int | None]:
-    """As what open times are decoded, and how many units a second has; None for what has no kind."""
+    """As what times are decoded, and how many units a second has; None for what has no kind."""
     if kinds == {str} and not column[0].isdecimal():
         return (Time if names_zone(column[0]) else None), None
     if kinds not in ({int}, {str}):

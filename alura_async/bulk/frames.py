@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import Enum
+from math import isfinite
 from typing import TYPE_CHECKING, Any, NamedTuple, Union, get_args, get_origin
 
 import msgspec
 
 from ..core.text import printable, shown
+from ..errors import InvalidArgumentError
 from .extra import needing
 
 if TYPE_CHECKING:
@@ -41,7 +43,8 @@ class Frames:
     - what is not told is null
 
     Candles have `open_time` and `open` instead of `open_time_ms` and `open_text`, and so on; candles of one series are
-    better asked for as `Candles`. Things that are no responses, such as symbols, are a column `value`.
+    better asked for as `Candles`. To `polars.DataFrame(…)` and the like a list is a list, so hand them `.to_polars()`;
+    a `Page` they take as it is. Things that are no responses, such as symbols, are a column `value`.
     """
 
     __slots__ = ()
@@ -50,6 +53,7 @@ class Frames:
         """A polars frame with a column for each field: see `Frames` for the types.
 
         Raises:
+            InvalidArgumentError: what should be a number is none, or one that the type cannot hold.
             UsageError: polars is not installed.
         """
         with needing("polars"):
@@ -67,6 +71,7 @@ class Frames:
         """A pandas frame with a column for each field: see `Frames` for the types; those with null are pandas' own.
 
         Raises:
+            InvalidArgumentError: what should be a number is none, or one that the type cannot hold.
             UsageError: pandas is not installed.
         """
         with needing("pandas", "pandas"):
@@ -86,6 +91,7 @@ class Frames:
         """A pyarrow table with a column for each field: see `Frames` for the types.
 
         Raises:
+            InvalidArgumentError: what should be a number is none, or one that the type cannot hold.
             UsageError: pyarrow, or polars, which makes the columns, is not installed.
         """
         with needing("pyarrow", "pyarrow"):
@@ -93,12 +99,12 @@ class Frames:
         return pa.table(self.to_polars())
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
-        """Hand the columns over to whatever speaks Arrow."""
+        """Hand the columns over to whatever speaks Arrow and does not take a list for one: see `Frames`."""
         return self.to_polars().__arrow_c_stream__(requested_schema)
 
     def _repr_html_(self) -> str | None:
         # Nobody knows what is in what is unknown, so it is shown nowhere.
-        columns = [column for column in _columns(self) if column.name != _EXTRA]
+        columns = [column for column in _columns(self, is_shown=True) if column.name != _EXTRA]
         if not columns:
             return None
         # What nothing is told of takes only room.
@@ -135,7 +141,7 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S}"
-    return html.escape(shown(str(value), _LONGEST_CELL))
+    return html.escape(_plain(value))
 
 
 class _Column(NamedTuple):
@@ -152,8 +158,16 @@ class _Column(NamedTuple):
     values: list[Any]
 
 
-def _columns(items: Any) -> list[_Column]:
-    """The columns of a list, or of a page."""
+def _columns(items: Any, *, is_shown: bool = False) -> list[_Column]:
+    """The columns of a list, or of a page.
+
+    Args:
+        items: the list, or the page.
+        is_shown: whether they are only looked at, so that what does not fit its column stays as it is.
+
+    Raises:
+        InvalidArgumentError: something does not fit its column.
+    """
     rows = getattr(items, "data", items)
     row = type(rows[0]) if rows else getattr(rows, "_row", None)
     row = get_origin(row) or row
@@ -163,11 +177,55 @@ def _columns(items: Any) -> list[_Column]:
     for field in msgspec.structs.fields(row):
         if field.name != "_extra":
             name, kind, read = _reading(field.name, field.type)
-            values = (getattr(item, field.name) for item in rows)
-            columns.append(_Column(name, kind, [None if value is None else read(value) for value in values]))
+            cells = [getattr(item, field.name) for item in rows]
+            columns.append(_Column(name, kind, _values(name, kind, read, cells, is_shown=is_shown)))
     if "_extra" in row.__struct_fields__:
         columns.append(_Column(_EXTRA, "text", [_json(dict(item.extra)) if item.extra else None for item in rows]))
     return columns
+
+
+def _values(name: str, kind: str, read: Callable[[Any], Any], cells: Sequence[Any], *, is_shown: bool) -> list[Any]:
+    """What the cells of a column are made into."""
+    try:
+        values = [None if cell is None else read(cell) for cell in cells]
+        fits = _FITS.get(kind)
+        if fits is None or all(value is None or fits(value) for value in values):
+            return values
+    except (ValueError, ArithmeticError):
+        pass
+    made: list[Any] = []
+    for row, cell in enumerate(cells):
+        value = _value(kind, read, cell)
+        if value is None and cell is not None:
+            if not is_shown:
+                what = "whole number of 64 bits" if kind == "whole" else kind
+                raise InvalidArgumentError(f"{name}, row {row}: no {what}: {_plain(cell)}; use the list as it is")
+            value = cell
+        made.append(value)
+    return made
+
+
+def _value(kind: str, read: Callable[[Any], Any], cell: Any) -> Any:
+    """What a cell is made into; None where that is not possible."""
+    try:
+        value = None if cell is None else read(cell)
+    except (ValueError, ArithmeticError):
+        return None
+    return value if value is None or kind not in _FITS or _FITS[kind](value) else None
+
+
+_FITS: dict[str, Callable[[Any], bool]] = {
+    "number": isfinite,
+    "whole": lambda value: -(2**63) <= value < 2**63,
+}
+
+
+def _plain(value: Any) -> str:
+    try:
+        return shown(str(value), _LONGEST_CELL)
+    except ValueError:
+        # Python writes out no numbers of thousands of digits.
+        return "a number of thousands of digits"
 
 
 def _reading(name: str, annotation: Any) -> tuple[str, str, Callable[[Any], Any]]:

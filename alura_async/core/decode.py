@@ -39,6 +39,7 @@ from .paging import facts, is_complete, may_tell
 from .scalars import MismatchError, read_secret, read_text
 from .unwrap import (
     Place,
+    below,
     find,
     holds_nothing,
     is_called,
@@ -52,10 +53,14 @@ from .unwrap import (
 
 T = TypeVar("T")
 
-# A body may be wrapped so often.
-_DEPTH = 3
+DEPTH = 3
+"""A body may be wrapped so often."""
 # Whatever is shorter may be an object with nothing in it.
 _HOLLOW = 32
+# Beside a list, an object that tells of what it is a list.
+_TELLS_WHAT_IS_THERE = frozenset(("meta", "metadata", "request", "query", "params", "parameters", "series", "info"))
+# The status of a chart's data feed (UDF), under a name that is elsewhere a symbol's.
+_CHART_WORDS = ("ok", "no_data", "error")
 # What tells which thing is asked for, where it stands in the query.
 _ASKED_IN_QUERY = ("symbol", "interval")
 
@@ -155,19 +160,25 @@ class Shape(Generic[T]):
             if value is not None:
                 return value
             self._learned = None
+        self._require_readable(body)
         value = parse(body)
-        if self._rows is None or not isinstance(self._reader, ListReader) or not may_be_long(value, _DEPTH):
+        if self._rows is None or not isinstance(self._reader, ListReader) or not may_be_long(value, DEPTH):
             return value
-        place = find(self._reader, value, _DEPTH, self._hints)
+        place = find(self._reader, value, DEPTH, self._hints)
         plain, around = place.take(value)
         if not place.score:
             return value
+        if type(plain) is dict:
+            around |= {below("$", name): item for name, item in plain.items() if type(item) is not list}
         learned = learn(value, place.steps, self._rows, asked, _number, self._writing)
         table = None if learned is None else learned.parse(body, asked, self._told_around)
         if table is None or not self._agree(plain, place.take(table)[0], {**asked, **self._told_around(around)}):
             return value
         self._learned = learned
         return table
+
+    def _require_readable(self, body: bytes) -> None:
+        """Refuse a body that it would take too long to look into; of what is asked for one by one there is none."""
 
     def read(
         self, value: Any, asked: Mapping[str, str | None], headers: Mapping[str, str], *, may_say_nothing: bool = False
@@ -189,9 +200,9 @@ class Shape(Generic[T]):
         if isinstance(reader, ListReader) and _is_counted(value):
             value = {"items": value[0], "total": value[1]}
         names = reader.names | self._hints
-        place = find(reader, value, _DEPTH, self._hints)
+        place = find(reader, value, DEPTH, self._hints)
         if not place.score or is_denied(value, place, names, reader):
-            if self._may_be_none and (value in (None, {}, []) or holds_nothing(value, names, _DEPTH)):
+            if self._may_be_none and (value in (None, {}, []) or holds_nothing(value, names, DEPTH)):
                 return cast("T", None)
             inner, around = _out_of_wrapper(value)
             return self._finish(self._read_bare(reader, inner, may_say_nothing=may_say_nothing), around, asked)
@@ -202,9 +213,9 @@ class Shape(Generic[T]):
             items, more = reader.read_items(inner)
         except MismatchError as error:
             raise error.within(place.path[1:]) from None
+        around.update((place.path + path[1:], item) for path, item in more.items())
         # What was asked for is in learned rows, unless something else stands around them.
         asked = {} if type(items) is Rows else {**asked, **self._told_around(around)}
-        around.update((place.path + path[1:], item) for path, item in more.items())
         if not self._is_page:
             return self._finish(_listed(items, around, headers, names), around, asked)
         said, around = facts(around, len(items), headers)
@@ -230,11 +241,19 @@ class Shape(Generic[T]):
         raise reader.mismatch(value)
 
     def _told_around(self, around: Mapping[str, Any]) -> dict[str, str]:
-        """What stands around a list and is said of each thing in it: `{"symbol": "ETH", "candles": […]}`."""
+        """What stands around or beside a list and is said of each thing in it: `{"symbol": "ETH", "candles": […]}`."""
         told: dict[str, str] = {}
+        if self._rows is None:
+            return told
         for path, item in around.items():
-            if type(item) is str and self._rows is not None:
-                fields = [field for _, field in ranked(self._rows.struct, last_name(path))]
+            name = last_name(path)
+            if type(item) is dict and folded(name) in _TELLS_WHAT_IS_THERE:
+                told |= self._told_around(
+                    {below("$", inner): text for inner, text in item.items() if type(text) is str}
+                )
+            # That something is said with no words says nothing, and how the call went is no name of a thing.
+            if type(item) is str and item and not (name == "s" and item in _CHART_WORDS):
+                fields = [field for _, field in ranked(self._rows.struct, name)]
                 told.update((field, item) for field in fields[:1] if field in self._in_path or field in self._in_query)
         return told
 

@@ -3,7 +3,8 @@
 Long lists of small objects (candles by the thousand) are worth it. What the tolerant road does with the rows of one is
 written down: a type of exactly these names around and in the rows, which msgspec decodes, and one expression that makes
 rows into objects. Whatever differs in another body, be it in one row, fails to decode, and the tolerant road reads that
-body as if nothing had been learned. So what a body gives never depends on the ones before it.
+body as if nothing had been learned. What stands around and beside the rows may be anything but a list, for that could
+be another table or a column. So what a body gives never depends on the ones before it.
 """
 
 from __future__ import annotations
@@ -36,9 +37,12 @@ _ALL_ZEROS = bytes.maketrans(b"123456789", b"0" * 9)
 # What msgspec takes for no name of a field.
 _NO_NAME = re.compile(r'["\\\x00-\x1f]')
 _NOT_LIKE_IT = (
-    *(msgspec.DecodeError, UnicodeDecodeError, RecursionError, ArithmeticError, TypeError),
+    # Of columns of several lengths a ValueError.
+    *(msgspec.DecodeError, UnicodeDecodeError, RecursionError, ArithmeticError, TypeError, ValueError),
     scalars.MismatchError,
 )
+# Deeper in what stands around a table nobody looks.
+_DEPTH = 3
 
 
 def may_be_long(value: Any, depth: int) -> bool:
@@ -80,11 +84,13 @@ class Learned:
             for step, attributes in self._levels:
                 found.append((step, {name: getattr(inner, attribute) for name, attribute in attributes.items()}))
                 inner = inner.rows
+            beside = {name: getattr(inner, attribute) for name, attribute in (table.beside or {}).items()}
+            around = (*(names for _, names in found), beside)
+            said = {below("$", name): item for names in around for name, item in names.items()}
+            if any(map(_holds_list, said.values())) or any(_has_parts(getattr(inner, name)) for name in table.untyped):
+                return None
             if table.asked:
-                asked = {
-                    **asked,
-                    **told_around({below("$", name): item for _, names in found for name, item in names.items()}),
-                }
+                asked = {**asked, **told_around(said)}
             rows = Rows(table.build(inner, *map(asked.get, table.asked)))
         except _NOT_LIKE_IT:
             return None
@@ -96,7 +102,7 @@ class Learned:
                 return None
         value: Any = rows
         if table.beside is not None:
-            value = {name: getattr(inner, attribute) for name, attribute in table.beside.items()} | {"rows": rows}
+            value = beside | {"rows": rows}
         for step, around in reversed(found):
             value = {**around, step: value}
         return value
@@ -136,6 +142,7 @@ class Table(NamedTuple):
         times: the fields that are decoded without a look at whether they can be times.
         beside: of columns, what stands beside them, and what that is called in `wire`.
         is_strict: whether text is not decoded as a number.
+        untyped: of columns, those that are decoded as anything, as they are called in `wire`.
     """
 
     wire: Any
@@ -145,6 +152,7 @@ class Table(NamedTuple):
     times: tuple[str, ...]
     beside: Mapping[str, str] | None
     is_strict: bool = True
+    untyped: tuple[str, ...] = ()
 
 
 def learn(
@@ -169,6 +177,13 @@ def learn(
     for step in steps:
         around.append(value)
         value = value[step]
+    if any(
+        _holds_list(item)
+        for step, names in zip(steps, around, strict=True)
+        for name, item in names.items()
+        if name != step
+    ):
+        return None
     named = [*around, value if type(value) is dict else value[0] if value else None]
     if any(_NO_NAME.search(name) for names in named if type(names) is dict for name in names):
         return None
@@ -193,6 +208,10 @@ def _table(value: Any, reader: ObjectReader, asked: Mapping[str, str | None], wr
         names = reader.columns(value)
         columns = {name: item for name, item in value.items() if name in names}
         if not columns or len(next(iter(columns.values()))) < LEAST:
+            return None
+        if any(_holds_list(item) for name, item in value.items() if name not in columns):
+            return None
+        if any(map(_has_parts, columns.values())):
             return None
         return writing(reader, asked, columns).write_columns(value)
     if len(value) < LEAST:
@@ -256,7 +275,11 @@ class Writing:
         places = [list(value).index(name) for name in types]
         targets = ", ".join(f"x{place}" for place in range(len(places)))
         columns = ", ".join(f"table.f{place}" for place in places)
-        return self._compile(wire, f"[{made} for {targets}, in zip({columns}, strict=True)]", beside)
+        table = self._compile(wire, f"[{made} for {targets}, in zip({columns}, strict=True)]", beside)
+        # A list of objects that is as long as the columns may be what is sought instead.
+        return table._replace(
+            untyped=tuple(f"f{place}" for place, name in zip(places, types, strict=True) if types[name] is Any)
+        )
 
     def _compile(self, wire: Any, expression: str, beside: Mapping[str, str] | None) -> Table:
         text = f"lambda table, {', '.join(self._told)}: {expression}"
@@ -348,6 +371,18 @@ class Writing:
         expression = f"{name}({item})"
         absent = field if field in self._told else None
         return Any, expression if type(None) not in kinds else f"{absent} if {item} is None else {expression}"
+
+
+def _holds_list(value: Any, depth: int = _DEPTH) -> bool:
+    """Whether a value is a list, or an object that may hold one."""
+    if type(value) is not dict:
+        return type(value) is list
+    return depth == 0 or any(_holds_list(item, depth - 1) for item in value.values())
+
+
+def _has_parts(column: Sequence[Any]) -> bool:
+    """Whether something in a column is an object or a list."""
+    return not {dict, list}.isdisjoint(map(type, column))
 
 
 def _are_long(numbers: Sequence[Any]) -> bool:

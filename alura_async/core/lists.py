@@ -10,7 +10,7 @@ from .names import is_symbol
 from .objects import ROW_DEPTH, ObjectReader
 from .reader import Reader
 from .scalars import MismatchError, Partly, Read, kind_of
-from .unwrap import TELLING, below, find, may_be_key
+from .unwrap import MOST_NAMES, TELLING, below, find, may_be_key
 
 # So much of a long list is looked at to tell what it holds.
 _SAMPLE = 3
@@ -153,7 +153,7 @@ class ListReader(Reader):
         return type(entry) is list and not self.rows.is_array(entry) and "id" not in self.rows.scalars
 
     def _probe_map(self, value: dict[str, Any]) -> int:
-        entries = list(self._entries(value))
+        entries = list(self._entries(value)) if len(value) <= MOST_NAMES else []
         if not entries or not all(may_be_key(key) for key, _ in entries) or entries[0][0] in self.names:
             return 0
         if self.rows is None:

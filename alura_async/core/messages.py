@@ -13,7 +13,18 @@ import msgspec
 from .decode import parse
 from .text import names_secret, shown
 
-_MESSAGE_FIELDS = ("message", "messages", "error", "errors", "detail", "details", "description", "title", "reason")
+_MESSAGE_FIELDS = (
+    "message",
+    "messages",
+    "error",
+    "errors",
+    "errmsg",
+    "detail",
+    "details",
+    "description",
+    "title",
+    "reason",
+)
 _TAG = re.compile(r"<(?:script|style)\b[^<]*+(?:</(?:script|style)>)?|<[^<>]*+>", re.IGNORECASE)
 _SECONDS = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?", re.ASCII)
 _EPOCH = re.compile(r"(?:[0-9]{10}|[0-9]{13})(?:\.[0-9]{1,9})?", re.ASCII)
@@ -25,6 +36,8 @@ _LONGEST_S = 86_400.0
 LONGEST_HOLD_S = 60.0
 """An endpoint is left alone no longer than this, whatever the server asks for."""
 
+# Nobody says so much in words, and to look for some in it would hold up what else the event loop has to do.
+_LARGEST = 1 << 20
 _MAX_MESSAGES = 20
 _MAX_MESSAGE = 500
 
@@ -34,6 +47,8 @@ def messages_of(body: bytes) -> tuple[str, ...]:
 
     NestJS answers `{"statusCode": 400, "message": "…" | ["…", "…"], "error": "Bad Request"}` [conv].
     """
+    if len(body) > _LARGEST:
+        return ()
     try:
         value = parse(body)
     except msgspec.DecodeError:

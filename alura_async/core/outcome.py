@@ -338,7 +338,7 @@ def _says_no(value: Any, depth: int, *, is_act: bool, failures: frozenset[str] =
     if not isinstance(value, dict):
         return False
     told = {folded(name): item for name, item in value.items()}
-    if any(_is_no(told.get(name)) for name in _SUCCESS):
+    if any(_is_no(told.get(name)) for name in _SUCCESS) or _is_chart_error(told, failures):
         return True
     if is_act and (any(map(told.get, _ERRORS)) or _fails(told, failures)):
         return True
@@ -346,6 +346,17 @@ def _says_no(value: Any, depth: int, *, is_act: bool, failures: frozenset[str] =
     return depth > 0 and any(
         (is_act and item is False) or _says_no(item, depth - 1, is_act=is_act, failures=failures) for item in inner
     )
+
+
+def _is_chart_error(told: Mapping[str, Any], failures: frozenset[str]) -> bool:
+    """Whether it is the error of a chart's data feed (UDF): `{"s": "error", "errmsg": "…", "t": []}`.
+
+    Elsewhere `s` may be anything, such as a symbol.
+    """
+    status = told.get("s")
+    if not isinstance(status, str) or status.casefold() not in failures:
+        return False
+    return isinstance(told.get("errmsg"), str) or not any(item for name, item in told.items() if name != "s")
 
 
 def _is_no(flag: Any) -> bool:

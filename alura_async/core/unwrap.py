@@ -60,8 +60,8 @@ _PRESENT = frozenset(("pending", "open", "opening", "running", "active", "closin
 _IS_WRAPPER = frozenset(_WRAPPERS)
 # A name of so few letters ends others by chance.
 _SHORTEST = 3
-# An object of more names than these is a list that was made into one, or an attack.
-_MOST_NAMES = 2_000
+MOST_NAMES = 2_000
+"""An object of more names than these is a list that was made into one, or an attack."""
 
 
 class Sought(Protocol):
@@ -126,7 +126,7 @@ def find(sought: Sought, value: Any, depth: int, hints: frozenset[str] = frozens
         hints: further names that the thing may have here, as `folded` has them.
     """
     here = Place(sought.probe(value))
-    if depth == 0 or type(value) is not dict or len(value) > _MOST_NAMES:
+    if depth == 0 or type(value) is not dict or len(value) > MOST_NAMES:
         return here
     found: dict[_Claim, list[Place]] = {claim: [] for claim in _Claim}
     for name, claim in _claims(value, sought.names, hints):

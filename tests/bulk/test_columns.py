@@ -405,3 +405,40 @@ def test_a_notebook_shows_both_ends_and_no_markup_of_others() -> None:
     for count in range(13):
         rows = table(count)._repr_html_().count("<tr>") - 1
         assert rows == (count if count <= 10 else 11)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        # Seconds, and microseconds.
+        ({"open_time": [1_700_000_040, 1_700_000_100]}, "2000 and 2200"),
+        ({"open_time": [1_700_000_040_000_000, 1_700_000_100_000_000]}, "2000 and 2200"),
+        ({"open_time": np.array(["1999-12-31", "2024-01-01"], "datetime64[s]")}, "2000 and 2200"),
+        ({"open_time": np.datetime64("2024-01-01")}, "one dimension"),
+        ({"open": np.ma.MaskedArray([1.0, 2.0], mask=[False, True])}, "masked"),
+        ({"open": 1.0, "high": 1.0, "low": 1.0, "close": 1.0, "volume": 1.0}, "one dimension"),
+        ({"closed": [1.5, 0.0]}, "True or False"),
+        ({"closed": ["no", "no"]}, "True or False"),
+    ],
+)
+def test_what_would_make_a_wrong_table_is_refused(change: dict[str, Any], why: str) -> None:
+    columns: dict[str, Any] = {name: [1.0, 2.0] for name in ("open", "high", "low", "close", "volume")}
+    columns["open_time"] = [1_700_000_040_000, 1_700_000_100_000]
+    assert len(Candles("BTC", "1m", **columns)) == 2
+    with pytest.raises(InvalidArgumentError, match=why):
+        Candles("BTC", "1m", **{**columns, **change})
+
+
+def test_a_masked_volume_is_unknown() -> None:
+    prices: Any = {name: [1.0, 2.0] for name in ("open", "high", "low", "close")}
+    volume = np.ma.MaskedArray([1.0, 2.0], mask=[False, True])
+    candles = Candles("BTC", "1m", open_time=[1_700_000_040_000, 1_700_000_100_000], volume=volume, **prices)
+    assert np.isnan(candles.volume).tolist() == [False, True]
+
+
+def test_several_weeks_are_counted_from_the_first_monday_of_1970() -> None:
+    days = [1_700_000_000_000 // 86_400_000 * 86_400_000 + place * 86_400_000 for place in range(40)]
+    prices: Any = {name: [1.0] * len(days) for name in ("open", "high", "low", "close")}
+    weeks = Candles("BTC", "1d", open_time=days, **prices).resample("2w").open_time.astype(np.int64)
+    assert len(weeks) > 2
+    assert {(int(week) // 86_400_000 - 4) % 14 for week in weeks} == {0}

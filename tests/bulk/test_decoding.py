@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -33,6 +34,7 @@ from alura_async import (
 from alura_async.bulk import Candles
 from alura_async.bulk.decoding import CANDLE_HISTORY, LATEST_CANDLES
 from alura_async.sandbox import PERSONALITIES, Sandbox
+from tests.raw_server import RawServer, reply
 from tests.reshaping.instances import Case, cases
 from tests.reshaping.shape import Reshape, reshapes
 from tests.reshaping.writing import written
@@ -118,7 +120,9 @@ SHAPES: Mapping[str, Callable[[list[Row]], Any]] = {
     "ISO with fractions": changed(t=lambda row: iso(row["t"] + row["n"] % 1000 + 1)),
     "ISO with some fractions": changed(t=lambda row: iso(row["t"] + row["n"] % 3)),
     "ISO, no zone": changed(t=lambda row: iso(row["t"], zone="")),
-    "ISO, another zone": changed(t=lambda row: iso(row["t"], zone="+05:30")),
+    "ISO, another zone": changed(
+        t=lambda row: iso(row["t"], zone="+05:30"), T=lambda row: iso(row["T"], zone="+05:30")
+    ),
     "no symbol, no interval": without("s", "i"),
     "no trades, no end": without("T", "n"),
     "no volume": without("v"),
@@ -178,10 +182,63 @@ def test_a_candle_is_closed_by_the_servers_clock() -> None:
     body = json.dumps(canonical()).encode()
     closed = Reply(LATEST_CANDLES.request("BTC", "1m"), 200, DATE, body).decode().closed
     assert closed.tolist() == [True] * (ROWS - 1) + [False]
-    without_date = {name: value for name, value in DATE.items() if name != "Date"}
-    assert Reply(LATEST_CANDLES.request("BTC", "1m"), 200, without_date, body).decode().closed.all()
-    # No server has such a clock: this machine's is taken.
-    assert Reply(LATEST_CANDLES.request("BTC", "1m"), 200, {**DATE, "Date": "soon"}, body).decode().closed.all()
+
+
+@pytest.mark.parametrize("date", [None, "soon", "x" * 10_000, "Tue, 14 Nov 2023 25:03:59 GMT"])
+def test_where_the_server_does_not_tell_its_time_nothing_is_closed_until_the_caller_says_when_it_asked(
+    date: str | None,
+) -> None:
+    headers = {name: value for name, value in DATE.items() if name != "Date"} | ({} if date is None else {"Date": date})
+    body = json.dumps(canonical()).encode()
+    candles = Reply(LATEST_CANDLES.request("BTC", "1m"), 200, headers, body).decode()
+    assert candles.as_of_ms is None
+    assert not candles.closed.any()
+    asked = candles.told_at(AS_OF_MS)
+    assert (asked.as_of_ms, asked.closed.tolist()) == (AS_OF_MS, [True] * (ROWS - 1) + [False])
+    # What the server said stands.
+    assert asked.told_at(AS_OF_MS + 10**9) is asked
+
+
+@pytest.mark.parametrize(
+    ("headers", "earlier_s"),
+    [
+        ({"Date": "Tue Nov 14 23:03:59 2023"}, 0),
+        ({"Date": "Tue, 14 Nov 2023 23:03:59 -0000"}, 0),
+        ({"Date": "Tue, 14 Nov 2023 23:03:59"}, 0),
+        ({"Date": "Tuesday, 14-Nov-23 23:03:59 GMT"}, 0),
+        ({"Age": "45"}, 45),
+    ],
+)
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="the zone of a process cannot be changed here")
+def test_the_servers_time_is_in_utc_whatever_its_form_and_this_machines_zone(
+    monkeypatch: pytest.MonkeyPatch, headers: dict[str, str], earlier_s: int
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "America/New_York")
+        time.tzset()
+        as_of_ms = told(canonical(), **headers).as_of_ms
+    time.tzset()
+    assert as_of_ms == AS_OF_MS - earlier_s * 1000
+
+
+@pytest.mark.parametrize("count", [3, ROWS])
+@pytest.mark.parametrize("shape", ["Hyperliquid", "numbers as text", "long names, wrapped", "ISO", "no trades told"])
+@pytest.mark.parametrize("minutes", [5, 0.5])
+def test_candles_that_end_as_those_of_another_interval_do_are_an_error(shape: str, count: int, minutes: float) -> None:
+    route = fresh(LATEST_CANDLES, Candles)
+    right = SHAPES[shape](canonical(count))
+    wrong = SHAPES[shape]([{**row, "T": row["t"] + int(minutes * 60_000) - 1} for row in canonical(count)])
+    for body, is_right in ((right, True), (wrong, False), (right, True), (wrong, False)):
+        found = outcome(route, body)
+        assert len(found) == count if is_right else found is ShapeError
+
+
+def test_an_end_may_be_the_last_second_or_the_first_moment_after_it() -> None:
+    for end in (59_000, 59_999, 60_000):
+        assert len(told([{**row, "T": row["t"] + end} for row in canonical()])) == ROWS
+    nested = [{**row, "more": {"a": 1}} for row in canonical()]
+    assert len(told(nested)) == ROWS
+    assert outcome(LATEST_CANDLES, [{**row, "T": row["t"] + 299_999} for row in nested]) is ShapeError
 
 
 @st.composite
@@ -218,10 +275,15 @@ def test_any_candles_in_any_shape_give_the_same_columns_as_objects(drawn: tuple[
     for shape in (shapes[0], *shapes, shapes[0]):
         body = written(case, shape).body
         expected: Candles | None = None
-        with suppress(InvalidArgumentError):
+        # What is wrapped too often is no list of candles, nor columns of them.
+        with suppress(InvalidArgumentError, ShapeError):
             expected = by_objects(body, asked)
         reply = Reply(route.request(*asked), 200, DATE, body)
-        if expected is None:
+        if expected is not None and not len(expected) and b"{}" in body:
+            # A map of none says nothing unless a success does.
+            with suppress(ShapeError):
+                assert reply.decode() == expected
+        elif expected is None:
             with pytest.raises(ShapeError):
                 reply.decode()
         else:
@@ -321,10 +383,10 @@ def test_a_number_of_trades_that_is_none_is_not_made_up(count: float) -> None:
 
 
 def test_times_that_are_none_are_an_error() -> None:
-    for time in (0, 1, -T0, 10**30, "yesterday", None, "0001-01-01T00:00:00Z"):
+    for moment in (0, 1, -T0, 10**30, "yesterday", None, "0001-01-01T00:00:00Z"):
         for shape in ("Hyperliquid", "ISO"):
             rows = SHAPES[shape](canonical())
-            rows[3]["t"] = time
+            rows[3]["t"] = moment
             with pytest.raises(ShapeError):
                 Reply(LATEST_CANDLES.request("BTC", "1m"), 200, DATE, json.dumps(rows).encode()).decode()
 
@@ -341,6 +403,19 @@ def test_a_refusal_is_one_and_half_a_body_is_no_data() -> None:
         Reply(LATEST_CANDLES.request("BTC", "1m"), 200, DATE, body[:-40]).decode()
 
 
+@pytest.mark.anyio
+async def test_what_a_server_without_a_clock_tells_is_closed_by_when_it_was_asked(raw: RawServer) -> None:
+    # What happens while the reply is under way does not count: the second candle ends far in the future.
+    rows = [*canonical(1), {**canonical(1)[0], "t": 4_100_000_040_000, "T": 4_100_000_099_999}]
+    raw.answers = [reply(json.dumps(rows))]
+    before_ms = time.time_ns() // 1_000_000
+    async with AsyncAlura(base_url=raw.url) as alura:
+        candles = (await alura.bulk.latest("BTC", "1m"))["BTC"]
+    assert candles.closed.tolist() == [True, False]
+    assert candles.as_of_ms is not None
+    assert before_ms <= candles.as_of_ms <= time.time_ns() // 1_000_000
+
+
 @pytest.mark.parametrize("shapes", PERSONALITIES)
 @pytest.mark.anyio
 async def test_over_the_wire_columns_are_what_the_objects_are(shapes: str) -> None:
@@ -351,3 +426,153 @@ async def test_over_the_wire_columns_are_what_the_objects_are(shapes: str) -> No
                 objects = await alura.indicators.candles("BTC", "1m", limit=60)
                 assert columns == Candles.from_candles(objects, "BTC", "1m", as_of_ms=columns.as_of_ms)
                 assert len(columns) == 60
+
+
+# What says that there is nothing
+
+
+def told(body: Any, returns: Any = Candles, **headers: str) -> Any:
+    route = fresh(LATEST_CANDLES, returns)
+    return Reply(route.request("BTC", "1m"), 200, {**DATE, **headers}, json.dumps(body).encode()).decode()
+
+
+NO_COLUMNS: dict[str, list[Any]] = {name: [] for name in "tohlcv"}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        [],
+        {"candles": []},
+        {"success": True, "data": {"candles": []}},
+        NO_COLUMNS,
+        {"s": "ok", **NO_COLUMNS},
+        {"s": "no_data"},
+        {"s": "no_data", "nextTime": 1_700_000_040, **NO_COLUMNS},
+        {"success": True, "data": None},
+        {"status": "success", "data": {}},
+    ],
+)
+def test_that_there_are_no_candles_can_be_said_in_several_ways(body: Any) -> None:
+    candles = told(body)
+    assert (len(candles), candles.symbol, candles.interval, candles.as_of_ms) == (0, "BTC", "1m", AS_OF_MS)
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"data": {}}, {"data": None}, {"candles": {}}, {"x": []}, {"success": True}, {"s": "ok"}, None]
+)
+def test_an_object_that_says_nothing_does_not_say_that_there_are_no_candles(body: Any) -> None:
+    with pytest.raises(ShapeError):
+        told(body)
+
+
+@pytest.mark.parametrize("returns", [Candles, Items[Candle]])
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        ({"s": "error", "errmsg": "upstream timeout"}, "upstream timeout"),
+        ({"s": "error", "errmsg": "upstream timeout", **NO_COLUMNS}, "upstream timeout"),
+        ({"data": {"s": "error", "errmsg": "upstream timeout", "t": []}}, "upstream timeout"),
+        ({"s": "error", **NO_COLUMNS}, "does not say why"),
+        ({"s": "error"}, "does not say why"),
+    ],
+)
+def test_the_error_of_a_charts_data_feed_is_a_refusal_and_no_empty_list(returns: Any, body: Any, why: str) -> None:
+    with pytest.raises(RefusedError, match=why):
+        told(body, returns)
+
+
+# What stands around and beside the candles
+
+
+def columns(count: int = ROWS, **beside: Any) -> Row:
+    rows = canonical(count)
+    return {name: [row[name] for row in rows] for name in "tohlc"} | beside
+
+
+def outcome(route: Route[Any], body: Any) -> Any:
+    """What a body gives, or that it gives an error."""
+    try:
+        found = Reply(route.request("BTC", "1m"), 200, DATE, json.dumps(body).encode()).decode()
+    except ShapeError:
+        return ShapeError
+    return found if isinstance(found, Candles) else [msgspec.structs.astuple(candle) for candle in found]
+
+
+BESIDE: tuple[Any, ...] = (
+    *(None, True, 5, "ok", "ETH", {}, [], [1, 2], ["ETH"] * ROWS, [1.5] * ROWS, ["2"] * (ROWS - 1)),
+    *({"symbol": "ETH"}, {"symbol": "BTC", "interval": "1m"}, {"candles": canonical(40, seed=3)}, canonical()),
+)
+
+
+@pytest.mark.parametrize("returns", [Candles, Items[Candle]])
+@pytest.mark.parametrize("name", ["v", "symbol", "items"])
+def test_what_stood_beside_candles_does_not_matter_to_the_next_ones(returns: Any, name: str) -> None:
+    body = columns()
+    alone = [outcome(fresh(LATEST_CANDLES, returns), {**body, name: item}) for item in BESIDE]
+    for before in (None, "ok", [1.5] * ROWS, canonical()):
+        route = fresh(LATEST_CANDLES, returns)
+        for item, expected in zip(BESIDE, alone, strict=True):
+            outcome(route, {**body, name: before})
+            assert outcome(route, {**body, name: item}) == expected, (before, item)
+
+
+@pytest.mark.parametrize("count", [3, ROWS])
+@pytest.mark.parametrize(
+    "body",
+    [
+        lambda count: columns(count, symbol="ETH", interval="1m"),
+        lambda count: columns(count, symbol="BTC", interval="1h"),
+        lambda count: columns(count, s="ETH"),
+        lambda count: {"data": columns(count, symbol="ETH")},
+        lambda count: {"meta": {"symbol": "ETH"}, "values": without("s", "i")(canonical(count))},
+        lambda count: {"request": {"interval": "1h"}, "candles": without("s", "i")(canonical(count))},
+        lambda count: columns(count, meta={"symbol": "BTC", "interval": "1h"}),
+    ],
+)
+def test_another_series_named_beside_the_candles_is_an_error_and_what_objects_say(
+    body: Callable[[int], Any], count: int
+) -> None:
+    route = fresh(LATEST_CANDLES, Candles)
+    for _ in range(2):
+        assert outcome(route, body(count)) is ShapeError
+    candles = told(body(count), Items[Candle])
+    assert (candles[0].symbol, candles[0].interval) != ("BTC", "1m")
+    assert (candles[-1].symbol, candles[-1].interval) == (candles[0].symbol, candles[0].interval)
+
+
+@pytest.mark.parametrize("beside", [{"s": "ok"}, {"symbol": ""}, {"meta": {"symbol": "BTC", "interval": "1m"}}])
+def test_the_series_asked_for_or_none_named_beside_the_candles_changes_nothing(beside: Any) -> None:
+    for body in (columns(**beside), {"candles": without("s", "i")(canonical()), **beside}):
+        route = fresh(LATEST_CANDLES, Candles)
+        assert [len(outcome(route, body)) for _ in range(2)] == [ROWS, ROWS]
+
+
+# What holds up the event loop
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"candles": [' + b" " * (4 << 20) + b"]}",
+        b"[" + b"[1700000040000,1,1,1,1,1]," * 25_000 + b"[1700000040000,1,1,1,1,1]]",
+        b'{"t": [' + b"1700000040," * 250_001 + b"1700000040]}",
+    ],
+    ids=["bytes", "rows", "values"],
+)
+def test_a_body_that_would_hold_up_the_event_loop_is_not_looked_into(body: bytes) -> None:
+    with pytest.raises(ShapeError, match="more than a page of candles has"):
+        Reply(fresh(LATEST_CANDLES, Candles).request("BTC", "1m"), 200, DATE, body).decode()
+
+
+def test_a_large_body_of_exactly_the_expected_shape_is_read() -> None:
+    body = b"[" + b",".join([json.dumps(row).encode() for row in canonical(500)] * 60) + b"]"
+    assert len(body) > 4 << 20
+    assert len(Reply(LATEST_CANDLES.request("BTC", "1m"), 200, DATE, body).decode()) == 500
+
+
+def test_of_many_series_a_few_are_named() -> None:
+    rows = [{**row, "s": f"S{place:04}"} for place, row in enumerate(canonical(2_000))]
+    with pytest.raises(ShapeError, match=r"these are of BTC, S0000, S0001, S0002, S0003, …") as raised:
+        told(rows)
+    assert len(str(raised.value)) < 500

@@ -15,6 +15,7 @@ import pytest
 from alura_async import (
     Candle,
     Indicators,
+    InvalidArgumentError,
     Items,
     Leaderboard,
     LogEntry,
@@ -183,3 +184,24 @@ def test_what_is_not_installed_is_named_with_the_way_to_get_it(missing: str, wha
     program = f"import sys; sys.modules[{missing!r}] = None\n{what}"
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert f"UsageError: this needs {missing}, which is not installed: pip install '{install}'" in found.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "column"),
+    [
+        ({"trades": 2**63}, "trades, row 1: no whole number of 64 bits"),
+        ({"open_text": "abc"}, "open, row 1: no number: abc"),
+        ({"volume_text": "1e400"}, "volume, row 1: no number: 1e400"),
+        ({"open_time_ms": 10**18}, "open_time, row 1: no time"),
+    ],
+)
+def test_what_no_column_can_hold_is_named_by_its_column_and_row_and_shown_as_it_is(
+    change: dict[str, Any], column: str
+) -> None:
+    facts: dict[str, Any] = {f"{name}_text": "1" for name in ("open", "high", "low", "close", "volume")}
+    facts |= {"open_time_ms": 1_700_000_040_000, "symbol": "BTC", "interval": "1m", "trades": 1}
+    candles = Items([Candle(**facts), Candle(**{**facts, **change})])
+    for make in (candles.to_polars, candles.to_pandas, candles.to_arrow):
+        with pytest.raises(InvalidArgumentError, match=column):
+            make()
+    assert str(*change.values()) in (candles._repr_html_() or "")
