@@ -639,6 +639,24 @@ async def test_progress_is_told_while_nothing_comes(raw: RawServer, monkeypatch:
     assert {at.eta_s for at in told} == {None}
 
 
+@pytest.mark.waits
+async def test_a_pause_does_not_spoil_the_estimate(raw: RawServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("alura_async.bulk.pull._STILL_S", 0.3)
+    told: list[Progress] = []
+
+    async def slow(request: Received, writer: Any) -> bytes:
+        await asyncio.sleep(1.0 if len(raw.received) == 12 else 0.01)
+        return await server(request, writer)
+
+    server = Minutes()
+    raw.answers = [slow]
+    async with AsyncAlura(base_url=raw.url, limiter=RateLimiter(rate=1000)) as alura:
+        await pulled(alura, "BTC", "1m", start=START_MS, end=NOW, concurrency=1, progress=told.append)
+    paces = [at.requests_per_s for at in told if at.requests > 8]
+    assert min(paces) > max(paces) / 4
+    assert told[0].eta_s is None or told[0].requests > 1
+
+
 async def test_progress_counts_gaps_as_they_are_given(sandbox: Sandbox, alura: AsyncAlura) -> None:
     told: list[Progress] = []
     sandbox.quirks = Quirks(page_cap=100)
