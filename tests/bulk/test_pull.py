@@ -290,7 +290,7 @@ async def test_a_symbol_that_always_fails_costs_the_others_nothing(
             require_minutes([page for page in pages if page.symbol == symbol], START_MS)
     (gap,) = [page for page in pages if page.symbol == "BAD"]
     assert (gap.start_ms, gap.end_ms) == (START_MS, NOW_MS)
-    assert server.asked.count("BAD") <= 60
+    assert server.asked.count("BAD") <= 40
 
 
 @pytest.mark.parametrize("status", ["404 Not Found", "400 Bad", "403 Forbidden", "451 Nope"])
