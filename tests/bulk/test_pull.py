@@ -290,7 +290,8 @@ async def test_a_symbol_that_always_fails_costs_the_others_nothing(
             require_minutes([page for page in pages if page.symbol == symbol], START_MS)
     (gap,) = [page for page in pages if page.symbol == "BAD"]
     assert (gap.start_ms, gap.end_ms) == (START_MS, NOW_MS)
-    assert server.asked.count("BAD") <= 40
+    # As the last one there are no others any more to compare it with: then it is what a silent server costs.
+    assert server.asked.count("BAD") <= (120 if symbols[-1] == "BAD" else 24)
 
 
 @pytest.mark.parametrize("status", ["404 Not Found", "400 Bad", "403 Forbidden", "451 Nope"])
