@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
 
-from alura_async.bulk.habits import Habits, Question
+from alura_async.bulk.habits import Habits, Question, Stretch
 from alura_async.bulk.plan import Window, span_ms
 from alura_async.bulk.query import CandleQuery
 
@@ -76,6 +76,12 @@ class Server:
             found = [time for time in found if time + span <= self.now_ms]
         return found
 
+    def latest(self) -> list[int]:
+        """The open times of the latest candles, when no range is asked for."""
+        self.requests += 1
+        now_ms = self.now_ms - span_ms(self.interval) if self.without_running else self.now_ms
+        return self.opened[: self._place(now_ms, after=True)][-500:]
+
     def _place(self, time_ms: int, *, after: bool) -> int:
         return (bisect_right if after else bisect_left)(self.opened, time_ms)
 
@@ -104,27 +110,39 @@ def pull(server: Server, start_ms: int, end_ms: int, most: int = 5000, behind: i
         behind: how many milliseconds the server's `Date` is behind.
     """
     habits = Habits(CandleQuery(most=most))
-    todo = [(Window("BTC", server.interval, start_ms, end_ms), False)]
+    todo = [Stretch(Window("BTC", server.interval, start_ms, end_ms))]
+    held: list[tuple[Window, int]] = []
     pulled = Pulled([], [])
-    while todo:
-        window, is_repeated = todo.pop()
-        question = habits.question(window, is_repeated=is_repeated, now_ms=server.now_ms)
-        part = question.window
-        if part.start_ms > window.start_ms:
-            todo.append((Window("BTC", server.interval, window.start_ms, part.start_ms), is_repeated))
-        times = ask(server, question)
+    while todo or held:
+        if not todo:
+            for window, assumed in held:
+                if not habits.has_candles(window.symbol, window.interval):
+                    todo.append(Stretch(window, is_latest=True))
+                elif habits.stands(window, assumed):
+                    pulled.proven.append((window, []))
+                else:
+                    todo.append(Stretch(window))
+            held.clear()
+            continue
+        stretch = todo.pop()
+        question = habits.question(stretch, now_ms=server.now_ms)
+        times = server.latest() if stretch.is_latest else ask(server, question)
         verdict = habits.judge(question, times, server.now_ms - behind)
         if verdict.is_stuck and not habits.knows_cut:
             half = max(1, len(times) // 2)
             habits.learn_cut(times, server.answer(question.start_ms, question.end_ms, half))
             verdict = habits.judge(question, times, server.now_ms - behind)
         if verdict.is_stuck:
-            pulled.stuck.append(part)
+            pulled.stuck.append(question.window)
+            todo += question.left
             continue
         if verdict.proven is not None:
             within = [time for time in times if verdict.proven.start_ms <= time < verdict.proven.end_ms]
-            pulled.proven.append((verdict.proven, within))
-        todo += [(rest, is_repeated or verdict.proven is not None) for rest in verdict.rest]
+            if verdict.assumed and not within:
+                held.append((verdict.proven, verdict.assumed))
+            else:
+                pulled.proven.append((verdict.proven, within))
+        todo += verdict.rest
         assert server.requests < 20_000, "it goes on for ever"
     return pulled
 
