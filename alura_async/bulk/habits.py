@@ -49,7 +49,7 @@ _HOUR_MS, _DAY_MS = 3_600_000, 86_400_000
 # and a server may round what it is asked for.
 _FURTHER_MS = (0, 0, _HOUR_MS, _DAY_MS)
 # Where a range begins or ends without a candle, the next one is looked for beyond it.
-_BEYOND_MS = (_DAY_MS, 0, _HOUR_MS)
+_BEYOND_MS = (_DAY_MS, _HOUR_MS, 0)
 # A reply of so few candles has not been cut, unless by time.
 _FEW = 4
 # A stretch may be asked for at so many times the length of a reply, if there is little in it.
@@ -95,6 +95,11 @@ class Stretch(msgspec.Struct, frozen=True):
     def end_ms(self) -> int:
         """The end of what nothing is proven of."""
         return self.window.end_ms if self.hollow_ms is None else self.hollow_ms
+
+    @property
+    def whole(self) -> Window:
+        """All that nothing is proven of."""
+        return _part(self.window, self.window.start_ms, self.end_ms)
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -233,30 +238,36 @@ class Habits:
         window = stretch.window
         span = span_ms(window.interval)
         reach = self.reach(window.interval)
+        size = reach.size(window.symbol)
         if stretch.is_check or stretch.is_latest:
-            part = msgspec.structs.replace(window, end_ms=stretch.end_ms)
+            part = stretch.whole
         else:
-            part = _end_of(window, reach.size(window.symbol), now_ms + 2 * span)
+            part = _end_of(window, size, now_ms + 2 * span)
         after, before = stretch.after_ms, stretch.before_ms
         is_all = part.start_ms == window.start_ms
         start_ms = part.start_ms - span
-        if is_all and before is not None:
+        if is_all and before is not None and part.end_ms - before <= 2 * (size + 1) * span:
             start_ms = min(start_ms, before - span)
         end_ms = part.end_ms + -part.end_ms % span + span - 1
+        is_end = part.end_ms == stretch.end_ms
+        further_ms = 0
         if after is not None and (
             stretch.is_check
-            or (stretch.hollow_ms is None and after - part.start_ms <= (reach.size(window.symbol) + 1) * span)
+            or (stretch.hollow_ms is None and after - part.start_ms <= (size + 1) * span)
             or after <= part.end_ms + span
         ):
             end_ms = after + 2 * span - 1
-        elif after is None and before is not None:
-            end_ms += _BEYOND_MS[min(stretch.tries, len(_BEYOND_MS) - 1)]
+            further_ms = _FURTHER_MS[min(stretch.tries, len(_FURTHER_MS) - 1)]
+        elif before is not None and is_end:
+            further_ms = _BEYOND_MS[min(stretch.tries, len(_BEYOND_MS) - 1)]
+            if after is not None:
+                further_ms = max(0, min(further_ms, after + 2 * span - 1 - end_ms))
+        elif not stretch.tries:
+            end_ms = max(part.end_ms, min(end_ms, now_ms))
         is_short = part.candles <= reach.size() // 2
         if is_all and is_short and stretch.asked_ms is not None and before is None and after is not None:
             start_ms -= _BEYOND_MS[min(stretch.tries, len(_BEYOND_MS) - 1)]
-        further_ms = max(self._further_ms, _FURTHER_MS[min(stretch.tries, len(_FURTHER_MS) - 1)])
-        if not stretch.tries and not (after is None and before is not None):
-            end_ms = max(part.end_ms, min(end_ms, now_ms))
+        further_ms = max(self._further_ms, further_ms)
         return Question(stretch, part, max(0, start_ms), end_ms + further_ms, reach.limit, self.path, now_ms)
 
     def judge(self, question: Question, times: Sequence[int], as_of_ms: int) -> Verdict:
@@ -343,12 +354,11 @@ class Habits:
         if stretch.is_check:
             if stretch.hollow <= reach.empty_reach or (is_sure and intervals <= reach.slots):
                 return Verdict(
-                    _part(window, window.start_ms, stretch.end_ms),
+                    stretch.whole,
                     assumed=stretch.hollow if stretch.hollow > reach.slots else 0,
                 )
             reach.narrow(window.symbol)
-            whole = _part(window, window.start_ms, stretch.end_ms)
-            rest = Stretch(whole, True, stretch.after_ms, stretch.before_ms)
+            rest = Stretch(stretch.whole, True, stretch.after_ms, stretch.before_ms)
             return Verdict(None, (rest,))
         if intervals > reach.empty_reach and reach.narrow(window.symbol):
             return Verdict(None, (msgspec.structs.replace(stretch, is_repeated=True, tries=0),))
@@ -390,7 +400,7 @@ class Habits:
                 return self._ask_further(question, reach, after_ms=first)
             return stuck
         if self.cuts is Cut.EARLIER and not question.has_anchor:
-            return Verdict(_part(window, window.start_ms, stretch.end_ms))
+            return Verdict(stretch.whole)
         if question.has_anchor and not stretch.is_check:
             return self._ask_further(question, reach, before_ms=last if before is None else max(last, before))
         if is_few:
@@ -404,6 +414,9 @@ class Habits:
         stretch = question.stretch
         if stretch.tries >= len(_FURTHER_MS) + 1:
             return Verdict(None, (stretch,), is_stuck=True)
+        if stretch.tries and question.intervals > reach.slots:
+            # Replies may not reach as far as was believed.
+            reach.believe_less()
         if stretch.tries and question.intervals > reach.empty_reach and reach.narrow(stretch.window.symbol):
             return Verdict(None, (msgspec.structs.replace(stretch, tries=1, is_check=False),))
         again = msgspec.structs.replace(

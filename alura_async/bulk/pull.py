@@ -269,7 +269,7 @@ class Pull:
             series = (window.symbol, window.interval)
             error = self._last_resort or self._given_up.get(series)
             if error is not None:
-                self._add_gap(msgspec.structs.replace(window, end_ms=todo.end_ms), error)
+                self._add_gap(todo.whole, error)
                 continue
             self._is_alone = not self._habits.reach(window.interval).is_settled
             self._begun.add(series)
@@ -411,7 +411,10 @@ class Pull:
         held, self._held = self._held, []
         for page, assumed in held:
             window, habits = page.window, self._habits
-            if not habits.has_candles(*_series(window)):
+            error = self._last_resort or self._given_up.get(_series(window))
+            if error is not None:
+                self._add_gap(window, error)
+            elif not habits.has_candles(*_series(window)):
                 # Of a whole series. Its latest candles need no range.
                 self._todo.append(Stretch(window, is_latest=True))
             elif habits.stands(window, assumed):

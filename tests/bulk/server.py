@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
+from typing import Literal
 
 from alura_async.bulk.habits import Habits, Question, Stretch
 from alura_async.bulk.plan import Window, span_ms
@@ -30,6 +32,12 @@ class Server:
         floors: whether the beginning is rounded down to an interval.
         without_running: whether the running candle is taken out of the reply.
         by_time: whether a range is cut after `limit` intervals, traded or not.
+        caps: how many candles a reply holds at most, of one after the other: some cut by bytes.
+        spans: how many intervals a reply is about at most.
+        rounds_ms: what a range's beginning is rounded down to.
+        rounds_end: how its end is.
+        blips: how many of the questions are answered by nothing when they are asked for the first time.
+        unit: how many milliseconds its times are counted in.
     """
 
     interval: str
@@ -47,7 +55,15 @@ class Server:
     floors: bool = False
     without_running: bool = False
     by_time: bool = False
+    caps: tuple[int, ...] = ()
+    spans: int | None = None
+    rounds_ms: int = 0
+    rounds_end: Literal["up", "down", "no"] = "no"
+    blips: float = 0.0
+    unit: int = 1
     requests: int = field(default=0, init=False)
+    _asked: set[tuple[int, int]] = field(default_factory=set, init=False)
+    _draw: random.Random = field(default_factory=lambda: random.Random(1), init=False)
 
     def answer(self, start_ms: int, end_ms: int, limit: int | None) -> list[int]:
         """The open times of the candles of a reply."""
@@ -56,6 +72,23 @@ class Server:
         most = 500 if limit is None else limit
         if self.cap is not None:
             most = self.cap if self.ignores_limit else min(most, self.cap)
+        if self.caps:
+            most = min(most, self.caps[self.requests % len(self.caps)])
+        if (start_ms, end_ms) not in self._asked:
+            self._asked.add((start_ms, end_ms))
+            if self._draw.random() < self.blips:
+                return []
+        start_ms, end_ms = start_ms * self.unit, end_ms * self.unit
+        if self.rounds_ms:
+            start_ms -= start_ms % self.rounds_ms
+            if self.rounds_end == "down":
+                end_ms -= end_ms % self.rounds_ms
+            elif self.rounds_end == "up":
+                end_ms += -end_ms % self.rounds_ms
+        if self.spans is not None and self.last_first:
+            start_ms = max(start_ms, min(end_ms, self.now_ms) - self.spans * span + 1)
+        elif self.spans is not None:
+            end_ms = min(end_ms, start_ms + self.spans * span - 1)
         if self.floors:
             start_ms -= start_ms % span
         if self.overlaps:
@@ -133,9 +166,10 @@ def pull(server: Server, start_ms: int, end_ms: int, most: int = 5000, behind: i
             habits.learn_cut(times, server.answer(question.start_ms, question.end_ms, half))
             verdict = habits.judge(question, times, server.now_ms - behind)
         if verdict.is_stuck:
-            pulled.stuck.append(question.window)
-            todo += question.left
-            continue
+            # The rest of the series is not asked for.
+            rest = [*question.left, *todo]
+            pulled.stuck += [question.window, *(left.whole for left in rest), *(window for window, _ in held)]
+            return pulled
         if verdict.proven is not None:
             within = [time for time in times if verdict.proven.start_ms <= time < verdict.proven.end_ms]
             if verdict.assumed and not within:

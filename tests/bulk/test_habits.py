@@ -126,6 +126,58 @@ def test_what_a_server_cannot_be_asked_for_is_said_and_never_taken_for_nothing(
     check(server, pull(server, start, end), start, end)
 
 
+HOUR, DAY = 60 * MINUTE, 1440 * MINUTE
+AWKWARD: Any = st.sampled_from(
+    [
+        {"caps": (300, 411, 500, 350)},
+        {"caps": (5000, 100)},
+        {"caps": (100, 37, 5000, 10)},
+        {"rounds_ms": HOUR, "rounds_end": "down", "cap": 500},
+        {"rounds_ms": HOUR, "rounds_end": "up", "cap": 500},
+        {"rounds_ms": HOUR, "rounds_end": "down"},
+        {"rounds_ms": DAY, "rounds_end": "up"},
+        {"rounds_ms": DAY, "rounds_end": "down"},
+        {"rounds_ms": DAY, "rounds_end": "down", "cap": 500},
+        {"spans": 20},
+        {"spans": 60},
+        {"spans": 1440},
+        {"spans": 360, "cap": 500},
+        {"blips": 0.03, "cap": 100},
+        {"blips": 0.3, "cap": 500},
+        {"blips": 0.1},
+    ]
+)
+
+
+@settings(max_examples=2 * EXAMPLES, deadline=None)
+@given(
+    awkward=AWKWARD,
+    last_first=st.booleans(),
+    seed=st.integers(0, 10**9),
+    length=st.sampled_from([1, 30, 200, 900, 2500, 9000]),
+    until=st.sampled_from([0, 0, 5, 300]),
+)
+def test_no_candle_is_lost_silently_on_an_irregular_server(
+    awkward: dict[str, Any], last_first: bool, seed: int, length: int, until: int
+) -> None:
+    server = Server("1m", series(seed, length), NOW, last_first=last_first, **awkward)
+    start = NOW // MINUTE * MINUTE - length * MINUTE
+    end = max(start + MINUTE, NOW - until * MINUTE)
+    pulled = pull(server, start, end)
+    check(server, pulled, start, end)
+    if "rounds_ms" not in awkward:
+        assert not pulled.stuck
+
+
+@pytest.mark.parametrize("last_first", [False, True])
+def test_times_in_another_unit_are_an_error_and_never_no_candles(last_first: bool) -> None:
+    server = Server("1m", dense(5000), NOW, cap=500, unit=1000, last_first=last_first)
+    pulled = pull(server, NOW - 5000 * MINUTE, NOW)
+    check(server, pulled, NOW - 5000 * MINUTE, NOW)
+    assert pulled.stuck
+    assert len(pulled.times) <= 500
+
+
 def dense(length: int) -> list[int]:
     return [(NOW // MINUTE - back) * MINUTE for back in range(length, -1, -1)]
 
