@@ -113,6 +113,7 @@ class Question(msgspec.Struct, frozen=True):
         limit: how many candles at most; None where no number is asked for.
         path: which path is called.
         now_ms: this machine's clock.
+        has_anchor: whether the candle after the stretch is asked for as well.
     """
 
     stretch: Stretch
@@ -122,6 +123,7 @@ class Question(msgspec.Struct, frozen=True):
     limit: int | None
     path: CandlePath
     now_ms: int
+    has_anchor: bool = False
 
     @property
     def is_repeated(self) -> bool:
@@ -129,20 +131,25 @@ class Question(msgspec.Struct, frozen=True):
         return self.stretch.is_repeated
 
     @property
-    def intervals(self) -> int:
-        """How long the range is of which a reply has to speak: what has not come yet is not counted."""
-        window, after = self.window, self.stretch.after_ms
-        end_ms = after if self.has_anchor and after is not None else self.stretch.end_ms
-        if not self.stretch.is_check and not self.has_anchor:
-            end_ms = window.end_ms
-        end_ms = max(window.start_ms, min(end_ms, self.now_ms))
-        return -((window.start_ms - end_ms) // least_span_ms(window.interval))
+    def to_window(self) -> int:
+        """How many intervals it is from the window's start to its end: what has not come yet is not counted."""
+        return _intervals(self.window, self.window.end_ms, self.now_ms)
 
     @property
-    def has_anchor(self) -> bool:
-        """Whether the candle after the stretch is asked for as well."""
-        after = self.stretch.after_ms
-        return after is not None and after + span_ms(self.window.interval) <= self.end_ms
+    def to_end(self) -> int:
+        """How many intervals it is from the window's start to the end of what is asked for."""
+        return _intervals(self.window, self.end_ms, self.now_ms)
+
+    @property
+    def since_ms(self) -> int:
+        """From here on, candles of the stretch were asked for, by this question or by one before."""
+        since_ms = max(self.stretch.window.start_ms, self.start_ms + span_ms(self.window.interval))
+        return since_ms if self.stretch.asked_ms is None else min(since_ms, self.stretch.asked_ms)
+
+    @property
+    def length(self) -> int:
+        """How long the range is that is asked for, in intervals."""
+        return (min(self.end_ms, self.now_ms) - self.start_ms) // least_span_ms(self.window.interval) + 1
 
     @property
     def has_candle_before(self) -> bool:
@@ -251,14 +258,15 @@ class Habits:
         end_ms = part.end_ms + -part.end_ms % span + span - 1
         is_end = part.end_ms == stretch.end_ms
         further_ms = 0
-        if after is not None and (
+        has_anchor = after is not None and (
             stretch.is_check
             or (stretch.hollow_ms is None and after - part.start_ms <= (size + 1) * span)
             or after <= part.end_ms + span
-        ):
+        )
+        if has_anchor and after is not None:
             end_ms = after + 2 * span - 1
-            further_ms = _FURTHER_MS[min(stretch.tries, len(_FURTHER_MS) - 1)]
-        elif before is not None and is_end:
+            further_ms = _FURTHER_MS[stretch.tries] if stretch.tries < len(_FURTHER_MS) else 0
+        elif before is not None and is_end and is_all:
             further_ms = _BEYOND_MS[min(stretch.tries, len(_BEYOND_MS) - 1)]
             if after is not None:
                 further_ms = max(0, min(further_ms, after + 2 * span - 1 - end_ms))
@@ -268,7 +276,9 @@ class Habits:
         if is_all and is_short and stretch.asked_ms is not None and before is None and after is not None:
             start_ms -= _BEYOND_MS[min(stretch.tries, len(_BEYOND_MS) - 1)]
         further_ms = max(self._further_ms, further_ms)
-        return Question(stretch, part, max(0, start_ms), end_ms + further_ms, reach.limit, self.path, now_ms)
+        return Question(
+            stretch, part, max(0, start_ms), end_ms + further_ms, reach.limit, self.path, now_ms, has_anchor
+        )
 
     def judge(self, question: Question, times: Sequence[int], as_of_ms: int) -> Verdict:
         """What a reply proves, and learn from it.
@@ -287,7 +297,7 @@ class Habits:
             reach.asked += 1
             if question.has_anchor or question.has_candle_before:
                 return self._ask_further(question, reach)
-            return self._judge_nothing(question, reach, is_sure=False)
+            return self._judge_nothing(question, reach, question.to_end, is_sure=False)
         first, last = int(times[0]), int(times[-1])
         reach.learn(len(times), (last - first) // span + 1)
         if stretch.asked_ms is not None and _has(times, stretch.asked_ms, min(stretch.end_ms, as_of_ms - _LATE * span)):
@@ -305,8 +315,9 @@ class Habits:
         if since >= until or since >= end or last + least <= start:
             return self._judge_elsewhere(question, first, last, len(times), reach)
         self._filled.add((window.symbol, window.interval))
-        if stretch.tries > 1 and question.has_anchor and last >= (stretch.after_ms or 0):
-            self._further_ms = max(self._further_ms, _FURTHER_MS[min(stretch.tries, len(_FURTHER_MS) - 1)])
+        is_anchored = question.has_anchor and last >= (stretch.after_ms or 0)
+        if 1 < stretch.tries < len(_FURTHER_MS) and is_anchored and question.length <= reach.slots:
+            self._further_ms = max(self._further_ms, _FURTHER_MS[stretch.tries])
         if since <= part.start_ms and until >= part.end_ms and part.candles > 1:
             reach.is_whole = True
         if until < part.end_ms and (stretch.after_ms is None or question.has_anchor):
@@ -316,7 +327,7 @@ class Habits:
             reach.grow(window.symbol, len(times))
         rest: list[Stretch] = []
         if since > start:
-            asked_ms = max(start, question.start_ms + span)
+            asked_ms = question.since_ms
             rest.append(
                 Stretch(
                     _part(window, start, since),
@@ -341,16 +352,16 @@ class Habits:
             )
         return Verdict(_part(window, since, until), tuple(rest))
 
-    def _judge_nothing(self, question: Question, reach: Reach, *, is_sure: bool) -> Verdict:
+    def _judge_nothing(self, question: Question, reach: Reach, intervals: int, *, is_sure: bool) -> Verdict:
         """No candle in the window: its range may be longer than what the reply speaks for.
 
         Args:
             question: what was asked.
             reach: what is known of the interval.
+            intervals: how long the range is of which the reply has to speak.
             is_sure: whether a candle beyond the window has come, so that this is no accident.
         """
         stretch, window = question.stretch, question.stretch.window
-        intervals = question.intervals
         if stretch.is_check:
             if stretch.hollow <= reach.empty_reach or (is_sure and intervals <= reach.slots):
                 return Verdict(
@@ -360,20 +371,26 @@ class Habits:
             reach.narrow(window.symbol)
             rest = Stretch(stretch.whole, True, stretch.after_ms, stretch.before_ms)
             return Verdict(None, (rest,))
-        if intervals > reach.empty_reach and reach.narrow(window.symbol):
-            return Verdict(None, (msgspec.structs.replace(stretch, is_repeated=True, tries=0),))
+        if intervals > reach.empty_reach:
+            beyond = max(0, intervals - question.to_window)
+            if not reach.narrow(window.symbol, beyond) and not reach.halve(window.symbol, question.window.candles):
+                return Verdict(None, (stretch,), is_stuck=True)
+            return Verdict(
+                None, (msgspec.structs.replace(stretch, is_repeated=True, asked_ms=question.since_ms, tries=0),)
+            )
         start_ms = question.window.start_ms
         hollow = max(stretch.hollow, intervals)
         if (is_sure and stretch.hollow_ms is None) or start_ms <= window.start_ms:
             known = self.has_candles(window.symbol, window.interval)
-            if not is_sure and stretch.after_ms is None and known:
-                # The others have candles: that none came here may be an accident.
+            if stretch.after_ms is None and known and not (is_sure and stretch.hollow_ms is None):
+                # The series has candles: that none came here may be an accident.
                 whole = _part(window, start_ms, stretch.end_ms)
                 check = Stretch(whole, True, None, stretch.before_ms, hollow=hollow, is_check=True)
                 return Verdict(None, (check,))
             proven = _part(window, start_ms, stretch.end_ms)
             left = _part(window, window.start_ms, start_ms)
-            rest = Stretch(left, after_ms=stretch.after_ms, before_ms=stretch.before_ms)
+            asked_ms = question.since_ms if is_sure else stretch.asked_ms
+            rest = Stretch(left, after_ms=stretch.after_ms, before_ms=stretch.before_ms, asked_ms=asked_ms)
             assumed = hollow if hollow > reach.slots or not known else 0
             return Verdict(proven, (rest,) if start_ms > window.start_ms else (), assumed=assumed)
         left = _part(window, window.start_ms, start_ms)
@@ -383,6 +400,7 @@ class Habits:
             before_ms=stretch.before_ms,
             hollow_ms=stretch.end_ms,
             hollow=hollow,
+            asked_ms=stretch.asked_ms,
         )
         return Verdict(None, (rest,))
 
@@ -395,16 +413,18 @@ class Habits:
         if first >= stretch.end_ms:
             if after is not None and first == after:
                 is_sure = is_few or self.cuts is Cut.LATER
-                return self._judge_nothing(question, reach, is_sure=True) if is_sure else stuck
-            if after is None or first < after:
-                return self._ask_further(question, reach, after_ms=first)
-            return stuck
+                if not is_sure:
+                    return stuck
+                return self._judge_nothing(question, reach, question.to_end, is_sure=question.has_anchor)
+            return self._ask_further(question, reach, after_ms=first if after is None else min(first, after))
         if self.cuts is Cut.EARLIER and not question.has_anchor:
             return Verdict(stretch.whole)
         if question.has_anchor and not stretch.is_check:
             return self._ask_further(question, reach, before_ms=last if before is None else max(last, before))
         if is_few:
-            return self._judge_nothing(question, reach, is_sure=question.has_candle_before and last == before)
+            is_sure = question.has_candle_before and last == before
+            intervals = question.to_window if is_sure else question.to_end
+            return self._judge_nothing(question, reach, intervals, is_sure=is_sure)
         return stuck
 
     def _ask_further(
@@ -412,13 +432,16 @@ class Habits:
     ) -> Verdict:
         """A candle that is known to be there was not given: nothing is proven."""
         stretch = question.stretch
-        if stretch.tries >= len(_FURTHER_MS) + 1:
-            return Verdict(None, (stretch,), is_stuck=True)
-        if stretch.tries and question.intervals > reach.slots:
+        symbol = stretch.window.symbol
+        if stretch.tries and question.length > reach.slots:
             # Replies may not reach as far as was believed.
             reach.believe_less()
-        if stretch.tries and question.intervals > reach.empty_reach and reach.narrow(stretch.window.symbol):
-            return Verdict(None, (msgspec.structs.replace(stretch, tries=1, is_check=False),))
+            if reach.narrow(symbol):
+                return Verdict(
+                    None, (msgspec.structs.replace(stretch, asked_ms=question.since_ms, is_check=False, tries=1),)
+                )
+        if stretch.tries >= len(_FURTHER_MS) - 1 and not reach.halve(symbol, question.window.candles):
+            return Verdict(None, (stretch,), is_stuck=True)
         again = msgspec.structs.replace(
             stretch,
             is_repeated=True,
@@ -532,6 +555,7 @@ class Reach:
         # What is asked for where replies are cut at the end, and what of symbols that differ from the others.
         self._most: int | None = None
         self._sizes: dict[str, int] = {}
+        self._tight: set[str] = set()
 
     @property
     def is_settled(self) -> bool:
@@ -561,13 +585,24 @@ class Reach:
         """A reply without a candle was wrong about its range."""
         self._believed = _LIMITS[-2]
 
-    def narrow(self, symbol: str) -> bool:
-        """Ask for no more than what a reply without a candle speaks for, if that is less."""
-        size = _within(self.empty_reach)
+    def narrow(self, symbol: str, beyond: int = 0) -> bool:
+        """Ask for no more than what a reply without a candle speaks for, if that is less.
+
+        Args:
+            symbol: of which symbol.
+            beyond: how many intervals are asked for beyond the window.
+        """
+        self._tight.add(symbol)
+        size = _within(self.empty_reach - max(0, beyond - _MARGINS))
         if size >= self.size(symbol):
             return False
         self._sizes[symbol] = size
         return True
+
+    def halve(self, symbol: str, asked: int) -> bool:
+        """Ask for half of what was asked for, if that is not the least already."""
+        self._sizes[symbol] = min(asked, self.size(symbol)) // 2 or 1
+        return asked > 1
 
     def shrink(self, symbol: str, held: int, asked: int) -> None:
         """A reply held the first intervals of those that were asked for."""
@@ -577,15 +612,18 @@ class Reach:
     def grow(self, symbol: str, count: int) -> None:
         """Ask for more of a symbol that is seldom traded."""
         size = self.size(symbol)
-        if size < self.size():
-            self._sizes[symbol] = min(2 * size, self.size())
-        elif self.is_capped and count < self.rows / 2:
-            self._sizes[symbol] = min(2 * size, _LONGEST)
+        if size < self.size() or (self.is_capped and count < self.rows / 2):
+            most = _within(max(self.slots, self.empty_reach)) if symbol in self._tight else _LONGEST
+            self._sizes[symbol] = max(size, min(2 * size, most))
 
 
 def _within(most: int) -> int:
     """The largest window for which a reply has room that may hold, or speak for, so much."""
     return max(1, most - _MARGINS - min(_MOST_EARLY, most // 10))
+
+
+def _intervals(window: Window, end_ms: int, now_ms: int) -> int:
+    return max(0, -((window.start_ms - min(end_ms, now_ms)) // least_span_ms(window.interval)))
 
 
 def _end_of(window: Window, most: int, horizon_ms: int) -> Window:
