@@ -414,7 +414,7 @@ class Habits:
             if after is not None and first == after:
                 is_sure = is_few or self.cuts is Cut.LATER
                 if not is_sure:
-                    return stuck
+                    return self._ask_further(question, reach) if self.knows_cut else stuck
                 return self._judge_nothing(question, reach, question.to_end, is_sure=question.has_anchor)
             return self._ask_further(question, reach, after_ms=first if after is None else min(first, after))
         if self.cuts is Cut.EARLIER and not question.has_anchor:
