@@ -52,6 +52,8 @@ _FURTHER_MS = (0, 0, _HOUR_MS, _DAY_MS)
 _BEYOND_MS = (_DAY_MS, _HOUR_MS, 0)
 # A reply of so few candles has not been cut, unless by time.
 _FEW = 4
+# From so many candles on, a reply shows how long a time it may be about.
+_MANY = 8
 # A stretch may be asked for at so many times the length of a reply, if there is little in it.
 _LONGEST = 1 << 20
 
@@ -373,8 +375,8 @@ class Habits:
             return Verdict(None, (rest,))
         if intervals > reach.empty_reach:
             beyond = max(0, intervals - question.to_window)
-            if not reach.narrow(window.symbol, beyond) and not reach.halve(window.symbol, question.window.candles):
-                return Verdict(None, (stretch,), is_stuck=True)
+            if not reach.narrow(window.symbol, beyond):
+                return self._ask_further(question, reach)
             return Verdict(
                 None, (msgspec.structs.replace(stretch, is_repeated=True, asked_ms=question.since_ms, tries=0),)
             )
@@ -435,12 +437,16 @@ class Habits:
         symbol = stretch.window.symbol
         if stretch.tries and question.length > reach.slots:
             # Replies may not reach as far as was believed.
-            reach.believe_less()
+            reach.believe_less(question.length)
             if reach.narrow(symbol):
                 return Verdict(
                     None, (msgspec.structs.replace(stretch, asked_ms=question.since_ms, is_check=False, tries=1),)
                 )
-        if stretch.tries >= len(_FURTHER_MS) - 1 and not reach.halve(symbol, question.window.candles):
+        if stretch.tries < len(_FURTHER_MS) - 1:
+            can_change = True
+        else:
+            can_change = reach.halve(symbol, question.window.candles) or stretch.tries < len(_FURTHER_MS)
+        if not can_change:
             return Verdict(None, (stretch,), is_stuck=True)
         again = msgspec.structs.replace(
             stretch,
@@ -457,7 +463,7 @@ class Habits:
         since, until = bisect_left(times, window.start_ms), bisect_left(times, window.end_ms)
         if since == until:
             return Verdict(window)
-        self.reach(window.interval).believe_less()
+        self.reach(window.interval).believe_less(_LEAST_REACH)
         first, last = int(times[since]), int(times[until - 1])
         end_ms = min(window.end_ms, last + least_span_ms(window.interval))
         rest: list[Stretch] = []
@@ -565,14 +571,18 @@ class Reach:
     @property
     def empty_reach(self) -> int:
         """The most intervals that a reply speaks for which has nothing in them."""
-        return max(self.slots, _LIMITS[-2] if self.is_capped else self._believed)
+        return max(self.slots, _LIMITS[-2] if self.is_capped and self.rows >= _MANY else self._believed)
 
     def size(self, symbol: str | None = None) -> int:
         """How many intervals to ask for."""
         size = self._sizes.get(symbol) if symbol is not None else None
         if size is not None:
             return size
-        size = _within(max(self.rows, min(self.slots, _LEAST_REACH)) if self.is_capped else self.limit or _LIMITS[0])
+        most = self.limit or _LIMITS[0]
+        if self.is_capped:
+            # What holds little, because there is little, shows nothing of how much it may hold.
+            most = min(most, max(self.rows, min(self.slots, _LEAST_REACH), self.empty_reach))
+        size = _within(most)
         return size if self._most is None else min(size, self._most)
 
     def learn(self, count: int, slots: int) -> None:
@@ -581,9 +591,9 @@ class Reach:
         self.rows = max(self.rows, count)
         self.slots = max(self.slots, slots)
 
-    def believe_less(self) -> None:
-        """A reply without a candle was wrong about its range."""
-        self._believed = _LIMITS[-2]
+    def believe_less(self, intervals: int) -> None:
+        """A reply to a range so long did not have a candle that it should have had."""
+        self._believed = max(_LIMITS[-2], min(self._believed, intervals // 2))
 
     def narrow(self, symbol: str, beyond: int = 0) -> bool:
         """Ask for no more than what a reply without a candle speaks for, if that is less.
