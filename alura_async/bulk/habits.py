@@ -48,8 +48,6 @@ _HOUR_MS, _DAY_MS = 3_600_000, 86_400_000
 # How much further it is asked where a candle that is known to be there was not given: a reply may have been an accident,
 # and a server may round what it is asked for.
 _FURTHER_MS = (0, 0, _HOUR_MS, _DAY_MS)
-# Where a range begins or ends without a candle, the next one is looked for beyond it.
-_BEYOND_MS = (_DAY_MS, _HOUR_MS, 0)
 # A reply of so few candles has not been cut, unless by time.
 _FEW = 4
 # From so many candles on, a reply shows how long a time it may be about.
@@ -255,7 +253,7 @@ class Habits:
         after, before = stretch.after_ms, stretch.before_ms
         is_all = part.start_ms == window.start_ms
         start_ms = part.start_ms - span
-        if is_all and before is not None and part.end_ms - before <= 2 * (size + 1) * span:
+        if is_all and before is not None and (stretch.is_check or part.end_ms - before <= 2 * (size + 1) * span):
             start_ms = min(start_ms, before - span)
         end_ms = part.end_ms + -part.end_ms % span + span - 1
         is_end = part.end_ms == stretch.end_ms
@@ -269,14 +267,11 @@ class Habits:
             end_ms = after + 2 * span - 1
             further_ms = _FURTHER_MS[stretch.tries] if stretch.tries < len(_FURTHER_MS) else 0
         elif before is not None and is_end and is_all:
-            further_ms = _BEYOND_MS[min(stretch.tries, len(_BEYOND_MS) - 1)]
+            further_ms = _beyond_ms(before, part.end_ms, stretch.tries)
             if after is not None:
                 further_ms = max(0, min(further_ms, after + 2 * span - 1 - end_ms))
         elif not stretch.tries:
             end_ms = max(part.end_ms, min(end_ms, now_ms))
-        is_short = part.candles <= reach.size() // 2
-        if is_all and is_short and stretch.asked_ms is not None and before is None and after is not None:
-            start_ms -= _BEYOND_MS[min(stretch.tries, len(_BEYOND_MS) - 1)]
         further_ms = max(self._further_ms, further_ms)
         return Question(
             stretch, part, max(0, start_ms), end_ms + further_ms, reach.limit, self.path, now_ms, has_anchor
@@ -421,7 +416,7 @@ class Habits:
             return self._ask_further(question, reach, after_ms=first if after is None else min(first, after))
         if self.cuts is Cut.EARLIER and not question.has_anchor:
             return Verdict(stretch.whole)
-        if question.has_anchor and not stretch.is_check:
+        if (question.has_anchor and not stretch.is_check) or (before is not None and last < before):
             return self._ask_further(question, reach, before_ms=last if before is None else max(last, before))
         if is_few:
             is_sure = question.has_candle_before and last == before
@@ -442,6 +437,9 @@ class Habits:
                 return Verdict(
                     None, (msgspec.structs.replace(stretch, asked_ms=question.since_ms, is_check=False, tries=1),)
                 )
+        if stretch.tries and stretch.is_check:
+            # It is too long for one reply.
+            return Verdict(None, (Stretch(stretch.whole, True, stretch.after_ms, stretch.before_ms),))
         if stretch.tries < len(_FURTHER_MS) - 1:
             can_change = True
         else:
@@ -634,6 +632,12 @@ def _within(most: int) -> int:
 
 def _intervals(window: Window, end_ms: int, now_ms: int) -> int:
     return max(0, -((window.start_ms - min(end_ms, now_ms)) // least_span_ms(window.interval)))
+
+
+def _beyond_ms(last_ms: int, end_ms: int, tries: int) -> int:
+    """How far beyond a range to look, where its last candle may be the last before the end was rounded down."""
+    units = [unit for unit in (_DAY_MS, _HOUR_MS) if last_ms <= end_ms - end_ms % unit]
+    return units[tries] if tries < len(units) else 0
 
 
 def _end_of(window: Window, most: int, horizon_ms: int) -> Window:
