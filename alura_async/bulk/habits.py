@@ -420,6 +420,8 @@ class Habits:
             return self._ask_further(question, reach, before_ms=last if before is None else max(last, before))
         if is_few:
             is_sure = question.has_candle_before and last == before
+            if is_sure and not stretch.tries and not question.has_anchor and _beyond_ms(last, stretch.end_ms, 1):
+                return self._ask_further(question, reach)
             intervals = question.to_window if is_sure else question.to_end
             return self._judge_nothing(question, reach, intervals, is_sure=is_sure)
         return stuck
@@ -637,7 +639,7 @@ def _intervals(window: Window, end_ms: int, now_ms: int) -> int:
 def _beyond_ms(last_ms: int, end_ms: int, tries: int) -> int:
     """How far beyond a range to look, where its last candle may be the last before the end was rounded down."""
     units = [unit for unit in (_DAY_MS, _HOUR_MS) if last_ms <= end_ms - end_ms % unit]
-    return units[tries] if tries < len(units) else 0
+    return units[tries - 1] if 0 < tries <= len(units) else 0
 
 
 def _end_of(window: Window, most: int, horizon_ms: int) -> Window:
