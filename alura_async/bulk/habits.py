@@ -75,6 +75,7 @@ class Stretch(msgspec.Struct, frozen=True):
         hollow_ms: up to here, from the window's end on, replies had no candles. It belongs to the stretch.
         hollow: the longest range, in intervals, that one of them was about.
         is_check: whether nothing was found in it, and it is asked for once more.
+        is_checked: whether it was, in vain: it is too long for one reply.
         is_latest: whether nothing was found in a whole series: the latest candles are asked for, without a range.
         asked_ms: from here on it was asked for before, by a question that brought others.
         tries: how often a candle that is known to be there was not given.
@@ -87,6 +88,7 @@ class Stretch(msgspec.Struct, frozen=True):
     hollow_ms: int | None = None
     hollow: int = 0
     is_check: bool = False
+    is_checked: bool = False
     is_latest: bool = False
     asked_ms: int | None = None
     tries: int = 0
@@ -366,7 +368,7 @@ class Habits:
                     assumed=stretch.hollow if stretch.hollow > reach.slots else 0,
                 )
             reach.narrow(window.symbol)
-            rest = Stretch(stretch.whole, True, stretch.after_ms, stretch.before_ms)
+            rest = Stretch(stretch.whole, True, stretch.after_ms, stretch.before_ms, is_checked=True)
             return Verdict(None, (rest,))
         if intervals > reach.empty_reach:
             beyond = max(0, intervals - question.to_window)
@@ -379,7 +381,8 @@ class Habits:
         hollow = max(stretch.hollow, intervals)
         if (is_sure and stretch.hollow_ms is None) or start_ms <= window.start_ms:
             known = self.has_candles(window.symbol, window.interval)
-            if stretch.after_ms is None and known and not (is_sure and stretch.hollow_ms is None):
+            is_certain = stretch.is_checked or (is_sure and stretch.hollow_ms is None)
+            if stretch.after_ms is None and known and not is_certain:
                 # The series has candles: that none came here may be an accident.
                 whole = _part(window, start_ms, stretch.end_ms)
                 check = Stretch(whole, True, None, stretch.before_ms, hollow=hollow, is_check=True)
@@ -397,6 +400,7 @@ class Habits:
             before_ms=stretch.before_ms,
             hollow_ms=stretch.end_ms,
             hollow=hollow,
+            is_checked=stretch.is_checked,
             asked_ms=stretch.asked_ms,
         )
         return Verdict(None, (rest,))
@@ -441,7 +445,8 @@ class Habits:
                 )
         if stretch.tries and stretch.is_check:
             # It is too long for one reply.
-            return Verdict(None, (Stretch(stretch.whole, True, stretch.after_ms, stretch.before_ms),))
+            again = Stretch(stretch.whole, True, stretch.after_ms, stretch.before_ms, is_checked=True)
+            return Verdict(None, (again,))
         if stretch.tries < len(_FURTHER_MS) - 1:
             can_change = True
         else:
