@@ -240,8 +240,8 @@ async def test_a_server_that_fails_always_is_left_alone_soon(sandbox: Sandbox, a
     assert {(gap.symbol, gap.interval) for gap in gaps} == {
         (symbol, interval) for symbol in ("BTC", "ETH") for interval in ("1m", "5m")
     }
-    # One for each series, as far as they are one stretch: what came stands between.
-    assert len(gaps) <= 5
+    # One for each series, as far as they are one stretch: what came stands between, once for each worker.
+    assert len(gaps) <= 6
     assert sum(page.end_ms - page.start_ms for page in pages) == 4 * 30 * 24 * HOUR
 
 
@@ -309,7 +309,8 @@ async def test_a_server_that_gives_only_its_latest_candles_is_an_error_and_never
     sandbox.quirks = Quirks(page_cap=100, ignores_start=True, ignores_end=True)
     pages = await pulled(alura, ["BTC", "ETH"], "1m", start=NOW - timedelta(hours=10), end=NOW)
     gaps = [page for page in pages if page.error is not None]
-    assert [gap.symbol for gap in gaps] == ["BTC", "ETH"]
+    assert {gap.symbol for gap in gaps} == {"BTC", "ETH"}
+    assert len(gaps) == 2
     for gap in gaps:
         assert isinstance(gap.error, ShapeError)
         for word in ("CandleQuery", "startTime", "endTime", "limit", "unit", "path", HISTORY):
