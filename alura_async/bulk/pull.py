@@ -44,9 +44,9 @@ from .columns import Candles
 from .decoding import CANDLE_HISTORY, LATEST_CANDLES
 from .extra import needing
 from .failures import PATIENCE_S, Failures, GivenUp, Next, halves
-from .habits import Habits, Question, Verdict
+from .habits import Habits, Question, Stretch, Verdict
 from .pages import CandlePage, Progress
-from .plan import Window, span_ms
+from .plan import Window, parts, span_ms
 from .query import CandlePath, CandleQuery
 
 with needing("numpy"):
@@ -59,6 +59,8 @@ if TYPE_CHECKING:
 _READY_EACH = 2
 # Of so many symbols the page is looked for, where the first have no candles.
 _MOST_PROBED = 5
+# A part of a range that a worker has to itself is so many replies long at least.
+_LEAST_PAGES = 8
 # With more workers than this, the loop is busy with them and not with replies.
 _MOST_WORKERS = 32
 # Waiting for its turn counts as part of a call's time: so much of it may be spent so.
@@ -143,11 +145,11 @@ async def probe(client: AsyncAlura, ranges: Iterable[Window], query: CandleQuery
     return found
 
 
-class _Todo(NamedTuple):
-    """What is still to be asked."""
+class _Held(NamedTuple):
+    """Where nothing was found, and what that is assumed by: see `Verdict`."""
 
-    window: Window
-    is_repeated: bool
+    page: CandlePage
+    assumed: int
 
 
 class Pull:
@@ -184,7 +186,8 @@ class Pull:
         self._query = query
         self._habits = Habits(query)
         self._ranges = deque(ranges)
-        self._todo: list[_Todo] = []
+        self._todo: list[Stretch] = []
+        self._held: list[_Held] = []
         self._strict = strict
         self.concurrency = min(concurrency or _MOST_WORKERS, concurrency_of(client))
         self.failure: BaseException | None = None
@@ -294,7 +297,7 @@ class Pull:
                     if error is None:
                         await self._ask(question)
                     else:
-                        self._add_gap(question.window, error)
+                        self._add_gap(question.stretch.whole, error)
                 finally:
                     self._under_way -= 1
                     self._is_alone = False
@@ -316,7 +319,10 @@ class Pull:
                 if question is not None:
                     return question
                 if not self._under_way and not self._todo and not self._ranges:
-                    return None
+                    if not self._held:
+                        return None
+                    self._look_again()
+                    continue
             self._changed.clear()
             await self._changed.wait()
         return None
@@ -327,29 +333,47 @@ class Pull:
             todo = self._choose()
             if todo is None:
                 return None
-            window, is_repeated = todo
+            window = todo.window
             series = (window.symbol, window.interval)
             error = self._why_not(window)
             if error is not None:
-                self._add_gap(window, error)
+                self._add_gap(todo.whole, error)
                 continue
             self._is_alone = not self._habits.reach(window.interval).is_settled
             self._begun.add(series)
-            question = self._habits.question(window, is_repeated=is_repeated, now_ms=_now_ms())
-            start_ms = question.window.start_ms
-            if start_ms > window.start_ms:
-                self._todo.append(_Todo(msgspec.structs.replace(window, end_ms=start_ms), is_repeated))
-            return question
+            return self._habits.question(todo, now_ms=_now_ms())
         return None
 
-    def _choose(self) -> _Todo | None:
+    def _choose(self) -> Stretch | None:
         """Take out what may be asked for next, the latest first; None if that has to wait for a reply."""
         for place in reversed(range(len(self._todo))):
             if self._may_ask(self._todo[place].window):
-                return self._todo.pop(place)
+                return self._share(self._todo.pop(place))
         if self._ranges and self._may_ask(self._ranges[0]):
-            return _Todo(self._ranges.popleft(), is_repeated=False)
+            return self._share(Stretch(self._ranges.popleft()))
         return None
+
+    def _share(self, stretch: Stretch) -> Stretch:
+        """Leave parts of a long stretch to workers that have nothing else to do: one asks for one reply after another.
+
+        Returns:
+            The last part.
+        """
+        window = stretch.window
+        idle = self.concurrency - self._under_way - len(self._todo) - len(self._ranges)
+        page = self._habits.page(window.interval)
+        if not self._habits.has_candles(*_series(window)):
+            # It may be that replies about it are wrong; that shows by one after the other.
+            return stretch
+        if idle < 2 or window.candles < 2 * _LEAST_PAGES * page or not self._habits.reach(window.interval).is_settled:
+            return stretch
+        most = max(_LEAST_PAGES * page, -(-window.candles // idle))
+        *rest, last = reversed([*parts(window, most)])
+        self._todo += [
+            Stretch(part, stretch.is_repeated, before_ms=None if place else stretch.before_ms)
+            for place, part in enumerate(rest)
+        ]
+        return msgspec.structs.replace(stretch, window=last, before_ms=None)
 
     def _may_ask(self, window: Window) -> bool:
         series = (window.symbol, window.interval)
@@ -372,6 +396,10 @@ class Pull:
             raise
         except AluraError as error:
             self._told.requests += 1
+            if question.stretch.is_latest and isinstance(error, NotFoundError):
+                # Neither path knows of a candle.
+                self._give(CandlePage(question.window, _now_ms(), candles=Candles.empty(*_series(question.window))))
+                return
             self._fail(question, error)
             return
         self._told.requests += 1
@@ -382,6 +410,7 @@ class Pull:
             self._ask_again(question)
         elif verdict.is_stuck:
             self._refuse(question, _unreadable(question, self._query, candles))
+            self._leave(question)
         else:
             self._add(question, verdict, candles)
 
@@ -396,7 +425,8 @@ class Pull:
     def _judge(self, question: Question, candles: Candles) -> Verdict | None:
         """What a reply proves; None if it was asked for in a way that is not followed any more."""
         habits = self._habits
-        if (question.limit, question.path) != (habits.limit, habits.path):
+        limit = habits.reach(question.window.interval).limit
+        if (question.limit, question.path) != (limit, habits.path) and not question.stretch.is_latest:
             return None
         times: Any = candles.open_time.view(np.int64)
         return habits.judge(question, times, _as_of_ms(candles))
@@ -418,20 +448,46 @@ class Pull:
         """It was asked for in a way that does not work here."""
         window = question.window
         self._begun.discard((window.symbol, window.interval))
-        self._todo.append(_Todo(window, question.is_repeated))
+        self._todo.append(question.again)
+
+    def _leave(self, question: Question) -> None:
+        """What of a stretch was not asked for is to be asked for still, if it is not asked again as a whole."""
+        if question.again not in self._todo:
+            self._todo += question.left
 
     def _add(self, question: Question, verdict: Verdict, candles: Candles) -> None:
+        self._todo += verdict.rest
         proven = verdict.proven
-        is_repeated = question.is_repeated or proven is not None
-        self._todo += [_Todo(rest, is_repeated) for rest in verdict.rest]
         if proven is None:
             return
         page = CandlePage(proven, _as_of_ms(candles), candles=candles.between(proven.start_ms, proven.end_ms))
+        if verdict.assumed and not len(page.candles):
+            self._held.append(_Held(page, verdict.assumed))
+        else:
+            self._give(page)
+
+    def _give(self, page: CandlePage) -> None:
         self._told.candles += len(page.candles)
         self._ready.append(page)
         self._ready_there.set()
-        self._told.has_answered(proven)
+        self._told.has_answered(page.window)
         self._tell()
+
+    def _look_again(self) -> None:
+        """All else has come. Nothing was found in some ranges; what has been learned meanwhile may speak against it."""
+        held, self._held = self._held, []
+        for page, assumed in held:
+            window, habits = page.window, self._habits
+            error = self._why_not(window)
+            if error is not None:
+                self._add_gap(window, error)
+            elif not habits.has_candles(*_series(window)):
+                # Of a whole series. Its latest candles need no range.
+                self._todo.append(Stretch(window, is_latest=True))
+            elif habits.stands(window, assumed):
+                self._give(page)
+            else:
+                self._todo.append(Stretch(window, is_repeated=True))
 
     # What becomes of failures
 
@@ -441,58 +497,55 @@ class Pull:
         is_about_limit = isinstance(error, BadRequestError | UnprocessableError) and self._is_about_limit(
             question, error
         )
-        if is_about_limit and habits.ask_for_fewer(question.limit):
+        if is_about_limit and habits.ask_for_fewer(question):
             self._ask_again(question)
             return
-        has_answered = (window.symbol, window.interval) in self._answered
+        has_answered = _series(window) in self._answered
         if isinstance(error, CredentialsNeededError | SignInError | UnauthorizedError):
             # As good for all others as for this one.
             self._last_resort = error
             self._failures.give_up()
             self._add_gap(window, error)
+            self._leave(question)
         elif not isinstance(error, ResponseError) or not _is_final(error):
             self._go_on(question, error, self._failures.failed(window, error, has_answered=has_answered))
         elif has_answered:
             self._go_on(question, error, self._failures.refused(window, error))
         else:
             self._refuse(question, error)
+            self._leave(question)
 
     def _go_on(self, question: Question, error: AluraError, then: Next) -> None:
         """Go on after a failure."""
         window = question.window
         # Something else of its series may be asked for.
-        self._begun.discard((window.symbol, window.interval))
+        self._begun.discard(_series(window))
         if then is Next.AGAIN and isinstance(error, ResponseError) and _is_final(error):
             # At once: what else there is of its series may be refused likewise.
-            self._todo.append(_Todo(window, question.is_repeated))
+            self._todo.append(question.again)
         elif then is Next.AGAIN:
             self._put_back(question)
         elif then is Next.HALVES:
-            self._todo += [_Todo(half, question.is_repeated) for half in halves(window)]
+            self._todo += question.left
+            self._todo += [Stretch(half, question.is_repeated) for half in halves(window)]
         else:
             if then is Next.SERVER:
                 self._last_resort = error
             elif then is not Next.GAP:
                 self._given_up.add(window, error, is_all=then is Next.SERIES)
             self._add_gap(window, error)
+            self._leave(question)
 
     def _put_back(self, question: Question) -> None:
         """Ask again after what else is to be asked: of its series; of all, where that has never answered."""
-        window = question.window
-        series = (window.symbol, window.interval)
-        if series in self._answered:
-            self._todo.insert(0, _Todo(window, question.is_repeated))
-            return
-        others: list[_Todo] = []
-        for todo in reversed(self._todo):
-            if (todo.window.symbol, todo.window.interval) != series:
-                others.append(todo)
-            elif todo.window.end_ms == window.start_ms:
-                window = msgspec.structs.replace(window, start_ms=todo.window.start_ms)
-            else:
-                self._ranges.append(todo.window)
-        self._todo = others[::-1]
-        self._ranges.append(window)
+        window, stretch = question.window, question.stretch
+        if _series(window) not in self._answered:
+            self._ranges.append(stretch.whole)
+        elif stretch.is_latest or stretch.is_check:
+            self._todo.insert(0, question.again)
+        else:
+            self._todo.insert(0, Stretch(window, question.is_repeated))
+            self._todo += question.left
 
     def _why_not(self, window: Window) -> AluraError | None:
         """Why a window is not asked for any more; None if it is."""
@@ -633,6 +686,8 @@ def concurrency_of(client: AsyncAlura) -> int:
 
 def _request(question: Question, limit: int | None, query: CandleQuery) -> Any:
     window = question.window
+    if question.stretch.is_latest:
+        return LATEST_CANDLES.request(window.symbol, window.interval, query={})
     asked = {query.start: query.time(question.start_ms), query.end: query.time(question.end_ms)}
     if query.limit is not None and limit is not None:
         asked[query.limit] = limit
@@ -712,6 +767,10 @@ def _is_final(error: ResponseError) -> bool:
     """Whether the server will not serve this, however often it is asked."""
     status = error.status or 0
     return isinstance(error, RefusedError) or (400 <= status < 500 and status not in _PASSING)
+
+
+def _series(window: Window) -> tuple[str, str]:
+    return window.symbol, window.interval
 
 
 def _as_of_ms(candles: Candles) -> int:
