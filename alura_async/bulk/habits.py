@@ -382,10 +382,10 @@ class Habits:
         if (is_sure and stretch.hollow_ms is None) or start_ms <= window.start_ms:
             known = self.has_candles(window.symbol, window.interval)
             is_certain = stretch.is_checked or (is_sure and stretch.hollow_ms is None)
-            if stretch.after_ms is None and known and not is_certain:
+            if known and not is_certain:
                 # The series has candles: that none came here may be an accident.
                 whole = _part(window, start_ms, stretch.end_ms)
-                check = Stretch(whole, True, None, stretch.before_ms, hollow=hollow, is_check=True)
+                check = Stretch(whole, True, stretch.after_ms, stretch.before_ms, hollow=hollow, is_check=True)
                 return Verdict(None, (check,))
             proven = _part(window, start_ms, stretch.end_ms)
             left = _part(window, window.start_ms, start_ms)
