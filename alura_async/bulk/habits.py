@@ -268,7 +268,7 @@ class Habits:
         if has_anchor and after is not None:
             end_ms = after + 2 * span - 1
             further_ms = _FURTHER_MS[stretch.tries] if stretch.tries < len(_FURTHER_MS) else 0
-        elif before is not None and is_end and is_all:
+        elif before is not None and is_end:
             further_ms = _beyond_ms(before, part.end_ms, stretch.tries)
             if after is not None:
                 further_ms = max(0, min(further_ms, after + 2 * span - 1 - end_ms))
@@ -382,10 +382,10 @@ class Habits:
         if (is_sure and stretch.hollow_ms is None) or start_ms <= window.start_ms:
             known = self.has_candles(window.symbol, window.interval)
             is_certain = stretch.is_checked or (is_sure and stretch.hollow_ms is None)
-            if stretch.after_ms is None and known and not is_certain:
+            if known and not is_certain:
                 # The series has candles: that none came here may be an accident.
                 whole = _part(window, start_ms, stretch.end_ms)
-                check = Stretch(whole, True, None, stretch.before_ms, hollow=hollow, is_check=True)
+                check = Stretch(whole, True, stretch.after_ms, stretch.before_ms, hollow=hollow, is_check=True)
                 return Verdict(None, (check,))
             proven = _part(window, start_ms, stretch.end_ms)
             left = _part(window, window.start_ms, start_ms)
@@ -418,14 +418,15 @@ class Habits:
                     return self._ask_further(question, reach) if self.knows_cut else stuck
                 return self._judge_nothing(question, reach, question.to_end, is_sure=question.has_anchor)
             return self._ask_further(question, reach, after_ms=first if after is None else min(first, after))
+        if not stretch.tries and not question.has_anchor and _beyond_ms(last, stretch.end_ms, 1):
+            # The end may have been rounded down.
+            return self._ask_further(question, reach, before_ms=last if before is None else max(last, before))
         if self.cuts is Cut.EARLIER and not question.has_anchor:
             return Verdict(stretch.whole)
         if (question.has_anchor and not stretch.is_check) or (before is not None and last < before):
             return self._ask_further(question, reach, before_ms=last if before is None else max(last, before))
         if is_few:
             is_sure = question.has_candle_before and last == before
-            if is_sure and not stretch.tries and not question.has_anchor and _beyond_ms(last, stretch.end_ms, 1):
-                return self._ask_further(question, reach)
             intervals = question.to_window if is_sure else question.to_end
             return self._judge_nothing(question, reach, intervals, is_sure=is_sure)
         return stuck
