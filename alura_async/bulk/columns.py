@@ -282,6 +282,14 @@ class Candles:
         closed = self._closed | _closed(self._times, self.interval, as_of_ms)
         return self._of(self.symbol, self.interval, as_of_ms, self._times, self._numbers, self._trades, closed)
 
+    def _told_before(self, lasted_ms: int) -> Candles:
+        """The same candles, of which the server told so long before it said that it did; see `told_at`."""
+        if self.as_of_ms is None:
+            return self
+        as_of_ms = self.as_of_ms - lasted_ms
+        closed = self._closed & _closed(self._times, self.interval, as_of_ms)
+        return self._of(self.symbol, self.interval, as_of_ms, self._times, self._numbers, self._trades, closed)
+
     @property
     def symbol(self) -> str | None:
         """The asset's symbol; None where it is unknown."""

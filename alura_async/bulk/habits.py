@@ -4,15 +4,17 @@ Nothing of this is documented, so nothing is believed but what follows from a fe
 that can be read by ranges at all:
 
 - A reply is one run of the series: between its first and its last candle there are no others.
-- The run is taken from a set that holds all candles of the range asked for. What is asked for reaches one interval
-  beyond the window on either side, so that it does not matter whether a bound is counted in, means open or close times,
-  or is rounded.
-- Where the set is larger than what a reply may hold, its first candles are given, or its last; one server does the same
-  with every range.
+- The run is taken from a set that holds all candles of the range asked for, its first ones or its last ones.
 
-So a reply proves the part of the window from its first to its last candle, and more only where it cannot have been cut:
-where other replies have held more candles, and over as long a time. What it does not prove is asked again, as a window
-of its own. All of this is pure: it knows times and numbers, and neither requests nor candles.
+How many candles a reply holds, and over how long a time, is not believed to be the same from one reply to the next. So
+a reply proves what lies between its first and its last candle, and no more. A series is walked backwards, as a stretch
+of which nothing is known yet: each question reaches beyond its window to a candle that is known already, the anchor,
+and a run that contains it leaves nothing out between them. What lies before the first candle of a reply stays part of
+the stretch. A reply that has the anchor and nothing before it proves a window without candles, if the window is no
+longer than what replies have been shown to span; one that should have the anchor and has not proves nothing. Where
+there is no anchor, a reply without candles is believed when it has come twice, or when nothing is found before it.
+
+All of this is pure: it knows times and numbers, and neither requests nor candles.
 """
 
 from __future__ import annotations
@@ -28,15 +30,11 @@ from ..errors import AluraError
 from .plan import Window, last_part, least_span_ms, span_ms
 from .query import CandlePath, CandleQuery
 
-# What is assumed of a server that has shown nothing yet: a reply has room for so many candles at least, and one without
-# a candle speaks for a range of so many intervals.
-_LEAST_ROOM = 8
+# As long as no reply has been shown to be cut, one without a candle speaks for a range of so many intervals.
 _LEAST_REACH = 500
-# A range that was answered by nothing may be longer than a reply reaches: so much of its end is looked into closely.
-_CLOSE_LOOK = 50
 # A number of candles that is refused is replaced by one of these.
-_LIMITS = (5000, 1000, 500, 200, 100)
-# One interval on either side of a window.
+_LIMITS = (5000, 1000, 500, 200, 100, 50, 20, 10)
+# A question reaches beyond its window by an interval below, and to the candle after it above.
 _MARGINS = 2
 # A server may begin earlier than it is asked to: with the candle before, or with the one that ends then.
 _MOST_EARLY = 2
@@ -46,6 +44,16 @@ _MOST_ALONE = 5
 _LATE = 20
 # A `Date` has whole seconds.
 _TICK_MS = 1000
+_HOUR_MS, _DAY_MS = 3_600_000, 86_400_000
+# How much further it is asked where a candle that is known to be there was not given: a reply may have been an accident,
+# and a server may round what it is asked for.
+_FURTHER_MS = (0, 0, _HOUR_MS, _DAY_MS)
+# A reply of so few candles has not been cut, unless by time.
+_FEW = 4
+# From so many candles on, a reply shows how long a time it may be about.
+_MANY = 8
+# A stretch may be asked for at so many times the length of a reply, if there is little in it.
+_LONGEST = 1 << 20
 
 
 class Cut(enum.Enum):
@@ -55,38 +63,135 @@ class Cut(enum.Enum):
     LATER = "later"
 
 
+class Stretch(msgspec.Struct, frozen=True):
+    """A part of a series that is to be asked for, and what is known of its surroundings.
+
+    Attributes:
+        window: the candles that are wanted.
+        is_repeated: whether all of it was asked for before.
+        after_ms: a candle that is known to be there: no other lies between it and the end, that of `hollow_ms` if there
+            is one.
+        before_ms: a candle that is known to be there: no other lies between it and the start.
+        hollow_ms: up to here, from the window's end on, replies had no candles. It belongs to the stretch.
+        hollow: the longest range, in intervals, that one of them was about.
+        is_check: whether nothing was found in it, and it is asked for once more.
+        is_checked: whether it was, in vain: it is too long for one reply.
+        is_latest: whether nothing was found in a whole series: the latest candles are asked for, without a range.
+        asked_ms: from here on it was asked for before, by a question that brought others.
+        tries: how often a candle that is known to be there was not given.
+    """
+
+    window: Window
+    is_repeated: bool = False
+    after_ms: int | None = None
+    before_ms: int | None = None
+    hollow_ms: int | None = None
+    hollow: int = 0
+    is_check: bool = False
+    is_checked: bool = False
+    is_latest: bool = False
+    asked_ms: int | None = None
+    tries: int = 0
+
+    @property
+    def end_ms(self) -> int:
+        """The end of what nothing is proven of."""
+        return self.window.end_ms if self.hollow_ms is None else self.hollow_ms
+
+    @property
+    def whole(self) -> Window:
+        """All that nothing is proven of."""
+        return _part(self.window, self.window.start_ms, self.end_ms)
+
+
 class Question(msgspec.Struct, frozen=True):
     """A window, and how it is asked for.
 
     Attributes:
+        stretch: what it is the end of.
         window: the candles that are wanted.
         start_ms: the earliest open time that is asked for.
         end_ms: the latest.
         limit: how many candles at most; None where no number is asked for.
         path: which path is called.
-        is_repeated: whether a reply that had candles did not prove this part of its window.
+        now_ms: this machine's clock.
+        has_anchor: whether the candle after the stretch is asked for as well.
     """
 
+    stretch: Stretch
     window: Window
     start_ms: int
     end_ms: int
     limit: int | None
     path: CandlePath
-    is_repeated: bool = False
+    now_ms: int
+    has_anchor: bool = False
+
+    @property
+    def is_repeated(self) -> bool:
+        """Whether all of the window was asked for before."""
+        return self.stretch.is_repeated
+
+    @property
+    def to_window(self) -> int:
+        """How many intervals it is from the window's start to its end: what has not come yet is not counted."""
+        return _intervals(self.window, self.window.end_ms, self.now_ms)
+
+    @property
+    def to_end(self) -> int:
+        """How many intervals it is from the window's start to the end of what is asked for."""
+        return _intervals(self.window, self.end_ms, self.now_ms)
+
+    @property
+    def since_ms(self) -> int:
+        """From here on, candles of the stretch were asked for, by this question or by one before."""
+        since_ms = max(self.stretch.window.start_ms, self.start_ms + span_ms(self.window.interval))
+        return since_ms if self.stretch.asked_ms is None else min(since_ms, self.stretch.asked_ms)
+
+    @property
+    def length(self) -> int:
+        """How long the range is that is asked for, in intervals."""
+        return (min(self.end_ms, self.now_ms) - self.start_ms) // least_span_ms(self.window.interval) + 1
+
+    @property
+    def has_candle_before(self) -> bool:
+        """Whether the candle before the stretch is asked for as well."""
+        before = self.stretch.before_ms
+        return before is not None and self.start_ms <= before - span_ms(self.window.interval)
+
+    @property
+    def again(self) -> Stretch:
+        """The same, as if it had not been asked."""
+        return msgspec.structs.replace(self.stretch, asked_ms=None, tries=0)
+
+    @property
+    def left(self) -> tuple[Stretch, ...]:
+        """What of the stretch lies before and after the window, where the window itself could not be had."""
+        stretch, window = self.stretch, self.window
+        left: list[Stretch] = []
+        if window.start_ms > stretch.window.start_ms:
+            before = _part(stretch.window, stretch.window.start_ms, window.start_ms)
+            left.append(Stretch(before, stretch.is_repeated, before_ms=stretch.before_ms))
+        if window.end_ms < stretch.end_ms:
+            after = _part(stretch.window, window.end_ms, stretch.end_ms)
+            left.append(Stretch(after, is_repeated=True, after_ms=stretch.after_ms))
+        return tuple(left)
 
 
 class Verdict(NamedTuple):
     """What a reply proves.
 
     Attributes:
-        proven: the part of the window that it answers for; None if there is no such part.
-        rest: what of the window is to be asked again.
+        proven: the part of the stretch that it answers for; None if there is no such part.
+        rest: what is to be asked still.
         is_stuck: whether asking again would bring the same.
+        assumed: nothing was found in `proven`, and it is assumed that a reply speaks for so many intervals; 0 if not.
     """
 
     proven: Window | None
-    rest: tuple[Window, ...] = ()
+    rest: tuple[Stretch, ...] = ()
     is_stuck: bool = False
+    assumed: int = 0
 
 
 class Habits:
@@ -96,7 +201,6 @@ class Habits:
         query: how the server is asked.
 
     Attributes:
-        limit: how many candles are asked for.
         path: which path is called.
         cuts: which part it leaves out; None while that has not been asked.
         knows_cut: whether that has been asked.
@@ -104,40 +208,75 @@ class Habits:
 
     def __init__(self, query: CandleQuery) -> None:
         self.query = query
-        self.limit: int | None = query.most if query.limit is not None else None
         self.path: CandlePath = query.path or "history"
         self.cuts: Cut | None = None
         self.knows_cut = False
+        # How much further it is asked than is wanted, since it rounds.
+        self._further_ms = 0
         # Of the first path, before the other one was tried.
         self._refusal: AluraError | None = None
         self._reaches: dict[str, Reach] = {}
+        self._filled: set[tuple[str, str]] = set()
 
     def reach(self, interval: str) -> Reach:
         """What is known of one interval: a server may limit its replies by time."""
-        return self._reaches.setdefault(interval, Reach(self.limit))
+        reach = self._reaches.get(interval)
+        if reach is None:
+            reach = self._reaches[interval] = Reach(self.query.most if self.query.limit is not None else None)
+        return reach
 
     def page(self, interval: str) -> int:
         """How many candles a request brings where there was a trade in each interval."""
         return self.reach(interval).size()
 
-    def question(self, window: Window, *, is_repeated: bool, now_ms: int) -> Question:
-        """Ask for the end of a window: as much of it as one reply will probably answer for.
+    def has_candles(self, symbol: str, interval: str) -> bool:
+        """Whether a candle of a series has come."""
+        return (symbol, interval) in self._filled
+
+    def stands(self, window: Window, assumed: int) -> bool:
+        """Whether what was assumed when nothing was found may still be assumed."""
+        return assumed <= self.reach(window.interval).empty_reach
+
+    def question(self, stretch: Stretch, *, now_ms: int) -> Question:
+        """Ask for the end of a stretch: as much of it as one reply will probably answer for.
 
         Args:
-            window: what is wanted.
-            is_repeated: see `Question`.
+            stretch: what is wanted.
             now_ms: this machine's clock. Nothing is asked of times that are far from having come.
         """
-        part = last_part(window, self.reach(window.interval).size(window.symbol))
+        window = stretch.window
         span = span_ms(window.interval)
+        reach = self.reach(window.interval)
+        size = reach.size(window.symbol)
+        if stretch.is_check or stretch.is_latest:
+            part = stretch.whole
+        else:
+            part = _end_of(window, size, now_ms + 2 * span)
+        after, before = stretch.after_ms, stretch.before_ms
+        is_all = part.start_ms == window.start_ms
+        start_ms = part.start_ms - span
+        if is_all and before is not None and (stretch.is_check or part.end_ms - before <= 2 * (size + 1) * span):
+            start_ms = min(start_ms, before - span)
         end_ms = part.end_ms + -part.end_ms % span + span - 1
+        is_end = part.end_ms == stretch.end_ms
+        further_ms = 0
+        has_anchor = after is not None and (
+            stretch.is_check
+            or (stretch.hollow_ms is None and after - part.start_ms <= (size + 1) * span)
+            or after <= part.end_ms + span
+        )
+        if has_anchor and after is not None:
+            end_ms = after + 2 * span - 1
+            further_ms = _FURTHER_MS[stretch.tries] if stretch.tries < len(_FURTHER_MS) else 0
+        elif before is not None and is_end:
+            further_ms = _beyond_ms(before, part.end_ms, stretch.tries)
+            if after is not None:
+                further_ms = max(0, min(further_ms, after + 2 * span - 1 - end_ms))
+        elif not stretch.tries:
+            end_ms = max(part.end_ms, min(end_ms, now_ms))
+        further_ms = max(self._further_ms, further_ms)
         return Question(
-            part,
-            part.start_ms - span,
-            max(part.end_ms, min(end_ms, now_ms)),
-            self.limit,
-            self.path,
-            is_repeated,
+            stretch, part, max(0, start_ms), end_ms + further_ms, reach.limit, self.path, now_ms, has_anchor
         )
 
     def judge(self, question: Question, times: Sequence[int], as_of_ms: int) -> Verdict:
@@ -148,60 +287,197 @@ class Habits:
             times: the open times of all candles that came, in ascending order.
             as_of_ms: when the server replied.
         """
-        window = question.window
+        stretch, part, window = question.stretch, question.window, question.stretch.window
+        if stretch.is_latest:
+            return self._judge_latest(question, times)
         reach = self.reach(window.interval)
         span, least = span_ms(window.interval), least_span_ms(window.interval)
         if not len(times):
-            return self._judge_nothing(window, reach)
+            reach.asked += 1
+            if question.has_anchor or question.has_candle_before:
+                return self._ask_further(question, reach)
+            return self._judge_nothing(question, reach, question.to_end, is_sure=False)
         first, last = int(times[0]), int(times[-1])
-        is_here = _has(times, window)
-        is_old = first < as_of_ms - _LATE * span
-        if question.is_repeated and is_here and is_old:
-            reach.is_capped = True
-        is_whole = self._is_whole(question, len(times), is_here, reach, as_of_ms, span)
         reach.learn(len(times), (last - first) // span + 1)
-        # What opened last by the server's clock has come, or is the running one. A clock that is behind says nothing.
-        is_latest = last <= as_of_ms + _TICK_MS and last + 2 * span > as_of_ms
-        is_from_start = is_whole or self.cuts is Cut.LATER or first < window.start_ms + least
-        is_to_end = is_whole or self.cuts is Cut.EARLIER or last + least >= window.end_ms or is_latest
-        start = window.start_ms if is_from_start else first
-        end = window.end_ms if is_to_end else last + least
-        if start >= end or start >= window.end_ms or end <= window.start_ms:
-            return self._judge_elsewhere(question, len(times), reach, as_of_ms, span)
-        proven = _part(window, start, end)
-        edges = ((window.start_ms, start), (end, window.end_ms))
-        rest = tuple(_part(window, since, until) for since, until in edges if since < until)
-        reach.is_whole |= is_here and not rest
-        reach.resize(window.symbol, len(times), is_cut=bool(rest))
-        return Verdict(proven, rest)
-
-    def _judge_nothing(self, window: Window, reach: Reach) -> Verdict:
-        """A reply without a candle: its range may be longer than what it speaks for."""
-        reach.asked += 1
-        if window.candles <= _within(reach.empty_reach) and (reach.rows or reach.looked_closely):
-            return Verdict(window)
-        if window.candles <= _within(_CLOSE_LOOK):
-            reach.looked_closely = True
-            reach.narrow(window.symbol)
-            return Verdict(window)
-        reach.narrow(window.symbol)
-        return Verdict(None, (window,))
-
-    def _judge_elsewhere(self, question: Question, count: int, reach: Reach, as_of_ms: int, span: int) -> Verdict:
-        """A reply that has candles and proves nothing of the window: they are all before it, or all after it."""
-        window = question.window
-        if reach.has_room_for(count, _running(question, as_of_ms, span)):
-            # It was not cut by number; it may have been by time.
-            reach.narrow(window.symbol)
-            return Verdict(None, (window,))
-        return Verdict(None, (window,), is_stuck=True)
-
-    def _is_whole(self, question: Question, count: int, is_here: bool, reach: Reach, as_of_ms: int, span: int) -> bool:
-        """Whether a reply cannot have been cut: others held more candles, and over as long a time."""
-        most = reach.slots if is_here else reach.empty_reach
-        return question.window.candles <= _within(most) and reach.has_room_for(
-            count, _running(question, as_of_ms, span)
+        if stretch.asked_ms is not None and _has(times, stretch.asked_ms, min(stretch.end_ms, as_of_ms - _LATE * span)):
+            reach.is_capped = True
+        start, end = window.start_ms, stretch.end_ms
+        since = start if first < start + least else first
+        # What opened last by the server's clock has come, or is the running one. A clock that is wrong says nothing.
+        is_latest = (
+            stretch.after_ms is None
+            and last <= as_of_ms + _TICK_MS
+            and last + 2 * span > as_of_ms
+            and as_of_ms + 2 * span > min(end, question.now_ms)
         )
+        until = end if is_latest else min(end, last + least)
+        if since >= until or since >= end or last + least <= start:
+            return self._judge_elsewhere(question, first, last, len(times), reach)
+        self._filled.add((window.symbol, window.interval))
+        is_anchored = question.has_anchor and last >= (stretch.after_ms or 0)
+        if 1 < stretch.tries < len(_FURTHER_MS) and is_anchored and question.length <= reach.slots:
+            self._further_ms = max(self._further_ms, _FURTHER_MS[stretch.tries])
+        if since <= part.start_ms and until >= part.end_ms and part.candles > 1:
+            reach.is_whole = True
+        if until < part.end_ms and (stretch.after_ms is None or question.has_anchor):
+            # The first candles were given, and fewer than there are.
+            reach.shrink(window.symbol, (until - max(since, part.start_ms)) // span, part.candles)
+        else:
+            reach.grow(window.symbol, len(times))
+        rest: list[Stretch] = []
+        if since > start:
+            asked_ms = question.since_ms
+            rest.append(
+                Stretch(
+                    _part(window, start, since),
+                    is_repeated=asked_ms <= start,
+                    after_ms=first,
+                    before_ms=stretch.before_ms,
+                    asked_ms=asked_ms if asked_ms < since else None,
+                )
+            )
+        if until < end:
+            is_hollow = stretch.hollow_ms is not None and not stretch.is_check
+            rest.append(
+                Stretch(
+                    _part(window, until, end),
+                    is_repeated=True,
+                    after_ms=stretch.after_ms,
+                    before_ms=last,
+                    hollow=stretch.hollow if is_hollow else 0,
+                    is_check=is_hollow,
+                    asked_ms=until,
+                )
+            )
+        return Verdict(_part(window, since, until), tuple(rest))
+
+    def _judge_nothing(self, question: Question, reach: Reach, intervals: int, *, is_sure: bool) -> Verdict:
+        """No candle in the window: its range may be longer than what the reply speaks for.
+
+        Args:
+            question: what was asked.
+            reach: what is known of the interval.
+            intervals: how long the range is of which the reply has to speak.
+            is_sure: whether a candle beyond the window has come, so that this is no accident.
+        """
+        stretch, window = question.stretch, question.stretch.window
+        if stretch.is_check:
+            if stretch.hollow <= reach.empty_reach or (is_sure and intervals <= reach.slots):
+                return Verdict(
+                    stretch.whole,
+                    assumed=stretch.hollow if stretch.hollow > reach.slots else 0,
+                )
+            reach.narrow(window.symbol)
+            rest = Stretch(stretch.whole, True, stretch.after_ms, stretch.before_ms, is_checked=True)
+            return Verdict(None, (rest,))
+        if intervals > reach.empty_reach:
+            beyond = max(0, intervals - question.to_window)
+            if not reach.narrow(window.symbol, beyond):
+                return self._ask_further(question, reach)
+            return Verdict(
+                None, (msgspec.structs.replace(stretch, is_repeated=True, asked_ms=question.since_ms, tries=0),)
+            )
+        start_ms = question.window.start_ms
+        hollow = max(stretch.hollow, intervals)
+        if (is_sure and stretch.hollow_ms is None) or start_ms <= window.start_ms:
+            known = self.has_candles(window.symbol, window.interval)
+            is_certain = stretch.is_checked or (is_sure and stretch.hollow_ms is None)
+            if known and not is_certain:
+                # The series has candles: that none came here may be an accident.
+                whole = _part(window, start_ms, stretch.end_ms)
+                check = Stretch(whole, True, stretch.after_ms, stretch.before_ms, hollow=hollow, is_check=True)
+                return Verdict(None, (check,))
+            proven = _part(window, start_ms, stretch.end_ms)
+            left = _part(window, window.start_ms, start_ms)
+            asked_ms = question.since_ms if is_sure else stretch.asked_ms
+            rest = Stretch(left, after_ms=stretch.after_ms, before_ms=stretch.before_ms, asked_ms=asked_ms)
+            assumed = hollow if hollow > reach.slots or not known else 0
+            return Verdict(proven, (rest,) if start_ms > window.start_ms else (), assumed=assumed)
+        left = _part(window, window.start_ms, start_ms)
+        rest = Stretch(
+            left,
+            after_ms=stretch.after_ms,
+            before_ms=stretch.before_ms,
+            hollow_ms=stretch.end_ms,
+            hollow=hollow,
+            is_checked=stretch.is_checked,
+            asked_ms=stretch.asked_ms,
+        )
+        return Verdict(None, (rest,))
+
+    def _judge_elsewhere(self, question: Question, first: int, last: int, count: int, reach: Reach) -> Verdict:
+        """A reply that has candles and proves nothing of the stretch: they are all before it, or all after it."""
+        stretch, window = question.stretch, question.stretch.window
+        is_few = count <= _FEW or 2 * count <= reach.rows
+        after, before = stretch.after_ms, stretch.before_ms
+        stuck = Verdict(None, (stretch,), is_stuck=True)
+        if first >= stretch.end_ms:
+            if after is not None and first == after:
+                is_sure = is_few or self.cuts is Cut.LATER
+                if not is_sure:
+                    return self._ask_further(question, reach) if self.knows_cut else stuck
+                return self._judge_nothing(question, reach, question.to_end, is_sure=question.has_anchor)
+            return self._ask_further(question, reach, after_ms=first if after is None else min(first, after))
+        if not stretch.tries and not question.has_anchor and _beyond_ms(last, stretch.end_ms, 1):
+            # The end may have been rounded down.
+            return self._ask_further(question, reach, before_ms=last if before is None else max(last, before))
+        if self.cuts is Cut.EARLIER and not question.has_anchor:
+            return Verdict(stretch.whole)
+        if (question.has_anchor and not stretch.is_check) or (before is not None and last < before):
+            return self._ask_further(question, reach, before_ms=last if before is None else max(last, before))
+        if is_few:
+            is_sure = question.has_candle_before and last == before
+            intervals = question.to_window if is_sure else question.to_end
+            return self._judge_nothing(question, reach, intervals, is_sure=is_sure)
+        return stuck
+
+    def _ask_further(
+        self, question: Question, reach: Reach, *, after_ms: int | None = None, before_ms: int | None = None
+    ) -> Verdict:
+        """A candle that is known to be there was not given: nothing is proven."""
+        stretch = question.stretch
+        symbol = stretch.window.symbol
+        if stretch.tries and question.length > reach.slots:
+            # Replies may not reach as far as was believed.
+            reach.believe_less(question.length)
+            if reach.narrow(symbol):
+                return Verdict(
+                    None, (msgspec.structs.replace(stretch, asked_ms=question.since_ms, is_check=False, tries=1),)
+                )
+        if stretch.tries and stretch.is_check:
+            # It is too long for one reply.
+            again = Stretch(stretch.whole, True, stretch.after_ms, stretch.before_ms, is_checked=True)
+            return Verdict(None, (again,))
+        if stretch.tries < len(_FURTHER_MS) - 1:
+            can_change = True
+        else:
+            can_change = reach.halve(symbol, question.window.candles) or stretch.tries < len(_FURTHER_MS)
+        if not can_change:
+            return Verdict(None, (stretch,), is_stuck=True)
+        again = msgspec.structs.replace(
+            stretch,
+            is_repeated=True,
+            after_ms=stretch.after_ms if after_ms is None else after_ms,
+            before_ms=stretch.before_ms if before_ms is None else before_ms,
+            tries=stretch.tries + 1,
+        )
+        return Verdict(None, (again,))
+
+    def _judge_latest(self, question: Question, times: Sequence[int]) -> Verdict:
+        """The latest candles of a series that none was found of: if they are in its range, the replies were wrong."""
+        window = question.window
+        since, until = bisect_left(times, window.start_ms), bisect_left(times, window.end_ms)
+        if since == until:
+            return Verdict(window)
+        self.reach(window.interval).believe_less(_LEAST_REACH)
+        first, last = int(times[since]), int(times[until - 1])
+        end_ms = min(window.end_ms, last + least_span_ms(window.interval))
+        rest: list[Stretch] = []
+        if window.start_ms < first:
+            rest.append(Stretch(_part(window, window.start_ms, first), True, after_ms=first))
+        if end_ms < window.end_ms:
+            rest.append(Stretch(_part(window, end_ms, window.end_ms), True, before_ms=last))
+        return Verdict(_part(window, first, end_ms), tuple(rest))
 
     def learn_cut(self, before: Sequence[int], after: Sequence[int]) -> None:
         """Learn which part a server leaves out, by two replies to the same question.
@@ -218,18 +494,19 @@ class Habits:
         elif int(after[0]) <= int(before[0]) and int(after[-1]) < int(before[-1]):
             self.cuts = Cut.LATER
 
-    def ask_for_fewer(self, refused: int | None) -> bool:
-        """Ask for fewer candles from now on, if those that were refused are not fewer already.
+    def ask_for_fewer(self, question: Question) -> bool:
+        """Ask for fewer candles of an interval from now on, if those that were refused are not fewer already.
 
         Returns:
             Whether that is worth another try.
         """
-        if refused is None:
-            self.limit = self.query.most if self.query.limit is not None else None
+        reach = self.reach(question.window.interval)
+        if question.limit is None:
+            del self._reaches[question.window.interval]
             return False
-        if self.limit == refused:
-            self.limit = next((limit for limit in _LIMITS if limit < refused), None)
-            self._reaches.clear()
+        if reach.limit == question.limit:
+            fewer = next((limit for limit in _LIMITS if limit < question.limit), None)
+            self._reaches[question.window.interval] = Reach(fewer)
         return True
 
     def refuse(self, question: Question, refusal: AluraError) -> AluraError | None:
@@ -261,33 +538,36 @@ class Habits:
     def _forget(self) -> None:
         self._reaches.clear()
         self.cuts, self.knows_cut = None, False
+        self._further_ms = 0
 
 
 class Reach:
     """How much replies have held so far, of one interval.
 
     Args:
-        limit: how many candles are asked for.
+        limit: how many candles are asked for; None where no number is.
 
     Attributes:
+        limit: the same.
         rows: the most candles in one.
         slots: the most intervals from the first to the last candle of one.
         is_capped: whether a reply has been shown to be cut.
         is_whole: whether a reply had candles, and proved all of its window.
         asked: how many replies there were.
-        looked_closely: whether a short range was asked for where a long one brought nothing.
     """
 
     def __init__(self, limit: int | None) -> None:
-        self._limit = limit or _LIMITS[0]
+        self.limit = limit
         self.rows = 0
         self.slots = 0
         self.is_capped = False
         self.is_whole = False
         self.asked = 0
-        self.looked_closely = False
-        # Of symbols that differ from the others.
+        self._believed = min(limit or _LEAST_REACH, _LEAST_REACH)
+        # What is asked for where replies are cut at the end, and what of symbols that differ from the others.
+        self._most: int | None = None
         self._sizes: dict[str, int] = {}
+        self._tight: set[str] = set()
 
     @property
     def is_settled(self) -> bool:
@@ -297,18 +577,19 @@ class Reach:
     @property
     def empty_reach(self) -> int:
         """The most intervals that a reply speaks for which has nothing in them."""
-        return self.slots if self.is_capped else max(self.slots, min(self._limit, _LEAST_REACH))
-
-    def has_room_for(self, count: int, running: int) -> bool:
-        """Whether a reply has room for more than so many candles, the running one not counted if it was left out."""
-        return count < (self.rows if self.is_capped else max(self.rows, _LEAST_ROOM)) - running
+        return max(self.slots, _LIMITS[-2] if self.is_capped and self.rows >= _MANY else self._believed)
 
     def size(self, symbol: str | None = None) -> int:
         """How many intervals to ask for."""
         size = self._sizes.get(symbol) if symbol is not None else None
-        if size is None:
-            size = _within(self.rows if self.is_capped else self._limit)
-        return size
+        if size is not None:
+            return size
+        most = self.limit or _LIMITS[0]
+        if self.is_capped:
+            # What holds little, because there is little, shows nothing of how much it may hold.
+            most = min(most, max(self.rows, min(self.slots, _LEAST_REACH), self.empty_reach))
+        size = _within(most)
+        return size if self._most is None else min(size, self._most)
 
     def learn(self, count: int, slots: int) -> None:
         """Learn from a reply that has candles."""
@@ -316,18 +597,40 @@ class Reach:
         self.rows = max(self.rows, count)
         self.slots = max(self.slots, slots)
 
-    def narrow(self, symbol: str) -> None:
-        """Ask for no more than what a reply without a candle speaks for."""
-        is_known = self.rows or self.looked_closely
-        self._sizes[symbol] = _within(self.empty_reach if is_known else _CLOSE_LOOK)
+    def believe_less(self, intervals: int) -> None:
+        """A reply to a range so long did not have a candle that it should have had."""
+        self._believed = max(_LIMITS[-2], min(self._believed, intervals // 2))
 
-    def resize(self, symbol: str, count: int, *, is_cut: bool) -> None:
-        """Ask for more of a symbol that is seldom traded, and for less of one that is often."""
-        if is_cut:
-            self._sizes.pop(symbol, None)
-        elif self.is_capped and count < self.rows / 2:
-            size = self._sizes.get(symbol, self.rows)
-            self._sizes[symbol] = min(2 * size, _within(self.slots))
+    def narrow(self, symbol: str, beyond: int = 0) -> bool:
+        """Ask for no more than what a reply without a candle speaks for, if that is less.
+
+        Args:
+            symbol: of which symbol.
+            beyond: how many intervals are asked for beyond the window.
+        """
+        self._tight.add(symbol)
+        size = _within(self.empty_reach - max(0, beyond - _MARGINS))
+        if size >= self.size(symbol):
+            return False
+        self._sizes[symbol] = size
+        return True
+
+    def halve(self, symbol: str, asked: int) -> bool:
+        """Ask for half of what was asked for, if that is not the least already."""
+        self._sizes[symbol] = min(asked, self.size(symbol)) // 2 or 1
+        return asked > 1
+
+    def shrink(self, symbol: str, held: int, asked: int) -> None:
+        """A reply held the first intervals of those that were asked for."""
+        if self._sizes.pop(symbol, None) is None and self.is_capped and asked / 2 < held < asked <= self.size():
+            self._most = held
+
+    def grow(self, symbol: str, count: int) -> None:
+        """Ask for more of a symbol that is seldom traded."""
+        size = self.size(symbol)
+        if size < self.size() or (self.is_capped and count < self.rows / 2):
+            most = _within(max(self.slots, self.empty_reach)) if symbol in self._tight else _LONGEST
+            self._sizes[symbol] = max(size, min(2 * size, most))
 
 
 def _within(most: int) -> int:
@@ -335,14 +638,29 @@ def _within(most: int) -> int:
     return max(1, most - _MARGINS - min(_MOST_EARLY, most // 10))
 
 
-def _running(question: Question, as_of_ms: int, span: int) -> int:
-    """How many candles may have been left out because they are not over."""
-    return 1 if question.end_ms + span > as_of_ms else 0
+def _intervals(window: Window, end_ms: int, now_ms: int) -> int:
+    return max(0, -((window.start_ms - min(end_ms, now_ms)) // least_span_ms(window.interval)))
 
 
-def _has(times: Sequence[int], window: Window) -> bool:
-    place = bisect_left(times, window.start_ms)
-    return place < len(times) and times[place] < window.end_ms
+def _beyond_ms(last_ms: int, end_ms: int, tries: int) -> int:
+    """How far beyond a range to look, where its last candle may be the last before the end was rounded down."""
+    units = [unit for unit in (_DAY_MS, _HOUR_MS) if last_ms <= end_ms - end_ms % unit]
+    return units[tries - 1] if 0 < tries <= len(units) else 0
+
+
+def _end_of(window: Window, most: int, horizon_ms: int) -> Window:
+    """The end of a window; what lies beyond the horizon is there in addition."""
+    if horizon_ms >= window.end_ms:
+        return last_part(window, most)
+    if horizon_ms <= window.start_ms:
+        return window
+    part = last_part(msgspec.structs.replace(window, end_ms=horizon_ms), most)
+    return msgspec.structs.replace(window, start_ms=part.start_ms)
+
+
+def _has(times: Sequence[int], start_ms: int, end_ms: int) -> bool:
+    place = bisect_left(times, start_ms)
+    return place < len(times) and times[place] < end_ms
 
 
 def _part(window: Window, start_ms: int, end_ms: int) -> Window:

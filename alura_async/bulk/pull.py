@@ -12,8 +12,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
 
 import msgspec
 
@@ -23,25 +24,29 @@ from ..core.road import Road
 from ..errors import (
     AluraError,
     BadRequestError,
+    CallError,
     ClosedError,
     CredentialsNeededError,
     NotFoundError,
     Outcome,
-    RateLimitedError,
     RefusedError,
     ResponseError,
     ShapeError,
     SignInError,
+    TransportError,
     UnauthorizedError,
     UnprocessableError,
     UsageError,
 )
+from .asking import told
+from .batches import Batches
 from .columns import Candles
 from .decoding import CANDLE_HISTORY, LATEST_CANDLES
 from .extra import needing
-from .habits import Habits, Question, Verdict
+from .failures import PATIENCE_S, Failures, GivenUp, Next, halves
+from .habits import Habits, Question, Stretch, Verdict
 from .pages import CandlePage, Progress
-from .plan import Window, span_ms
+from .plan import Window, parts, span_ms
 from .query import CandlePath, CandleQuery
 
 with needing("numpy"):
@@ -52,14 +57,20 @@ if TYPE_CHECKING:
 
 # Pages that wait to be taken, for each worker.
 _READY_EACH = 2
-# So many failures in a row, for each worker, and nothing is asked any more.
-_FAILURES_EACH = 3
+# Of so many symbols the page is looked for, where the first have no candles.
+_MOST_PROBED = 5
+# A part of a range that a worker has to itself is so many replies long at least.
+_LEAST_PAGES = 8
 # With more workers than this, the loop is busy with them and not with replies.
 _MOST_WORKERS = 32
 # Waiting for its turn counts as part of a call's time: so much of it may be spent so.
 _WAITING_SHARE = 0.25
-# The pace is that of the last seconds.
+# The pace is that of the last seconds, without those in which nothing came and so much more than one might have.
 _PACE_S = 30.0
+_STILL_S = 3.0
+_STILL_TIMES = 5
+# While no page comes, it is told that often how far it is.
+_TELL_EVERY_S = 3.0
 # Candles from which it can be said that they are of a longer interval than the one asked for.
 _MANY = 50
 # Refusals that may be another answer next time.
@@ -69,7 +80,7 @@ Listener: TypeAlias = Callable[[Progress], object]
 """Called with how far a pull has come."""
 
 
-async def pull(
+def pull(
     client: AsyncAlura,
     ranges: Iterable[Window],
     *,
@@ -77,59 +88,68 @@ async def pull(
     strict: bool = False,
     progress: Listener | None = None,
     query: CandleQuery = CandleQuery(),  # noqa: B008 - it cannot change
-) -> AsyncGenerator[list[CandlePage], None]:
-    """Pull the candles of ranges that do not overlap. Yields the pages that are ready; the gaps come last.
+) -> Batches[CandlePage]:
+    """Pull the candles of ranges that do not overlap. Gives the pages that are ready; the gaps come last.
 
     Args:
         client: whose calls these are.
         ranges: what is pulled.
-        concurrency: how many requests are under way at once, at most; by default what the limiter has room for.
+        concurrency: how many requests are under way at once, at most; by default, and no more than, what the limiter
+            has room for.
         strict: whether to raise the gaps' errors at the end, instead of giving them as pages.
-        progress: called after each page, in the event loop's thread. What it raises ends the pull.
+        progress: called after each page, and every few seconds while none comes, in the event loop's thread. What it
+            raises ends the pull.
         query: how the server wants to be asked.
 
     Raises:
         ExceptionGroup: with `strict`, of what the gaps are due to.
         ClosedError: the client was closed.
     """
-    pulling = Pull(client, ranges, concurrency=concurrency, progress=progress, query=query)
-    workers = [asyncio.create_task(pulling.work()) for _ in range(pulling.concurrency)]
-    try:
-        while await pulling.has_pages():
-            yield pulling.take_pages()
-    finally:
-        for worker in workers:
-            worker.cancel()
-        await asyncio.gather(*workers, return_exceptions=True)
-    if pulling.failure is not None:
-        raise pulling.failure
-    gaps = pulling.gaps()
-    if gaps and strict:
-        errors = {id(gap.error): gap.error for gap in gaps if gap.error is not None}
-        raise ExceptionGroup(f"{len(gaps)} parts of what was asked for could not be had", [*errors.values()])
-    if gaps:
-        yield gaps
+
+    async def begin() -> Pull:
+        return Pull(client, ranges, concurrency=concurrency, strict=strict, progress=progress, query=query).begin()
+
+    return Batches(begin)
 
 
-async def probe(client: AsyncAlura, window: Window, query: CandleQuery) -> tuple[int, float]:
+async def probe(client: AsyncAlura, ranges: Iterable[Window], query: CandleQuery) -> tuple[int, float]:
     """How many candles the server gives at once, and how many seconds it takes: of the end of a range.
+
+    Some symbols that a server lists have no candles any more, so those of a few are asked for until some come.
 
     Args:
         client: whose calls these are.
-        window: the range.
+        ranges: what is to be pulled.
         query: how the server wants to be asked.
 
     Raises:
         AluraError: the server could not be asked.
     """
-    return await Pull(client, (window,), concurrency=1, progress=None, query=query).probe(window)
+    first_of_each = {window.symbol: window for window in reversed(tuple(ranges))}
+    found: tuple[int, float] | None = None
+    failure: CallError | None = None
+    for window in islice(reversed(first_of_each.values()), _MOST_PROBED):
+        pulling = Pull(client, (window,), concurrency=1, query=query, patience_s=0)
+        try:
+            found = await pulling.probe(window)
+        except (TransportError, UnauthorizedError):
+            raise
+        except CallError as error:
+            failure = failure or error
+            continue
+        if pulling.has_candles:
+            return found
+    if found is None:
+        assert failure is not None  # there is one range at least
+        raise failure
+    return found
 
 
-class _Todo(NamedTuple):
-    """What is still to be asked."""
+class _Held(NamedTuple):
+    """Where nothing was found, and what that is assumed by: see `Verdict`."""
 
-    window: Window
-    is_repeated: bool
+    page: CandlePage
+    assumed: int
 
 
 class Pull:
@@ -139,8 +159,10 @@ class Pull:
         client: whose calls these are.
         ranges: what is pulled.
         concurrency: how many requests are under way at once.
-        progress: called after each page.
         query: how the server wants to be asked.
+        strict: whether the gaps' errors are raised at the end.
+        progress: called after each page, and now and then while none comes.
+        patience_s: seconds for which nothing may succeed.
 
     Attributes:
         concurrency: how many workers there should be.
@@ -153,8 +175,10 @@ class Pull:
         ranges: Iterable[Window],
         *,
         concurrency: int | None,
-        progress: Listener | None,
         query: CandleQuery,
+        strict: bool = False,
+        progress: Listener | None = None,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         # A server may ask for a pause that is longer than a call's time: to wait for its end is no failure.
         self._client = client.with_options(timeout=client._options.timeouts.call + 2 * LONGEST_HOLD_S)
@@ -162,8 +186,10 @@ class Pull:
         self._query = query
         self._habits = Habits(query)
         self._ranges = deque(ranges)
-        self._todo: list[_Todo] = []
-        self.concurrency = concurrency or concurrency_of(client)
+        self._todo: list[Stretch] = []
+        self._held: list[_Held] = []
+        self._strict = strict
+        self.concurrency = min(concurrency or _MOST_WORKERS, concurrency_of(client))
         self.failure: BaseException | None = None
         # What is going on.
         self._under_way = 0
@@ -175,22 +201,57 @@ class Pull:
         self._ready: list[CandlePage] = []
         self._ready_there = asyncio.Event()
         self._gaps: dict[tuple[str, str], list[tuple[Window, AluraError]]] = {}
-        self._given_up: dict[tuple[str, str], AluraError] = {}
+        self._given_up = GivenUp()
         # Of which series something was asked, and something answered.
         self._begun: set[tuple[str, str]] = set()
         self._answered: set[tuple[str, str]] = set()
-        self._failures = 0
+        self._failures = Failures(self.concurrency, patience_s)
         self._last_resort: AluraError | None = None
+        self._workers: list[asyncio.Task[None]] = []
+        self._has_ended = False
         self._told = _Told(self._ranges, self._road, progress)
 
     # What the consumer does
 
-    async def has_pages(self) -> bool:
-        """Wait for pages. False if there will be none any more."""
+    def begin(self) -> Self:
+        """Let the workers begin."""
+        self._workers = [asyncio.create_task(self.work()) for _ in range(self.concurrency)]
+        return self
+
+    async def take(self) -> list[CandlePage] | None:
+        """The pages that are ready, as soon as there are some; at the end the gaps; then None."""
         while not self._ready and self._working and self.failure is None:
             self._ready_there.clear()
-            await self._ready_there.wait()
-        return bool(self._ready) and self.failure is None
+            await self._wait_for_pages()
+        if self._has_ended:
+            return None
+        if self.failure is None and self._ready:
+            return self.take_pages()
+        await self.close()
+        if self.failure is not None:
+            raise self.failure
+        gaps = self.gaps()
+        if gaps and self._strict:
+            errors = {id(gap.error): gap.error for gap in gaps if gap.error is not None}
+            raise ExceptionGroup(f"{len(gaps)} parts of what was asked for could not be had", [*errors.values()])
+        return gaps or None
+
+    async def close(self) -> None:
+        """End the workers, within the time of a request."""
+        self._has_ended = True
+        for worker in self._workers:
+            worker.cancel()
+        await asyncio.gather(*self._workers, return_exceptions=True)
+
+    async def _wait_for_pages(self) -> None:
+        """Wait, and say now and then how far it is: a server may ask for a pause."""
+        while True:
+            try:
+                async with asyncio.timeout(_TELL_EVERY_S if self._told.is_listened_to else None):
+                    await self._ready_there.wait()
+                    return
+            except TimeoutError:
+                self._tell()
 
     def take_pages(self) -> list[CandlePage]:
         """All pages that are ready."""
@@ -223,6 +284,11 @@ class Pull:
             raise next(iter(self._gaps.values()))[0][1]
         return self._habits.page(window.interval), min(latencies_s, default=0.0)
 
+    @property
+    def has_candles(self) -> bool:
+        """Whether a candle has come."""
+        return self._told.candles > 0
+
     # What the workers do
 
     async def work(self) -> None:
@@ -231,7 +297,12 @@ class Pull:
             while (question := await self._next()) is not None:
                 self._under_way += 1
                 try:
-                    await self._ask(question)
+                    await self._failures.pause()
+                    error = self._why_not(question.window)
+                    if error is None:
+                        await self._ask(question)
+                    else:
+                        self._add_gap(question.stretch.whole, error)
                 finally:
                     self._under_way -= 1
                     self._is_alone = False
@@ -253,7 +324,10 @@ class Pull:
                 if question is not None:
                     return question
                 if not self._under_way and not self._todo and not self._ranges:
-                    return None
+                    if not self._held:
+                        return None
+                    self._look_again()
+                    continue
             self._changed.clear()
             await self._changed.wait()
         return None
@@ -264,33 +338,51 @@ class Pull:
             todo = self._choose()
             if todo is None:
                 return None
-            window, is_repeated = todo
+            window = todo.window
             series = (window.symbol, window.interval)
-            error = self._last_resort or self._given_up.get(series)
+            error = self._why_not(window)
             if error is not None:
-                self._add_gap(window, error)
+                self._add_gap(todo.whole, error)
                 continue
             self._is_alone = not self._habits.reach(window.interval).is_settled
             self._begun.add(series)
-            question = self._habits.question(window, is_repeated=is_repeated, now_ms=_now_ms())
-            start_ms = question.window.start_ms
-            if start_ms > window.start_ms:
-                self._todo.append(_Todo(msgspec.structs.replace(window, end_ms=start_ms), is_repeated))
-            return question
+            return self._habits.question(todo, now_ms=_now_ms())
         return None
 
-    def _choose(self) -> _Todo | None:
+    def _choose(self) -> Stretch | None:
         """Take out what may be asked for next, the latest first; None if that has to wait for a reply."""
         for place in reversed(range(len(self._todo))):
             if self._may_ask(self._todo[place].window):
-                return self._todo.pop(place)
+                return self._share(self._todo.pop(place))
         if self._ranges and self._may_ask(self._ranges[0]):
-            return _Todo(self._ranges.popleft(), is_repeated=False)
+            return self._share(Stretch(self._ranges.popleft()))
         return None
+
+    def _share(self, stretch: Stretch) -> Stretch:
+        """Leave parts of a long stretch to workers that have nothing else to do: one asks for one reply after another.
+
+        Returns:
+            The last part.
+        """
+        window = stretch.window
+        idle = self.concurrency - self._under_way - len(self._todo) - len(self._ranges)
+        page = self._habits.page(window.interval)
+        if not self._habits.has_candles(*_series(window)):
+            # It may be that replies about it are wrong; that shows by one after the other.
+            return stretch
+        if idle < 2 or window.candles < 2 * _LEAST_PAGES * page or not self._habits.reach(window.interval).is_settled:
+            return stretch
+        most = max(_LEAST_PAGES * page, -(-window.candles // idle))
+        *rest, last = reversed([*parts(window, most)])
+        self._todo += [
+            Stretch(part, stretch.is_repeated, before_ms=None if place else stretch.before_ms)
+            for place, part in enumerate(rest)
+        ]
+        return msgspec.structs.replace(stretch, window=last, before_ms=None)
 
     def _may_ask(self, window: Window) -> bool:
         series = (window.symbol, window.interval)
-        if self._last_resort or series in self._given_up:
+        if self._why_not(window) is not None:
             return True
         if series in self._begun and series not in self._answered:
             # It may be that the server does not know it.
@@ -309,21 +401,26 @@ class Pull:
             raise
         except AluraError as error:
             self._told.requests += 1
+            if question.stretch.is_latest and isinstance(error, NotFoundError):
+                # Neither path knows of a candle.
+                self._give(CandlePage(question.window, _now_ms(), candles=Candles.empty(*_series(question.window))))
+                return
             self._fail(question, error)
             return
         self._told.requests += 1
-        self._failures = 0
         window = question.window
+        self._failures.succeeded(window)
         self._answered.add((window.symbol, window.interval))
         if verdict is None:
             self._ask_again(question)
         elif verdict.is_stuck:
             self._refuse(question, _unreadable(question, self._query, candles))
+            self._leave(question)
         else:
             self._add(question, verdict, candles)
 
     async def _send(self, question: Question, limit: int | None) -> Candles:
-        candles: Candles = await self._client.send(_request(question, limit, self._query))
+        candles = await told(self._client, _request(question, limit, self._query))
         if candles.interval is None:
             # The parameter has another name than usual, so nobody could know.
             candles = _named(candles, question.window)
@@ -333,7 +430,8 @@ class Pull:
     def _judge(self, question: Question, candles: Candles) -> Verdict | None:
         """What a reply proves; None if it was asked for in a way that is not followed any more."""
         habits = self._habits
-        if (question.limit, question.path) != (habits.limit, habits.path):
+        limit = habits.reach(question.window.interval).limit
+        if (question.limit, question.path) != (limit, habits.path) and not question.stretch.is_latest:
             return None
         times: Any = candles.open_time.view(np.int64)
         return habits.judge(question, times, _as_of_ms(candles))
@@ -355,20 +453,46 @@ class Pull:
         """It was asked for in a way that does not work here."""
         window = question.window
         self._begun.discard((window.symbol, window.interval))
-        self._todo.append(_Todo(window, question.is_repeated))
+        self._todo.append(question.again)
+
+    def _leave(self, question: Question) -> None:
+        """What of a stretch was not asked for is to be asked for still, if it is not asked again as a whole."""
+        if question.again not in self._todo:
+            self._todo += question.left
 
     def _add(self, question: Question, verdict: Verdict, candles: Candles) -> None:
+        self._todo += verdict.rest
         proven = verdict.proven
-        is_repeated = question.is_repeated or proven is not None
-        self._todo += [_Todo(rest, is_repeated) for rest in verdict.rest]
         if proven is None:
             return
         page = CandlePage(proven, _as_of_ms(candles), candles=candles.between(proven.start_ms, proven.end_ms))
+        if verdict.assumed and not len(page.candles):
+            self._held.append(_Held(page, verdict.assumed))
+        else:
+            self._give(page)
+
+    def _give(self, page: CandlePage) -> None:
         self._told.candles += len(page.candles)
         self._ready.append(page)
         self._ready_there.set()
-        self._told.has_answered(proven)
+        self._told.has_answered(page.window)
         self._tell()
+
+    def _look_again(self) -> None:
+        """All else has come. Nothing was found in some ranges; what has been learned meanwhile may speak against it."""
+        held, self._held = self._held, []
+        for page, assumed in held:
+            window, habits = page.window, self._habits
+            error = self._why_not(window)
+            if error is not None:
+                self._add_gap(window, error)
+            elif not habits.has_candles(*_series(window)):
+                # Of a whole series. Its latest candles need no range.
+                self._todo.append(Stretch(window, is_latest=True))
+            elif habits.stands(window, assumed):
+                self._give(page)
+            else:
+                self._todo.append(Stretch(window, is_repeated=True))
 
     # What becomes of failures
 
@@ -378,25 +502,59 @@ class Pull:
         is_about_limit = isinstance(error, BadRequestError | UnprocessableError) and self._is_about_limit(
             question, error
         )
-        if is_about_limit and habits.ask_for_fewer(question.limit):
+        if is_about_limit and habits.ask_for_fewer(question):
             self._ask_again(question)
             return
+        has_answered = _series(window) in self._answered
         if isinstance(error, CredentialsNeededError | SignInError | UnauthorizedError):
             # As good for all others as for this one.
             self._last_resort = error
+            self._failures.give_up()
             self._add_gap(window, error)
-        elif isinstance(error, ResponseError) and _is_final(error):
-            self._refuse(question, error)
+            self._leave(question)
+        elif not isinstance(error, ResponseError) or not _is_final(error):
+            self._go_on(question, error, self._failures.failed(window, error, has_answered=has_answered))
+        elif has_answered:
+            self._go_on(question, error, self._failures.refused(window, error))
         else:
-            self._answered.add((window.symbol, window.interval))
-            self._failures += 1
-            if self._failures >= _FAILURES_EACH * self.concurrency:
+            self._refuse(question, error)
+            self._leave(question)
+
+    def _go_on(self, question: Question, error: AluraError, then: Next) -> None:
+        """Go on after a failure."""
+        window = question.window
+        # Something else of its series may be asked for.
+        self._begun.discard(_series(window))
+        if then is Next.AGAIN and isinstance(error, ResponseError) and _is_final(error):
+            # At once: what else there is of its series may be refused likewise.
+            self._todo.append(question.again)
+        elif then is Next.AGAIN:
+            self._put_back(question)
+        elif then is Next.HALVES:
+            self._todo += question.left
+            self._todo += [Stretch(half, question.is_repeated) for half in halves(window)]
+        else:
+            if then is Next.SERVER:
                 self._last_resort = error
-            elif isinstance(error, RateLimitedError):
-                # It came too early, and that is no failure of this window.
-                self._todo.append(_Todo(window, question.is_repeated))
-                return
+            elif then is not Next.GAP:
+                self._given_up.add(window, error, is_all=then is Next.SERIES)
             self._add_gap(window, error)
+            self._leave(question)
+
+    def _put_back(self, question: Question) -> None:
+        """Ask again after what else is to be asked: of its series; of all, where that has never answered."""
+        window, stretch = question.window, question.stretch
+        if _series(window) not in self._answered:
+            self._ranges.append(stretch.whole)
+        elif stretch.is_latest or stretch.is_check:
+            self._todo.insert(0, question.again)
+        else:
+            self._todo.insert(0, Stretch(window, question.is_repeated))
+            self._todo += question.left
+
+    def _why_not(self, window: Window) -> AluraError | None:
+        """Why a window is not asked for any more; None if it is."""
+        return self._last_resort or self._given_up.why(window)
 
     def _is_about_limit(self, question: Question, error: AluraError) -> bool:
         """Whether fewer candles may be given where so many are refused."""
@@ -419,7 +577,7 @@ class Pull:
                 self._ask_again(question)
                 return
             error = told
-        self._given_up[window.symbol, window.interval] = error
+        self._given_up.add(window, error, is_all=True)
         self._add_gap(window, error)
 
     def _add_gap(self, window: Window, error: AluraError) -> None:
@@ -460,6 +618,7 @@ class _Told:
         self._began = time.monotonic()
         self.waited_before = road.market_wait_s
         self._lately = deque([(self._began, 0)])
+        self._pace = 0.0
         # Milliseconds that nothing is known of yet.
         self._left: dict[str, int] = {}
         for window in ranges:
@@ -470,18 +629,21 @@ class _Told:
         """A window is a page now, or a gap."""
         self._left[window.interval] -= window.end_ms - window.start_ms
 
+    @property
+    def is_listened_to(self) -> bool:
+        """Whether it is told to anybody."""
+        return self._progress is not None
+
     def tell(self, habits: Habits) -> None:
         """Tell how far it is."""
         if self._progress is None:
             return
         now = time.monotonic()
-        if now >= self._lately[-1][0] + _PACE_S / 100:
-            self._lately.append((now, self.requests))
-        while len(self._lately) > 2 and self._lately[1][0] < now - _PACE_S:
-            self._lately.popleft()
-        since, before = self._lately[0]
-        pace = (self.requests - before) / (now - since) if now > since else 0.0
-        left = sum(-(-left // (span_ms(name) * habits.page(name))) for name, left in self._left.items())
+        self._keep_pace(now)
+        lasting = {name: left for name, left in self._left.items() if left > 0}
+        left = sum(-(-left // (span_ms(name) * habits.page(name))) for name, left in lasting.items())
+        # Until then it is not known how many requests that takes.
+        is_known = self._pace > 0 and all(habits.reach(name).is_settled for name in lasting)
         self._progress(
             Progress(
                 requests=self.requests,
@@ -490,11 +652,31 @@ class _Told:
                 gaps=self.gaps,
                 done=1 - self._intervals() / self._all,
                 elapsed_s=now - self._began,
-                eta_s=left / pace if pace else None,
-                requests_per_s=pace,
+                eta_s=left / self._pace if is_known else None if left else 0.0,
+                requests_per_s=self._pace,
                 lane_wait_s=self._road.market_wait_s - self.waited_before,
             )
         )
+
+    def _keep_pace(self, now: float) -> None:
+        """How many requests a second there are, a pause that the server asked for not counted."""
+        lately = self._lately
+        since, before = lately[0]
+        last_at, last = lately[-1]
+        if self.requests == last:
+            return
+        each = (last_at - since) / max(1, last - before)
+        if self._pace and now - last_at > max(_STILL_S, _STILL_TIMES * each):
+            lately.clear()
+            lately.append((now, self.requests))
+            return
+        if now >= last_at + _PACE_S / 100:
+            lately.append((now, self.requests))
+        while len(lately) > 2 and lately[1][0] < now - _PACE_S:
+            lately.popleft()
+        since, before = lately[0]
+        if now > since:
+            self._pace = (self.requests - before) / (now - since)
 
     def _intervals(self) -> float:
         return sum(left / span_ms(name) for name, left in self._left.items())
@@ -509,6 +691,8 @@ def concurrency_of(client: AsyncAlura) -> int:
 
 def _request(question: Question, limit: int | None, query: CandleQuery) -> Any:
     window = question.window
+    if question.stretch.is_latest:
+        return LATEST_CANDLES.request(window.symbol, window.interval, query={})
     asked = {query.start: query.time(question.start_ms), query.end: query.time(question.end_ms)}
     if query.limit is not None and limit is not None:
         asked[query.limit] = limit
@@ -588,6 +772,10 @@ def _is_final(error: ResponseError) -> bool:
     """Whether the server will not serve this, however often it is asked."""
     status = error.status or 0
     return isinstance(error, RefusedError) or (400 <= status < 500 and status not in _PASSING)
+
+
+def _series(window: Window) -> tuple[str, str]:
+    return window.symbol, window.interval
 
 
 def _as_of_ms(candles: Candles) -> int:

@@ -109,7 +109,21 @@ class Road:
             AluraError: see the tree in `errors.py`.
         """
         self.open()
-        call = Call(self, request, options or self._options)
+        return await self._make(Call(self, request, options or self._options), timeout)
+
+    async def travel_timed(self, request: Request[T], timeout: float, options: Options) -> tuple[T, float]:
+        """Make a call and return what it returns, and how many seconds it took since it was last sent.
+
+        Raises:
+            AluraError: as for `travel`.
+        """
+        self.open()
+        call = Call(self, request, options)
+        value = await self._make(call, timeout)
+        return value, time.monotonic() - call.sent_at
+
+    async def _make(self, call: Call[T], timeout: float) -> T:
+        request = call.request
         try:
             return await (self.orders.make(call, timeout) if request.route.is_recorded else call.make(timeout))
         except CallError as error:

@@ -6,11 +6,11 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import aclosing
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar, cast
 
+from ..bulk.batches import Batches, Source
 from ..bulk.pages import CandlePage, Progress
 from ..bulk.plan import Plan, Window, plan_of, span_ms
 from ..bulk.query import CandleQuery
@@ -18,8 +18,8 @@ from ..core import arguments
 from ..core.model import Items
 from ..core.surface import Async, Group, Mode, operation, stream
 from ..core.threads import in_thread
-from ..errors import AluraError, InvalidArgumentError, UsageError
-from .indicators import Signal
+from ..errors import AluraError, InvalidArgumentError, Outcome, ShapeError, UsageError
+from .indicators import Indicators, Signal
 
 if TYPE_CHECKING:
     from ..bulk.columns import Candles
@@ -46,6 +46,8 @@ _AGAIN = 20
 
 class LatestCandles(dict[str, "Candles"]):
     """The latest candles by symbol. Asking for a symbol whose candles could not be had raises why.
+
+    `get` and `in` do not: there such a symbol is one that is missing, and `errors` says why.
 
     Attributes:
         errors: why there are none, by symbol.
@@ -87,7 +89,7 @@ class Bulk(Group[Mode]):
     """
 
     @stream
-    async def candles(
+    def candles(
         self: Bulk[Async],
         symbols: Symbols,
         intervals: Intervals,
@@ -105,6 +107,14 @@ class Bulk(Group[Mode]):
         latest. Pages are read ahead, a few for each request that is under way, and no more are asked for until some are
         taken. What cannot be had comes at the end, as pages with an `error`: nothing is left out silently.
 
+        A part that fails is asked for again later, and is a gap when it has failed twice while others came. While
+        nothing comes at all, a pull pauses and tries again, for two minutes; then all the rest is a gap. A series that
+        fails again and again while others come is given up by itself.
+
+        One thing cannot be known: whether a server leaves out more than it says. One that cuts its replies to less than
+        500 intervals of time, and has nothing but series that are traded more seldom than that, looks like one without
+        such candles.
+
             async with aclosing(alura.bulk.candles("all", "1m", start=start)) as pages:
                 async for page in pages:
                     store(page.candles.to_polars())
@@ -119,10 +129,10 @@ class Bulk(Group[Mode]):
             end: the first moment after the range; by default now. The running candle may be there: see `closed` of
                 `Candles`.
             concurrency: how many requests are under way at once, at most; by default as many as the limiter lets
-                through.
+                through in time, and never more.
             strict: whether to raise the errors of the gaps at the end, instead of giving them as pages.
-            progress: called after each page with how far it has come, in the event loop's thread, so it must not block.
-                What it raises ends the pull.
+            progress: called after each page with how far it has come, and every few seconds while none comes, in the
+                event loop's thread, so it must not block. What it raises ends the pull.
             query: how the server wants to be asked.
 
         Raises:
@@ -132,22 +142,19 @@ class Bulk(Group[Mode]):
             ExceptionGroup: with `strict`, of the errors of what could not be had.
             AluraError: the symbols could not be read.
         """
-        _require_count("concurrency", concurrency)
-        arguments.flag("strict", strict)
-        ranges = await _ranges(self, symbols, intervals, start, end)
-        from ..bulk.pull import pull
 
-        pages = pull(
-            cast("AsyncAlura", self._client),
-            ranges,
-            concurrency=concurrency,
-            strict=strict,
-            progress=progress,
-            query=query,
-        )
-        async with aclosing(pages):
-            async for batch in pages:
-                yield batch
+        async def begin() -> Source[CandlePage]:
+            _require_count("concurrency", concurrency)
+            arguments.flag("strict", strict)
+            client = cast("AsyncAlura", self._client)
+            ranges = await _ranges(self, symbols, intervals, start, end)
+            await _import("pull")
+            from ..bulk.pull import Pull
+
+            pulling = Pull(client, ranges, concurrency=concurrency, query=query, strict=strict, progress=progress)
+            return pulling.begin()
+
+        return Batches(begin)
 
     @operation
     async def plan(
@@ -176,12 +183,13 @@ class Bulk(Group[Mode]):
             AluraError: the server could not be asked.
         """
         ranges = await _ranges(self, symbols, intervals, start, end)
-        from ..bulk.pull import probe
+        await _import("pull")
+        from ..bulk.pull import concurrency_of, probe
 
         client = cast("AsyncAlura", self._client)
-        limiter = client._road.limiter
-        page, latency_s = await probe(client, ranges[0], query)
-        return plan_of(ranges, page, rate=limiter.rate, slots=limiter.market_slots, latency_s=latency_s)
+        page, latency_s = await probe(client, ranges, query)
+        rate = client._road.limiter.rate
+        return plan_of(ranges, page, rate=rate, slots=concurrency_of(client), latency_s=latency_s)
 
     @operation
     async def latest(
@@ -210,13 +218,15 @@ class Bulk(Group[Mode]):
         _require_count("limit", limit)
         arguments.flag("strict", strict)
         names = await _symbols(self, symbols)
+        await _import("asking")
+        from ..bulk.asking import told
         from ..bulk.decoding import LATEST_CANDLES
 
+        client = cast("AsyncAlura", self._client)
+
         async def read(symbol: str) -> Candles:
-            # Before it is sent: what the server tells is no older.
-            now_ms = time.time_ns() // 1_000_000
-            candles = await self._client.send(LATEST_CANDLES.request(symbol, interval, query={"limit": limit}))
-            return cast("Candles", candles).told_at(now_ms)[-limit:]
+            candles = await told(client, LATEST_CANDLES.request(symbol, interval, query={"limit": limit}))
+            return candles[-limit:]
 
         return LatestCandles(*await _each(self, names, read, strict=strict))
 
@@ -297,7 +307,7 @@ class Bulk(Group[Mode]):
         _require_count("concurrency", concurrency)
         last = (_AGAIN if end is None else 0) if again is None else again
         _require_again(last)
-        await _import_filling()
+        await _import("filling")
         from ..bulk import filling
 
         ranges = await _ranges(self, symbols, intervals, start, end)
@@ -340,7 +350,7 @@ class Bulk(Group[Mode]):
         _require_again(again)
         names = None if symbols in (None, _ALL) else _texts("symbols", symbols, "such as 'BTC' or ['BTC', 'ETH']")
         spans = None if intervals is None else _texts("intervals", intervals, "such as '1m' or ['1m', '1h']")
-        await _import_filling()
+        await _import("filling")
         from ..bulk import filling
 
         client = cast("AsyncAlura", self._client)
@@ -372,16 +382,21 @@ class Bulk(Group[Mode]):
             UsageError: NumPy or polars is not installed.
         """
         _require_count("concurrency", concurrency)
-        await _import_filling()
+        await _import("filling")
         from ..bulk import filling
 
         client = cast("AsyncAlura", self._client)
         return await filling.repair(client, store, filling.How(concurrency, progress, query))
 
 
-async def _import_filling() -> None:
-    """Import what brings pages into a store. That takes a while, which calls that trade need not wait for."""
-    await in_thread(partial(import_module, "alura_async.bulk.filling"))
+async def _import(module: str) -> None:
+    """Import what needs the extra. That takes a while, which calls that trade need not wait for."""
+    if module not in _imported:
+        await in_thread(partial(import_module, f"alura_async.bulk.{module}"))
+        _imported.add(module)
+
+
+_imported: set[str] = set()
 
 
 async def _ranges(
@@ -395,10 +410,10 @@ async def _ranges(
     now_ms = int(time.time() * 1000)
     # What is to come cannot be had: were it noted as asked for, it would be a gap some day.
     end_ms = now_ms if end is None else min(now_ms, arguments.milliseconds("end", end))
-    for name, value in (("start", start_ms), ("end", end_ms)):
-        if 0 < value < _LEAST_MS:
+    for name, given in (("start", start), ("end", end)):
+        if isinstance(given, int) and 0 < given < _LEAST_MS:
             raise InvalidArgumentError(
-                f"{name}={value}: those look like seconds: give epoch milliseconds, or a datetime"
+                f"{name}={given}: those look like seconds: give epoch milliseconds, or a datetime"
             )
     if start_ms >= end_ms:
         raise InvalidArgumentError(
@@ -416,6 +431,14 @@ _LEAST_MS = 10**11
 async def _symbols(group: Bulk[Async], symbols: Symbols) -> Sequence[str]:
     if symbols == _ALL:
         listed = await cast("AsyncAlura", group._client).indicators.symbols()
+        if not listed:
+            route = Indicators.symbols.route
+            raise ShapeError(
+                f"{route.name}: the server lists no symbols: name those that you want",
+                method=route.method,
+                path=route.template,
+                outcome=Outcome.DONE,
+            )
         return list(dict.fromkeys(listed))
     names = _texts("symbols", symbols, "such as 'BTC', ['BTC', 'ETH'] or 'all'")
     for name in names:
@@ -448,6 +471,7 @@ async def _each(
     group: Bulk[Async], symbols: Sequence[str], read: Callable[[str], Awaitable[T]], *, strict: bool
 ) -> tuple[dict[str, T], dict[str, AluraError]]:
     """Read something of each symbol, side by side: what was found, and why the others failed, in the symbols' order."""
+    await _import("pull")
     from ..bulk.pull import concurrency_of
 
     found: dict[str, T] = {}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
+from typing import Literal
 
-from alura_async.bulk.habits import Habits, Question
+from alura_async.bulk.habits import Habits, Question, Stretch
 from alura_async.bulk.plan import Window, span_ms
 from alura_async.bulk.query import CandleQuery
 
@@ -30,6 +32,12 @@ class Server:
         floors: whether the beginning is rounded down to an interval.
         without_running: whether the running candle is taken out of the reply.
         by_time: whether a range is cut after `limit` intervals, traded or not.
+        caps: how many candles a reply holds at most, of one after the other: some cut by bytes.
+        spans: how many intervals a reply is about at most.
+        rounds_ms: what a range's beginning is rounded down to.
+        rounds_end: how its end is.
+        blips: how many of the questions are answered by nothing when they are asked for the first time.
+        unit: how many milliseconds its times are counted in.
     """
 
     interval: str
@@ -47,7 +55,15 @@ class Server:
     floors: bool = False
     without_running: bool = False
     by_time: bool = False
+    caps: tuple[int, ...] = ()
+    spans: int | None = None
+    rounds_ms: int = 0
+    rounds_end: Literal["up", "down", "no"] = "no"
+    blips: float = 0.0
+    unit: int = 1
     requests: int = field(default=0, init=False)
+    _asked: set[tuple[int, int]] = field(default_factory=set, init=False)
+    _draw: random.Random = field(default_factory=lambda: random.Random(1), init=False)
 
     def answer(self, start_ms: int, end_ms: int, limit: int | None) -> list[int]:
         """The open times of the candles of a reply."""
@@ -56,6 +72,23 @@ class Server:
         most = 500 if limit is None else limit
         if self.cap is not None:
             most = self.cap if self.ignores_limit else min(most, self.cap)
+        if self.caps:
+            most = min(most, self.caps[self.requests % len(self.caps)])
+        if (start_ms, end_ms) not in self._asked:
+            self._asked.add((start_ms, end_ms))
+            if self._draw.random() < self.blips:
+                return []
+        start_ms, end_ms = start_ms * self.unit, end_ms * self.unit
+        if self.rounds_ms:
+            start_ms -= start_ms % self.rounds_ms
+            if self.rounds_end == "down":
+                end_ms -= end_ms % self.rounds_ms
+            elif self.rounds_end == "up":
+                end_ms += -end_ms % self.rounds_ms
+        if self.spans is not None and self.last_first:
+            start_ms = max(start_ms, min(end_ms, self.now_ms) - self.spans * span + 1)
+        elif self.spans is not None:
+            end_ms = min(end_ms, start_ms + self.spans * span - 1)
         if self.floors:
             start_ms -= start_ms % span
         if self.overlaps:
@@ -75,6 +108,12 @@ class Server:
         if self.without_running:
             found = [time for time in found if time + span <= self.now_ms]
         return found
+
+    def latest(self) -> list[int]:
+        """The open times of the latest candles, when no range is asked for."""
+        self.requests += 1
+        now_ms = self.now_ms - span_ms(self.interval) if self.without_running else self.now_ms
+        return self.opened[: self._place(now_ms, after=True)][-500:]
 
     def _place(self, time_ms: int, *, after: bool) -> int:
         return (bisect_right if after else bisect_left)(self.opened, time_ms)
@@ -104,27 +143,40 @@ def pull(server: Server, start_ms: int, end_ms: int, most: int = 5000, behind: i
         behind: how many milliseconds the server's `Date` is behind.
     """
     habits = Habits(CandleQuery(most=most))
-    todo = [(Window("BTC", server.interval, start_ms, end_ms), False)]
+    todo = [Stretch(Window("BTC", server.interval, start_ms, end_ms))]
+    held: list[tuple[Window, int]] = []
     pulled = Pulled([], [])
-    while todo:
-        window, is_repeated = todo.pop()
-        question = habits.question(window, is_repeated=is_repeated, now_ms=server.now_ms)
-        part = question.window
-        if part.start_ms > window.start_ms:
-            todo.append((Window("BTC", server.interval, window.start_ms, part.start_ms), is_repeated))
-        times = ask(server, question)
+    while todo or held:
+        if not todo:
+            for window, assumed in held:
+                if not habits.has_candles(window.symbol, window.interval):
+                    todo.append(Stretch(window, is_latest=True))
+                elif habits.stands(window, assumed):
+                    pulled.proven.append((window, []))
+                else:
+                    todo.append(Stretch(window))
+            held.clear()
+            continue
+        stretch = todo.pop()
+        question = habits.question(stretch, now_ms=server.now_ms)
+        times = server.latest() if stretch.is_latest else ask(server, question)
         verdict = habits.judge(question, times, server.now_ms - behind)
         if verdict.is_stuck and not habits.knows_cut:
             half = max(1, len(times) // 2)
             habits.learn_cut(times, server.answer(question.start_ms, question.end_ms, half))
             verdict = habits.judge(question, times, server.now_ms - behind)
         if verdict.is_stuck:
-            pulled.stuck.append(part)
-            continue
+            # The rest of the series is not asked for.
+            rest = [*question.left, *todo]
+            pulled.stuck += [question.window, *(left.whole for left in rest), *(window for window, _ in held)]
+            return pulled
         if verdict.proven is not None:
             within = [time for time in times if verdict.proven.start_ms <= time < verdict.proven.end_ms]
-            pulled.proven.append((verdict.proven, within))
-        todo += [(rest, is_repeated or verdict.proven is not None) for rest in verdict.rest]
+            if verdict.assumed and not within:
+                held.append((verdict.proven, verdict.assumed))
+            else:
+                pulled.proven.append((verdict.proven, within))
+        todo += verdict.rest
         assert server.requests < 20_000, "it goes on for ever"
     return pulled
 

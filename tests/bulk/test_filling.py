@@ -29,6 +29,8 @@ MINUTE = 60_000
 DAY = 86_400_000
 # The sandbox's time; what is asked for up to now is so by its clock.
 NOW = 1_767_614_400_000  # 2026-01-05T12:00Z
+# So that a candle that ends at that time is over for whoever asked a moment before.
+LATER = 10_000
 SERIES = [(symbol, interval) for interval in ("1h", "1m") for symbol in ("BTC", "PURR/USDC", "kPEPE")]
 
 
@@ -41,7 +43,7 @@ def market(symbol: str, interval: str, start: int, end: int, *, now: int = NOW) 
 
 @pytest.fixture
 async def sandbox() -> AsyncIterator[Sandbox]:
-    async with Sandbox(seed=SEED, limit=None, start=from_milliseconds(NOW), speed=0) as sandbox:
+    async with Sandbox(seed=SEED, limit=None, start=from_milliseconds(NOW + LATER), speed=0) as sandbox:
         yield sandbox
 
 
@@ -340,7 +342,7 @@ async def test_all_symbols_are_those_that_the_server_has(tmp_path: Path) -> None
 
 def test_the_blocking_client_does_the_same(tmp_path: Path) -> None:
     with (
-        Sandbox.threaded(seed=SEED, limit=None, start=from_milliseconds(NOW), speed=0) as sandbox,
+        Sandbox.threaded(seed=SEED, limit=None, start=from_milliseconds(NOW + LATER), speed=0) as sandbox,
         Alura(base_url=sandbox.url) as alura,
     ):
         assert alura.bulk.pull(tmp_path, "BTC", "1h", start=NOW - 2 * DAY, end=NOW).candles

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alura_async.bulk.habits import Cut, Habits
+from alura_async.bulk.habits import Cut, Habits, Stretch, Verdict
 from alura_async.bulk.plan import Window, span_ms
 from alura_async.bulk.query import CandleQuery
 from alura_async.errors import NotFoundError
@@ -22,13 +22,13 @@ NOW = 28_333_333 * MINUTE + 17_000
 EXAMPLES = int(os.environ.get("ALURA_BULK_EXAMPLES", "60"))
 
 
-def series(seed: int, length: int, interval: str = "1m") -> list[int]:
+def series(seed: int, length: int, interval: str = "1m", least: float = 0.0) -> list[int]:
     """Open times up to now: dense or sparse, with holes, and a listing somewhere."""
     draw = random.Random(seed)
     span = span_ms(interval)
     last = NOW // span
     listed = draw.choice([0, 0, length // 3, length - 5, length + 10])
-    density = draw.choice([1.0, 1.0, 0.97, 0.5, 0.1, 0.01])
+    density = max(least, draw.choice([1.0, 1.0, 0.97, 0.5, 0.1, 0.01]))
     holes = [
         (at, at + draw.choice([1, 5, 60, 700]))
         for at in (draw.randrange(length) for _ in range(draw.choice([0, 0, 3])))
@@ -124,6 +124,63 @@ def test_what_a_server_cannot_be_asked_for_is_said_and_never_taken_for_nothing(
     start = NOW // MINUTE * MINUTE - length * MINUTE
     end = max(start + MINUTE, NOW - until * MINUTE)
     check(server, pull(server, start, end), start, end)
+
+
+HOUR, DAY = 60 * MINUTE, 1440 * MINUTE
+AWKWARD: Any = st.sampled_from(
+    [
+        {"caps": (300, 411, 500, 350)},
+        {"caps": (5000, 100)},
+        {"caps": (100, 37, 5000, 10)},
+        {"rounds_ms": HOUR, "rounds_end": "down", "cap": 500},
+        {"rounds_ms": HOUR, "rounds_end": "up", "cap": 500},
+        {"rounds_ms": HOUR, "rounds_end": "down"},
+        {"rounds_ms": DAY, "rounds_end": "up"},
+        {"rounds_ms": DAY, "rounds_end": "down"},
+        {"rounds_ms": DAY, "rounds_end": "down", "cap": 500},
+        {"spans": 20},
+        {"spans": 60},
+        {"spans": 1440},
+        {"spans": 360, "cap": 500},
+        {"blips": 0.03, "cap": 100},
+        {"blips": 0.3, "cap": 500},
+        {"blips": 0.1},
+    ]
+)
+
+
+@settings(max_examples=2 * EXAMPLES, deadline=None)
+@given(
+    awkward=AWKWARD,
+    last_first=st.booleans(),
+    seed=st.integers(0, 10**9),
+    length=st.sampled_from([1, 30, 200, 900, 2500, 9000]),
+    until=st.sampled_from([0, 0, 5, 300]),
+)
+def test_no_candle_is_lost_silently_on_an_irregular_server(
+    awkward: dict[str, Any], last_first: bool, seed: int, length: int, until: int
+) -> None:
+    opened = series(seed, length)
+    if awkward.get("spans", 500) < 500:
+        # Where all replies are about so short a time and hold little, nobody can know of what is farther away.
+        latest = minutes(3 * awkward["spans"], 0)
+        opened = sorted({*series(seed, length, least=0.5), *latest})
+    server = Server("1m", opened, NOW, last_first=last_first, **awkward)
+    start = NOW // MINUTE * MINUTE - length * MINUTE
+    end = max(start + MINUTE, NOW - until * MINUTE)
+    pulled = pull(server, start, end)
+    check(server, pulled, start, end)
+    if "rounds_ms" not in awkward:
+        assert not pulled.stuck
+
+
+@pytest.mark.parametrize("last_first", [False, True])
+def test_times_in_another_unit_are_an_error_and_never_no_candles(last_first: bool) -> None:
+    server = Server("1m", dense(5000), NOW, cap=500, unit=1000, last_first=last_first)
+    pulled = pull(server, NOW - 5000 * MINUTE, NOW)
+    check(server, pulled, NOW - 5000 * MINUTE, NOW)
+    assert pulled.stuck
+    assert len(pulled.times) <= 500
 
 
 def dense(length: int) -> list[int]:
@@ -237,55 +294,59 @@ def ago(since: int, until: int, symbol: str = "BTC") -> Window:
     return Window(symbol, "1m", (NOW // MINUTE - since) * MINUTE, (NOW // MINUTE - until) * MINUTE)
 
 
+def judged(habits: Habits, stretch: Stretch, times: list[int]) -> Verdict:
+    """What a reply proves of a stretch."""
+    return habits.judge(habits.question(stretch, now_ms=NOW), times, NOW)
+
+
 def test_what_nothing_was_found_in_is_not_believed_to_be_longer_than_a_reply_reaches() -> None:
-    """One symbol has brought nothing, so it is asked for at length; then another shows how little that says."""
+    """What is assumed of one series is withdrawn when another one shows how little a reply says."""
     habits = Habits(CandleQuery())
-    for _ in range(3):
-        habits.judge(habits.question(ago(9000, 4000), is_repeated=False, now_ms=NOW), [], NOW)
-    long = habits.question(ago(9000, 4000), is_repeated=False, now_ms=NOW)
-    assert long.window.candles > 400
-    other = habits.question(ago(4000, 3000, "ETH"), is_repeated=True, now_ms=NOW)
-    habits.judge(other, minutes(4000, 3901), NOW)
+    habits.judge(habits.question(Stretch(ago(9000, 8000)), now_ms=NOW), [], NOW)
+    verdict = judged(habits, Stretch(ago(480, 0)), [])
+    assert verdict.proven == ago(480, 0)
+    assert habits.stands(verdict.proven, verdict.assumed)
+    first = judged(habits, Stretch(ago(4000, 3000, "ETH")), minutes(3049, 2999))
+    (rest,) = first.rest
+    assert rest.after_ms == minutes(3049, 3049)[0]
+    judged(habits, rest, minutes(3098, 3049))
     assert habits.reach("1m").is_capped
-    assert habits.judge(long, [], NOW).proven is None
+    assert not habits.stands(verdict.proven, verdict.assumed)
 
 
-def test_a_reply_with_few_candles_is_no_whole_one_where_no_reply_has_reached_so_far() -> None:
+def test_a_reply_proves_what_lies_between_its_first_and_its_last_candle_and_no_more() -> None:
     habits = Habits(CandleQuery())
-    habits.judge(habits.question(ago(4096, 4000), is_repeated=False, now_ms=NOW), minutes(4097, 4000), NOW)
-    verdict = habits.judge(
-        habits.question(ago(4000, 1000, "ETH"), is_repeated=False, now_ms=NOW), minutes(3990, 3910)[::10], NOW
-    )
+    judged(habits, Stretch(ago(4096, 4000)), minutes(4097, 4000))
+    verdict = judged(habits, Stretch(ago(4000, 1000, "ETH")), minutes(3990, 3910)[::10])
     assert verdict.proven == ago(3990, 3909, "ETH")
-    assert verdict.rest == (ago(4000, 3990, "ETH"), ago(3909, 1000, "ETH"))
+    assert [rest.window for rest in verdict.rest] == [ago(4000, 3990, "ETH"), ago(3909, 1000, "ETH")]
+    before, after = verdict.rest
+    assert before.after_ms == minutes(3990, 3990)[0]
+    assert after.before_ms == minutes(3910, 3910)[0]
+
+
+def test_a_window_is_asked_for_with_the_candle_after_it() -> None:
+    habits = Habits(CandleQuery())
+    anchor = minutes(300, 300)[0]
+    question = habits.question(Stretch(ago(700, 300), after_ms=anchor), now_ms=NOW)
+    assert question.end_ms > anchor + MINUTE
+    # Without it, nothing is proven.
+    assert habits.judge(question, [], NOW).proven is None
+    # With nothing but it, the window is empty.
+    assert habits.judge(question, [anchor], NOW).proven == ago(700, 300)
 
 
 def test_a_candle_that_came_late_does_not_show_that_a_reply_was_cut() -> None:
     habits = Habits(CandleQuery())
-    habits.judge(habits.question(ago(300, 0), is_repeated=False, now_ms=NOW), minutes(300, 4), NOW)
-    habits.judge(habits.question(ago(3, 0), is_repeated=True, now_ms=NOW), minutes(4, 2), NOW)
+    (rest,) = judged(habits, Stretch(ago(300, 0)), minutes(300, 4)).rest
+    judged(habits, rest, minutes(4, 2))
     assert not habits.reach("1m").is_capped
     assert habits.page("1m") > 4900
 
 
-def test_a_reply_without_the_running_candle_may_be_cut_though_it_is_one_short() -> None:
-    habits = Habits(CandleQuery())
-    habits.judge(habits.question(ago(2000, 1000), is_repeated=True, now_ms=NOW), minutes(1300, 1001)[::6], NOW)
-    assert habits.reach("1m").rows == 50
-    # A symbol that is seldom traded is asked for at more length.
-    habits.judge(habits.question(ago(1046, 1000, "ETH"), is_repeated=False, now_ms=NOW), minutes(1040, 1036), NOW)
-    question = habits.question(ago(500, 0, "ETH"), is_repeated=False, now_ms=NOW)
-    assert question.window.candles == 100
-    # The last 50 were to be given, and the last of them is running.
-    verdict = habits.judge(question, minutes(49, 1), NOW)
-    assert verdict.proven == ago(49, 0, "ETH")
-    assert verdict.rest == (ago(100, 49, "ETH"),)
-
-
 def test_what_is_learned_of_one_client_is_not_believed_of_another() -> None:
     ours, others = Habits(CandleQuery()), Habits(CandleQuery())
-    window = Window("BTC", "1m", NOW - 500 * MINUTE, NOW)
-    ours.judge(ours.question(window, is_repeated=True, now_ms=NOW), dense(99), NOW)
+    judged(ours, Stretch(ago(500, 0)), dense(99))
     assert ours.reach("1m").rows == 100
     assert others.reach("1m").rows == 0
     assert ours.reach("5m").rows == 0
@@ -301,29 +362,33 @@ def test_which_part_of_a_range_is_left_out_shows_when_fewer_are_asked_for() -> N
 
 def test_a_number_that_is_refused_is_made_smaller_until_none_is_asked_for() -> None:
     habits = Habits(CandleQuery())
-    asked = [habits.limit]
-    while habits.ask_for_fewer(habits.limit):
-        asked.append(habits.limit)
-    assert asked == [5000, 1000, 500, 200, 100, None]
+    stretch = Stretch(ago(500, 0))
+    asked = []
+    while habits.ask_for_fewer(question := habits.question(stretch, now_ms=NOW)):
+        asked.append(question.limit)
+    assert asked == [5000, 1000, 500, 200, 100, 50, 20, 10]
     # It was not that, so the next series is asked for as many as at first.
-    assert habits.limit == 5000
+    assert habits.question(stretch, now_ms=NOW).limit == 5000
+    # Of another interval it is another number.
+    habits.ask_for_fewer(habits.question(stretch, now_ms=NOW))
+    assert (habits.reach("1m").limit, habits.reach("5m").limit) == (1000, 5000)
 
 
 def test_another_path_is_tried_once_and_left_if_it_is_no_better() -> None:
     habits = Habits(CandleQuery())
-    window = Window("BTC", "1m", NOW - 500 * MINUTE, NOW)
-    first = habits.question(window, is_repeated=False, now_ms=NOW)
+    stretch = Stretch(ago(500, 0))
+    first = habits.question(stretch, now_ms=NOW)
     refusal, other = NotFoundError("first"), NotFoundError("other")
     assert habits.refuse(first, refusal) is None
-    second = habits.question(window, is_repeated=False, now_ms=NOW)
+    second = habits.question(stretch, now_ms=NOW)
     assert (first.path, second.path) == ("history", "interval")
     # What was under way meanwhile is asked again.
     assert habits.refuse(first, refusal) is None
     assert habits.refuse(second, other) is refusal
-    assert habits.refuse(habits.question(window, is_repeated=False, now_ms=NOW), other) is other
+    assert habits.refuse(habits.question(stretch, now_ms=NOW), other) is other
     proven = Habits(CandleQuery())
-    question = proven.question(ago(500, 0), is_repeated=True, now_ms=NOW)
-    proven.judge(question, minutes(500, 400), NOW)
-    assert proven.refuse(question, refusal) is refusal
+    (_, rest) = judged(proven, stretch, minutes(500, 400)), Stretch(ago(400, 0), asked_ms=minutes(400, 400)[0])
+    judged(proven, rest, minutes(399, 300))
+    assert proven.refuse(proven.question(rest, now_ms=NOW), refusal) is refusal
     named = Habits(CandleQuery(path="interval"))
-    assert named.refuse(named.question(window, is_repeated=False, now_ms=NOW), refusal) is refusal
+    assert named.refuse(named.question(stretch, now_ms=NOW), refusal) is refusal

@@ -161,7 +161,7 @@ def test_a_pull_that_is_killed_is_completed_by_the_same_call(
     expected = {symbol: market(symbol) for symbol in SYMBOLS}
     killed, number, again, before = 0, 0, 0, 0
     with Sandbox.threaded(
-        seed=SEED, limit=None, start=from_milliseconds(NOW), speed=0, quirks=Quirks(page_cap=CAP)
+        seed=SEED, limit=None, start=from_milliseconds(NOW + 10_000), speed=0, quirks=Quirks(page_cap=CAP)
     ) as sandbox:
         job["url"] = sandbox.url
         # Twice: the first time the sandbox makes its market.

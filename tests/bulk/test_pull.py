@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
-from collections.abc import AsyncIterator, Iterator
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
+from email.utils import formatdate
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
@@ -31,7 +35,7 @@ from alura_async import (
 from alura_async.bulk import CandlePage, CandleQuery, Candles, Progress, Window
 from alura_async.sandbox import Quirks, Sandbox
 from alura_async.sandbox.listing import BY_SYMBOL
-from tests.raw_server import RawServer, reply
+from tests.raw_server import RawServer, Received, hang, reply
 
 pytestmark = pytest.mark.anyio
 
@@ -202,17 +206,135 @@ async def test_an_interval_that_the_server_does_not_have_is_a_gap(sandbox: Sandb
     assert "interval must be one of" in str(gap.error)
 
 
-async def test_a_failing_part_is_a_gap_and_the_rest_comes(sandbox: Sandbox, alura: AsyncAlura) -> None:
-    sandbox.quirks = Quirks(page_cap=50)
-    with sandbox.faults.add(f"500 x4 skip 8 on GET {HISTORY}BTC"):
-        pages = await pulled(alura, "BTC", "1m", start=NOW - timedelta(hours=10), end=NOW, concurrency=1)
+class Minutes:
+    """Answers for minutes, one candle each, as a server that has them all; but first asks `odd` for another answer."""
+
+    def __init__(self, odd: Callable[[str, int, int], bytes | None] = lambda symbol, start, end: None) -> None:
+        self._odd = odd
+        self.asked: list[str] = []
+
+    async def __call__(self, request: Received, writer: Any) -> bytes:
+        target = urlsplit(request.target)
+        symbol, query = target.path.rpartition("/")[2], dict(parse_qsl(target.query))
+        start, end = int(query["startTime"]), int(query["endTime"])
+        self.asked.append(symbol)
+        first = -(-start // MINUTE)
+        count = min(500, int(query["limit"]), end // MINUTE - first + 1)
+        return self._odd(symbol, start, end) or reply(rows(first * MINUTE, MINUTE, count))
+
+
+def require_minutes(pages: list[CandlePage], start_ms: int, end_ms: int = NOW_MS) -> None:
+    """The pages of one series hold each minute of a range, and have no gap."""
+    assert [page.error for page in pages if page.error is not None] == []
+    candles = Candles.concat(page.candles for page in sorted(pages, key=lambda page: page.start_ms))
+    expected = range(-(-start_ms // MINUTE) * MINUTE, end_ms, MINUTE)
+    assert candles.open_time.astype(int).tolist() == list(expected)
+
+
+BAD = reply('{"statusCode":500,"message":"Internal server error"}', "500 Internal Server Error")
+START_MS = NOW_MS // MINUTE * MINUTE - 12_000 * MINUTE
+
+
+async def test_a_failing_part_is_a_gap_and_the_rest_comes(raw: RawServer) -> None:
+    lost = START_MS + 3000 * MINUTE
+    raw.answers = [Minutes(lambda symbol, start, end: BAD if start <= lost <= end else None)]
+    async with AsyncAlura(base_url=raw.url) as alura:
+        pages = await pulled(alura, "BTC", "1m", start=START_MS, end=NOW, concurrency=2)
     gaps = [page for page in pages if page.error is not None]
     assert len(gaps) == 1
     assert pages[-1] is gaps[0]
     assert isinstance(gaps[0].error, ServerError)
-    assert gaps[0].end_ms - gaps[0].start_ms <= 50 * MINUTE
+    assert gaps[0].start_ms <= lost < gaps[0].end_ms
+    assert gaps[0].end_ms - gaps[0].start_ms <= 1010 * MINUTE
     covered = sorted((page.start_ms, page.end_ms) for page in pages)
-    assert [start for start, _ in covered] == [NOW_MS - 10 * HOUR, *(end for _, end in covered[:-1])]
+    assert [start for start, _ in covered] == [START_MS, *(end for _, end in covered[:-1])]
+
+
+async def test_a_part_that_fails_for_a_while_comes_later(sandbox: Sandbox, alura: AsyncAlura) -> None:
+    sandbox.quirks = Quirks(page_cap=50)
+    with sandbox.faults.add(f"500 x4 skip 8 on GET {HISTORY}BTC"):
+        pages = await pulled(alura, "BTC", "1m", start=NOW - timedelta(hours=10), end=NOW, concurrency=1)
+    require_all(sandbox, pages, NOW_MS - 10 * HOUR)
+
+
+@pytest.mark.waits
+@pytest.mark.parametrize("answer", [BAD, b"", reply('{"message":"slow"}', "429 Too Many")])
+async def test_an_outage_is_waited_out(answer: bytes, raw: RawServer) -> None:
+    loop = asyncio.get_running_loop()
+    began: list[float] = []
+
+    def odd(symbol: str, start: int, end: int) -> bytes | None:
+        began.append(loop.time())
+        return answer if len(began) > 8 and loop.time() < began[8] + 0.3 else None
+
+    raw.answers = [Minutes(odd)]
+    limiter = RateLimiter(rate=1000)
+    async with AsyncAlura(base_url=raw.url, retry=Retry(attempts=1), limiter=limiter) as alura:
+        pages = await pulled(alura, "BTC", "1m", start=START_MS, end=NOW, concurrency=4)
+    require_minutes(pages, START_MS)
+    assert len(raw.received) < 100
+
+
+@pytest.mark.parametrize("bad", [BAD, reply('{"statusCode":200,"data":{"note":"delisted"}}')])
+@pytest.mark.parametrize("symbols", [["S0", "BAD", "S1", "S2"], ["BAD", "S0", "S1"], ["S0", "BAD"]])
+@pytest.mark.parametrize("concurrency", [1, None])
+async def test_a_symbol_that_always_fails_costs_the_others_nothing(
+    bad: bytes, symbols: list[str], concurrency: int | None, raw: RawServer
+) -> None:
+    server = Minutes(lambda symbol, start, end: bad if symbol == "BAD" else None)
+    raw.answers = [server]
+    async with AsyncAlura(base_url=raw.url) as alura:
+        pages = await pulled(alura, symbols, "1m", start=START_MS, end=NOW, concurrency=concurrency)
+    for symbol in symbols:
+        if symbol != "BAD":
+            require_minutes([page for page in pages if page.symbol == symbol], START_MS)
+    (gap,) = [page for page in pages if page.symbol == "BAD"]
+    assert (gap.start_ms, gap.end_ms) == (START_MS, NOW_MS)
+    # As the last one there are no others any more to compare it with: then it is what a silent server costs.
+    assert server.asked.count("BAD") <= (120 if symbols[-1] == "BAD" else 24)
+
+
+@pytest.mark.parametrize("status", ["404 Not Found", "400 Bad", "403 Forbidden", "451 Nope"])
+async def test_one_refusal_in_a_series_that_is_served_loses_nothing(status: str, raw: RawServer) -> None:
+    refused: list[int] = []
+
+    def odd(symbol: str, start: int, end: int) -> bytes | None:
+        refused.append(start)
+        return reply('{"message":"no"}', status) if len(refused) == 12 else None
+
+    raw.answers = [Minutes(odd)]
+    async with AsyncAlura(base_url=raw.url) as alura:
+        pages = await pulled(alura, "BTC", "1m", start=START_MS, end=NOW, concurrency=4)
+    require_minutes(pages, START_MS)
+
+
+async def test_one_window_that_is_refused_is_a_gap_of_its_own(raw: RawServer) -> None:
+    lost = START_MS + 3000 * MINUTE
+    no = reply('{"message":"no"}', "403 Forbidden")
+    raw.answers = [Minutes(lambda symbol, start, end: no if start <= lost <= end else None)]
+    async with AsyncAlura(base_url=raw.url) as alura:
+        pages = await pulled(alura, "BTC", "1m", start=START_MS, end=NOW, concurrency=1)
+    (gap,) = [page for page in pages if page.error is not None]
+    assert gap.end_ms - gap.start_ms <= 1010 * MINUTE
+    assert min(page.start_ms for page in pages if page.error is None) == START_MS
+
+
+@pytest.mark.parametrize("status", ["404 Not Found", "400 Bad"])
+@pytest.mark.parametrize("concurrency", [1, 6])
+async def test_what_a_server_still_keeps_is_had_and_little_asked_of_what_is_earlier(
+    status: str, concurrency: int, raw: RawServer
+) -> None:
+    kept = START_MS + 3130 * MINUTE
+    gone = reply('{"message":"too old"}', status)
+    server = Minutes(lambda symbol, start, end: gone if start < kept else None)
+    raw.answers = [server]
+    async with AsyncAlura(base_url=raw.url) as alura:
+        pages = await pulled(alura, "BTC", "1m", start=START_MS, end=NOW, concurrency=concurrency)
+    (gap,) = [page for page in pages if page.error is not None]
+    assert gap.start_ms == START_MS
+    # Less than a page: the one in which that ends is asked for in halves.
+    assert kept <= gap.end_ms <= kept + 260 * MINUTE
+    assert len(server.asked) <= 18 + 8 + 7 * concurrency
 
 
 async def test_strict_raises_all_errors_after_the_pages(sandbox: Sandbox, alura: AsyncAlura) -> None:
@@ -240,8 +362,8 @@ async def test_a_server_that_fails_always_is_left_alone_soon(sandbox: Sandbox, a
     assert {(gap.symbol, gap.interval) for gap in gaps} == {
         (symbol, interval) for symbol in ("BTC", "ETH") for interval in ("1m", "5m")
     }
-    # One for each series, as far as they are one stretch: what came stands between.
-    assert len(gaps) <= 5
+    # One for each series, as far as they are one stretch: what came stands between, once for each worker.
+    assert len(gaps) <= 6
     assert sum(page.end_ms - page.start_ms for page in pages) == 4 * 30 * 24 * HOUR
 
 
@@ -278,9 +400,16 @@ async def test_failures_with_successes_in_between_end_no_pull(sandbox: Sandbox) 
         sandbox.faults.add(f"500 x1 skip {skipped} on GET {HISTORY}BTC")
     async with AsyncAlura(base_url=sandbox.url, retry=Retry(attempts=1)) as alura:
         pages = await pulled(alura, "BTC", "1m", start=NOW - timedelta(hours=20), end=NOW, concurrency=1)
-    gaps = [page for page in pages if page.error is not None]
-    assert len(gaps) == 4
-    assert sum(gap.end_ms - gap.start_ms for gap in gaps) <= 4 * 50 * MINUTE
+    require_all(sandbox, pages, NOW_MS - 20 * HOUR)
+
+
+async def test_a_server_that_lists_no_symbols_is_an_error(raw: RawServer) -> None:
+    raw.answers = [reply("[]")]
+    async with AsyncAlura(base_url=raw.url) as alura:
+        with pytest.raises(ShapeError, match="lists no symbols"):
+            await pulled(alura, "all", "1m", start=START_MS)
+        with pytest.raises(ShapeError, match="lists no symbols"):
+            await alura.bulk.plan("all", "1m", start=START_MS)
 
 
 async def test_a_symbol_that_is_listed_twice_is_pulled_once(raw: RawServer) -> None:
@@ -309,7 +438,8 @@ async def test_a_server_that_gives_only_its_latest_candles_is_an_error_and_never
     sandbox.quirks = Quirks(page_cap=100, ignores_start=True, ignores_end=True)
     pages = await pulled(alura, ["BTC", "ETH"], "1m", start=NOW - timedelta(hours=10), end=NOW)
     gaps = [page for page in pages if page.error is not None]
-    assert [gap.symbol for gap in gaps] == ["BTC", "ETH"]
+    assert {gap.symbol for gap in gaps} == {"BTC", "ETH"}
+    assert len(gaps) == 2
     for gap in gaps:
         assert isinstance(gap.error, ShapeError)
         for word in ("CandleQuery", "startTime", "endTime", "limit", "unit", "path", HISTORY):
@@ -420,6 +550,18 @@ async def test_as_many_requests_are_under_way_as_said(sandbox: Sandbox, alura: A
         await pages.aclose()
 
 
+async def test_no_more_are_under_way_than_get_their_turn_in_time(sandbox: Sandbox) -> None:
+    sandbox.quirks = Quirks(page_cap=10)
+    limiter = RateLimiter(rate=1000, concurrency=7, reserved=4)
+    async with AsyncAlura(base_url=sandbox.url, limiter=limiter) as alura:
+        with sandbox.faults.add("hang skip 3"):
+            pages = alura.bulk.candles("BTC", "1m", start=NOW - timedelta(days=3), end=NOW, concurrency=1000)
+            await anext(pages)
+            before = len(ours())
+            assert before < 10
+            await pages.aclose()
+
+
 async def test_stopping_early_leaves_nothing_behind(sandbox: Sandbox, alura: AsyncAlura) -> None:
     sandbox.quirks = Quirks(page_cap=10)
     before = ours()
@@ -482,6 +624,41 @@ async def test_progress_is_told_after_each_page(sandbox: Sandbox, alura: AsyncAl
     assert last.elapsed_s > 0
 
 
+@pytest.mark.waits
+async def test_progress_is_told_while_nothing_comes(raw: RawServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("alura_async.bulk.pull._TELL_EVERY_S", 0.02)
+    told: list[Progress] = []
+    raw.answers = [hang]
+    async with AsyncAlura(base_url=raw.url) as alura:
+        pages = alura.bulk.candles("BTC", "1m", start=START_MS, end=NOW, progress=told.append)
+        taking = asyncio.ensure_future(anext(pages))
+        async with asyncio.timeout(5):
+            while len(told) < 3:
+                await asyncio.sleep(0.005)
+        taking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await taking
+    assert {at.eta_s for at in told} == {None}
+
+
+@pytest.mark.waits
+async def test_a_pause_does_not_spoil_the_estimate(raw: RawServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("alura_async.bulk.pull._STILL_S", 0.3)
+    told: list[Progress] = []
+
+    async def slow(request: Received, writer: Any) -> bytes:
+        await asyncio.sleep(1.0 if len(raw.received) == 12 else 0.01)
+        return await server(request, writer)
+
+    server = Minutes()
+    raw.answers = [slow]
+    async with AsyncAlura(base_url=raw.url, limiter=RateLimiter(rate=1000)) as alura:
+        await pulled(alura, "BTC", "1m", start=START_MS, end=NOW, concurrency=1, progress=told.append)
+    paces = [at.requests_per_s for at in told if at.requests > 8]
+    assert min(paces) > max(paces) / 4
+    assert told[0].eta_s is None or told[0].requests > 1
+
+
 async def test_progress_counts_gaps_as_they_are_given(sandbox: Sandbox, alura: AsyncAlura) -> None:
     told: list[Progress] = []
     sandbox.quirks = Quirks(page_cap=100)
@@ -533,6 +710,7 @@ async def test_waiting_for_a_turn_is_told(sandbox: Sandbox) -> None:
         ({"start": NOW.replace(tzinfo=None)}, "zone"),
         ({"end": 5}, "seconds"),
         ({"start": 1_700_000_000}, "seconds"),
+        ({"start": datetime(1971, 1, 1, tzinfo=UTC), "end": datetime(1970, 6, 1, tzinfo=UTC)}, "not before"),
         ({"start": datetime(2100, 1, 1, tzinfo=UTC), "end": None}, "which is now"),
         ({"concurrency": 0}, "concurrency"),
         ({"strict": "no"}, "strict"),
@@ -563,6 +741,24 @@ async def test_an_estimate_takes_the_servers_own_page(sandbox: Sandbox, alura: A
     pages = await pulled(alura, ["BTC", "ETH"], "1m", start=NOW - timedelta(days=10), end=NOW)
     assert abs(len(sandbox.requests) - before - plan.requests) <= 4
     assert sum(len(page.candles) for page in pages) <= plan.candles
+
+
+@pytest.mark.parametrize("answer", [reply("[]"), reply('{"message":"no"}', "404 Not Found"), BAD])
+async def test_an_estimate_looks_at_another_symbol_where_the_first_has_no_candles(
+    answer: bytes, raw: RawServer
+) -> None:
+    raw.answers = [Minutes(lambda symbol, start, end: answer if symbol == "DEAD" else None)]
+    # The other path.
+    raw.routes["/api/indicators/candles/DEAD/1m"] = [answer]
+    async with AsyncAlura(base_url=raw.url) as alura:
+        plan = await alura.bulk.plan(["DEAD", "BTC"], "1m", start=START_MS, end=NOW)
+    assert 490 <= plan.page <= 500
+
+
+async def test_an_estimate_without_a_limiter_counts_the_requests_that_are_made_at_once(sandbox: Sandbox) -> None:
+    async with AsyncAlura(base_url=sandbox.url, limiter=RateLimiter.unlimited()) as alura:
+        plan = await alura.bulk.plan("BTC", "1m", start=NOW - timedelta(days=10), end=NOW)
+    assert plan.rate < 32 / 0.00005
 
 
 async def test_an_estimate_needs_a_server_that_can_be_asked(sandbox: Sandbox, alura: AsyncAlura) -> None:
@@ -615,6 +811,27 @@ async def test_a_symbol_whose_latest_candles_cannot_be_had_raises_when_asked_for
         await alura.bulk.latest("BTC", "1h", limit=0)
 
 
+@pytest.mark.parametrize("operation", ["latest", "candles"])
+async def test_a_candle_that_was_over_only_when_the_reply_was_sent_is_no_closed_one(
+    operation: str, raw: RawServer
+) -> None:
+    """The server looked it up before, so it may lack the last trades."""
+    end_ms = NOW_MS // MINUTE * MINUTE
+    raw.answers = [
+        reply(rows(end_ms - 3 * MINUTE, MINUTE, 3), headers={"Date": formatdate(end_ms / 1000, usegmt=True)})
+    ]
+    async with AsyncAlura(base_url=raw.url) as alura:
+        if operation == "latest":
+            candles = (await alura.bulk.latest("BTC", "1m"))["BTC"]
+        else:
+            (page,) = await pulled(alura, "BTC", "1m", start=end_ms - 3 * MINUTE, end=end_ms)
+            candles = page.candles
+            assert page.as_of_ms == candles.as_of_ms
+    assert candles.closed.tolist() == [True, True, False]
+    assert candles.as_of_ms is not None
+    assert end_ms - 5000 < candles.as_of_ms < end_ms
+
+
 async def test_signals_of_all_symbols_take_one_request(sandbox: Sandbox, alura: AsyncAlura) -> None:
     signals = await alura.bulk.signals("all", "1h")
     assert len(sandbox.requests) == 1
@@ -659,3 +876,63 @@ def test_the_blocking_surface_can_stop_early(blocking: tuple[Alura, Sandbox]) ->
     assert before < 60
     with pytest.raises(StopIteration):
         next(pages)
+
+
+# What is left open
+
+
+_LEFT_OPEN = """
+import asyncio
+from alura_async import Alura, AsyncAlura
+from alura_async.sandbox import Quirks, Sandbox
+
+held = []
+
+async def main():
+    async with Sandbox(limit=None, quirks=Quirks(page_cap=10)) as sandbox, AsyncAlura(base_url=sandbox.url) as alura:
+        held.append(alura.bulk.candles("BTC", "1m", start=sandbox.now_ms - 10**8))
+        await anext(held[0])
+
+asyncio.run(main())
+with Sandbox.threaded(limit=None, quirks=Quirks(page_cap=10)) as sandbox:
+    with Alura(base_url=sandbox.url) as alura:
+        held.append(alura.bulk.candles("BTC", "1m", start=sandbox.now_ms - 10**8))
+        next(held[1])
+print("left")
+"""
+
+
+def test_a_pull_that_is_held_when_its_loop_or_its_client_ends_says_nothing() -> None:
+    program = _LEFT_OPEN.replace("sandbox.now_ms", "int(__import__('time').time() * 1000)")
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert (found.stdout.strip(), found.stderr) == ("left", "")
+
+
+def test_what_takes_long_to_import_is_imported_beside_the_loop() -> None:
+    program = """
+import asyncio, sys, threading
+from alura_async import AsyncAlura, AluraError
+seen = []
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "numpy":
+            seen.append(threading.current_thread() is threading.main_thread())
+sys.meta_path.insert(0, Finder())
+async def main(operation):
+    async with AsyncAlura(base_url="http://127.0.0.1:9", timeout=0.5) as alura:
+        try:
+            if operation == "candles":
+                async for _ in alura.bulk.candles("BTC", "1m", start=1_700_000_000_000, end=1_700_000_060_000):
+                    break
+            else:
+                await alura.bulk.latest("BTC", "1m")
+        except AluraError:
+            pass
+from alura_async import no_waits
+with no_waits():
+    asyncio.run(main(sys.argv[1]))
+print(seen)
+"""
+    for operation in ("candles", "latest"):
+        found = subprocess.run([sys.executable, "-c", program, operation], capture_output=True, text=True, check=True)
+        assert found.stdout.strip() == "[False]"
