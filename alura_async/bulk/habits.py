@@ -45,8 +45,8 @@ _LATE = 20
 # A `Date` has whole seconds.
 _TICK_MS = 1000
 _HOUR_MS, _DAY_MS = 3_600_000, 86_400_000
-# How much further it is asked where a candle that is known to be there was not given: a reply may have been an accident,
-# and a server may round what it is asked for.
+# How much further it is asked where a candle that is known to be there was not given: a reply may have been an
+# accident, and a server may round what it is asked for.
 _FURTHER_MS = (0, 0, _HOUR_MS, _DAY_MS)
 # A reply of so few candles has not been cut, unless by time.
 _FEW = 4
@@ -248,10 +248,8 @@ class Habits:
         span = span_ms(window.interval)
         reach = self.reach(window.interval)
         size = reach.size(window.symbol)
-        if stretch.is_check or stretch.is_latest:
-            part = stretch.whole
-        else:
-            part = _end_of(window, size, now_ms + 2 * span)
+        is_whole = stretch.is_check or stretch.is_latest
+        part = stretch.whole if is_whole else _end_of(window, size, now_ms + 2 * span)
         after, before = stretch.after_ms, stretch.before_ms
         is_all = part.start_ms == window.start_ms
         start_ms = part.start_ms - span
@@ -407,7 +405,7 @@ class Habits:
 
     def _judge_elsewhere(self, question: Question, first: int, last: int, count: int, reach: Reach) -> Verdict:
         """A reply that has candles and proves nothing of the stretch: they are all before it, or all after it."""
-        stretch, window = question.stretch, question.stretch.window
+        stretch = question.stretch
         is_few = count <= _FEW or 2 * count <= reach.rows
         after, before = stretch.after_ms, stretch.before_ms
         stuck = Verdict(None, (stretch,), is_stuck=True)
