@@ -413,7 +413,7 @@ class Habits:
             if after is not None and first == after:
                 is_sure = is_few or self.cuts is Cut.LATER
                 if not is_sure:
-                    return self._ask_further(question, reach) if self.knows_cut else stuck
+                    return self._ask_further(question, reach) if self.knows_cut and not stretch.tries else stuck
                 return self._judge_nothing(question, reach, question.to_end, is_sure=question.has_anchor)
             return self._ask_further(question, reach, after_ms=first if after is None else min(first, after))
         if not stretch.tries and not question.has_anchor and _beyond_ms(last, stretch.end_ms, 1):
