@@ -49,7 +49,7 @@ _HOUR_MS, _DAY_MS = 3_600_000, 86_400_000
 # accident, and a server may round what it is asked for.
 _FURTHER_MS = (0, 0, _HOUR_MS, _DAY_MS)
 # A reply of so few candles has not been cut, unless by time.
-_FEW = 4
+_FEW = 8
 # From so many candles on, a reply shows how long a time it may be about.
 _MANY = 8
 # A stretch may be asked for at so many times the length of a reply, if there is little in it.

@@ -392,3 +392,22 @@ def test_another_path_is_tried_once_and_left_if_it_is_no_better() -> None:
     assert proven.refuse(proven.question(rest, now_ms=NOW), refusal) is refusal
     named = Habits(CandleQuery(path="interval"))
     assert named.refuse(named.question(stretch, now_ms=NOW), refusal) is refusal
+
+
+def test_a_year_that_has_not_come_yet_takes_no_requests() -> None:
+    server = Server("1m", dense(10_000), NOW, cap=500)
+    start, end = NOW // MINUTE * MINUTE - 5000 * MINUTE, NOW + 365 * DAY
+    pulled = pull(server, start, end)
+    check(server, pulled, start, end)
+    assert pulled.times == dense(5000)
+    assert server.requests <= 14
+
+
+@pytest.mark.parametrize("last_first", [False, True])
+def test_a_symbol_with_one_trade_a_day_is_no_reason_to_ask_for_each_minute(last_first: bool) -> None:
+    opened = [time for time in dense(36 * 1440) if time // MINUTE % 1440 == 700]
+    server = Server("1m", opened, NOW, spans=2880, last_first=last_first)
+    start = NOW - 35 * DAY
+    pulled = pull(server, start, NOW)
+    check(server, pulled, start, NOW)
+    assert server.requests <= 150
