@@ -375,6 +375,7 @@ class Habits:
             return Verdict(
                 None, (msgspec.structs.replace(stretch, is_repeated=True, asked_ms=question.since_ms, tries=0),)
             )
+        reach.recover(window.symbol)
         start_ms = question.window.start_ms
         hollow = max(stretch.hollow, intervals)
         if (is_sure and stretch.hollow_ms is None) or start_ms <= window.start_ms:
@@ -622,6 +623,12 @@ class Reach:
         """A reply held the first intervals of those that were asked for."""
         if self._sizes.pop(symbol, None) is None and self.is_capped and asked / 2 < held < asked <= self.size():
             self._most = held
+
+    def recover(self, symbol: str) -> None:
+        """Ask for more again where less was asked for than a reply speaks for."""
+        most = min(_within(self.empty_reach), self.size())
+        if self.size(symbol) < most:
+            self._sizes[symbol] = min(2 * self.size(symbol), most)
 
     def grow(self, symbol: str, count: int) -> None:
         """Ask for more of a symbol that is seldom traded."""
