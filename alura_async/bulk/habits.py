@@ -45,11 +45,11 @@ _LATE = 20
 # A `Date` has whole seconds.
 _TICK_MS = 1000
 _HOUR_MS, _DAY_MS = 3_600_000, 86_400_000
-# How much further it is asked where a candle that is known to be there was not given: a reply may have been an accident,
-# and a server may round what it is asked for.
+# How much further it is asked where a candle that is known to be there was not given: a reply may have been an
+# accident, and a server may round what it is asked for.
 _FURTHER_MS = (0, 0, _HOUR_MS, _DAY_MS)
 # A reply of so few candles has not been cut, unless by time.
-_FEW = 4
+_FEW = 8
 # From so many candles on, a reply shows how long a time it may be about.
 _MANY = 8
 # A stretch may be asked for at so many times the length of a reply, if there is little in it.
@@ -248,10 +248,8 @@ class Habits:
         span = span_ms(window.interval)
         reach = self.reach(window.interval)
         size = reach.size(window.symbol)
-        if stretch.is_check or stretch.is_latest:
-            part = stretch.whole
-        else:
-            part = _end_of(window, size, now_ms + 2 * span)
+        is_whole = stretch.is_check or stretch.is_latest
+        part = stretch.whole if is_whole else _end_of(window, size, now_ms + 2 * span)
         after, before = stretch.after_ms, stretch.before_ms
         is_all = part.start_ms == window.start_ms
         start_ms = part.start_ms - span
@@ -377,6 +375,7 @@ class Habits:
             return Verdict(
                 None, (msgspec.structs.replace(stretch, is_repeated=True, asked_ms=question.since_ms, tries=0),)
             )
+        reach.recover(window.symbol)
         start_ms = question.window.start_ms
         hollow = max(stretch.hollow, intervals)
         if (is_sure and stretch.hollow_ms is None) or start_ms <= window.start_ms:
@@ -407,7 +406,7 @@ class Habits:
 
     def _judge_elsewhere(self, question: Question, first: int, last: int, count: int, reach: Reach) -> Verdict:
         """A reply that has candles and proves nothing of the stretch: they are all before it, or all after it."""
-        stretch, window = question.stretch, question.stretch.window
+        stretch = question.stretch
         is_few = count <= _FEW or 2 * count <= reach.rows
         after, before = stretch.after_ms, stretch.before_ms
         stuck = Verdict(None, (stretch,), is_stuck=True)
@@ -415,7 +414,7 @@ class Habits:
             if after is not None and first == after:
                 is_sure = is_few or self.cuts is Cut.LATER
                 if not is_sure:
-                    return self._ask_further(question, reach) if self.knows_cut else stuck
+                    return self._ask_further(question, reach) if self.knows_cut and not stretch.tries else stuck
                 return self._judge_nothing(question, reach, question.to_end, is_sure=question.has_anchor)
             return self._ask_further(question, reach, after_ms=first if after is None else min(first, after))
         if not stretch.tries and not question.has_anchor and _beyond_ms(last, stretch.end_ms, 1):
@@ -624,6 +623,12 @@ class Reach:
         """A reply held the first intervals of those that were asked for."""
         if self._sizes.pop(symbol, None) is None and self.is_capped and asked / 2 < held < asked <= self.size():
             self._most = held
+
+    def recover(self, symbol: str) -> None:
+        """Ask for more again where less was asked for than a reply speaks for."""
+        most = min(_within(self.empty_reach), self.size())
+        if self.size(symbol) < most:
+            self._sizes[symbol] = min(2 * self.size(symbol), most)
 
     def grow(self, symbol: str, count: int) -> None:
         """Ask for more of a symbol that is seldom traded."""

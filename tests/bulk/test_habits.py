@@ -305,13 +305,13 @@ def test_what_nothing_was_found_in_is_not_believed_to_be_longer_than_a_reply_rea
     habits.judge(habits.question(Stretch(ago(9000, 8000)), now_ms=NOW), [], NOW)
     verdict = judged(habits, Stretch(ago(480, 0)), [])
     assert verdict.proven == ago(480, 0)
-    assert habits.stands(verdict.proven, verdict.assumed)
+    assert habits.stands(ago(480, 0), verdict.assumed)
     first = judged(habits, Stretch(ago(4000, 3000, "ETH")), minutes(3049, 2999))
     (rest,) = first.rest
     assert rest.after_ms == minutes(3049, 3049)[0]
     judged(habits, rest, minutes(3098, 3049))
     assert habits.reach("1m").is_capped
-    assert not habits.stands(verdict.proven, verdict.assumed)
+    assert not habits.stands(ago(480, 0), verdict.assumed)
 
 
 def test_a_reply_proves_what_lies_between_its_first_and_its_last_candle_and_no_more() -> None:
@@ -392,3 +392,22 @@ def test_another_path_is_tried_once_and_left_if_it_is_no_better() -> None:
     assert proven.refuse(proven.question(rest, now_ms=NOW), refusal) is refusal
     named = Habits(CandleQuery(path="interval"))
     assert named.refuse(named.question(stretch, now_ms=NOW), refusal) is refusal
+
+
+def test_a_year_that_has_not_come_yet_takes_no_requests() -> None:
+    server = Server("1m", dense(10_000), NOW, cap=500)
+    start, end = NOW // MINUTE * MINUTE - 5000 * MINUTE, NOW + 365 * DAY
+    pulled = pull(server, start, end)
+    check(server, pulled, start, end)
+    assert pulled.times == dense(5000)
+    assert server.requests <= 14
+
+
+@pytest.mark.parametrize("last_first", [False, True])
+def test_a_symbol_with_one_trade_a_day_is_no_reason_to_ask_for_each_minute(last_first: bool) -> None:
+    opened = [time for time in dense(36 * 1440) if time // MINUTE % 1440 == 700]
+    server = Server("1m", opened, NOW, spans=2880, last_first=last_first)
+    start = NOW - 35 * DAY
+    pulled = pull(server, start, NOW)
+    check(server, pulled, start, NOW)
+    assert server.requests <= 150
