@@ -103,17 +103,20 @@ class Bulk(Group[Mode]):
     ) -> AsyncIterator[Sequence[CandlePage]]:
         """Pull candles of a range of time: yields pages in the order in which they are complete.
 
-        The pages do not overlap, and together they are all that was asked for; those of one series begin with the
-        latest. Pages are read ahead, a few for each request that is under way, and no more are asked for until some are
-        taken. What cannot be had comes at the end, as pages with an `error`: nothing is left out silently.
+        The pages do not overlap, and together they are all that was asked for; each stretch of a series is walked from
+        its latest candle back, several side by side. Pages are read ahead, a few for each request that is under way,
+        and no more are asked for until some are taken. What cannot be had comes at the end, as pages with an `error`:
+        nothing is left out silently.
 
         A part that fails is asked for again later, and is a gap when it has failed twice while others came. While
         nothing comes at all, a pull pauses and tries again, for two minutes; then all the rest is a gap. A series that
         fails again and again while others come is given up by itself.
 
-        One thing cannot be known: whether a server leaves out more than it says. One that cuts its replies to less than
-        500 intervals of time, and has nothing but series that are traded more seldom than that, looks like one without
-        such candles.
+        A page is what a reply proves: what lies between its candles, or between one of them and a candle that was known
+        before. What is believed without proof: where a server cuts its replies to less than 500 intervals of time, and
+        all that is pulled is traded seldom, a candle that no reply reaches is taken for none, as it is where a server
+        rounds the start of a range up, or adds several candles before it, at the edge of a long hole. A series without
+        a candle in the range is checked by the server's latest candles only.
 
             async with aclosing(alura.bulk.candles("all", "1m", start=start)) as pages:
                 async for page in pages:
