@@ -779,7 +779,8 @@ def _series(window: Window) -> tuple[str, str]:
 
 
 def _as_of_ms(candles: Candles) -> int:
-    return _now_ms() if candles.as_of_ms is None else candles.as_of_ms
+    assert candles.as_of_ms is not None  # `told` says it of all candles
+    return candles.as_of_ms
 
 
 def _now_ms() -> int:

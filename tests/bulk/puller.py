@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import resource
 import sys
 from typing import Any
 
@@ -43,7 +42,9 @@ class Digest:
 
 
 def resident_mib() -> float:
-    """The most memory that this process has ever had resident."""
+    """The most memory that this process has ever had resident. Unix alone tells."""
+    import resource
+
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 * 1024 if sys.platform == "darwin" else 1024)
 
 
