@@ -33,6 +33,8 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Types: mypy and pyright must agree; ty and pyrefly are asked for their opinion."""
     _install_locked(session)
+    # What the frame methods return is of packages that only `frames` needs otherwise.
+    session.install("-r", str(HERE / "requirements-frames.txt"))
     session.run("mypy")
     session.run("pyright")
     session.run("ty", "check", "alura_async", success_codes=[0, 1])

@@ -63,8 +63,8 @@ def mypys_lines(plain_code: Path, pytestconfig: pytest.Config) -> list[str]:
     kept = getattr(pytestconfig, "cache", None)
     cache = plain_code / "cache" if kept is None else kept.mkdir("mypy")
     found = run(
-        *(sys.executable, "-m", "mypy", "--strict", "--config-file=", "--python-version=3.11", "--no-pretty"),
-        *("--hide-error-context", "--no-error-summary", f"--cache-dir={cache}", *FILES, *PROGRAMS),
+        *(sys.executable, "-m", "mypy", "--strict", "--config-file=", "--no-pretty", "--hide-error-context"),
+        *("--no-error-summary", f"--cache-dir={cache}", *FILES, *PROGRAMS),
         folder=plain_code,
     )
     assert found.stderr == ""

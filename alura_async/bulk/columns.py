@@ -616,7 +616,7 @@ def _ends(times: NDArray[np.int64], interval: str) -> NDArray[np.int64]:
     """When intervals end, epoch milliseconds: months by the calendar."""
     if not interval.endswith("M"):
         return times + span_ms(interval)
-    months = times.view("datetime64[ms]").astype("datetime64[M]") + int(interval[:-1])
+    months = times.view("datetime64[ms]").astype("datetime64[M]") + np.timedelta64(int(interval[:-1]), "M")
     return months.astype("datetime64[ms]").view(np.int64)
 
 

@@ -354,7 +354,8 @@ class Manifest:
 
     def files(self, series: int | None = None) -> list[MonthFile]:
         """The Parquet files of one series or of all, by series and month."""
-        found = self._all("SELECT * FROM files WHERE ?1 IS NULL OR series = ?1 ORDER BY series, month", series)
+        # The sequence fills "?" only: numbered ones are deprecated from 3.12 on, and an error from 3.14 on.
+        found = self._all("SELECT * FROM files WHERE ? IS NULL OR series = ? ORDER BY series, month", series, series)
         return [_file(row) for row in found]
 
     def file(self, series: int, month: str) -> MonthFile | None:
