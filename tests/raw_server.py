@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from ssl import SSLContext
 from typing import Self, TypeAlias
 
+from alura_async.sandbox.app import accept_no_more
+
 
 @dataclass
 class Received:
@@ -82,7 +84,7 @@ class RawServer:
 
     async def __aexit__(self, *exception: object) -> None:
         assert self._server is not None
-        self._server.close()
+        await accept_no_more(self._server)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -92,6 +94,8 @@ class RawServer:
         task = asyncio.get_running_loop().create_task(self._connection(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        # It may be cancelled before it begins.
+        task.add_done_callback(lambda _: writer.close())
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -116,7 +120,6 @@ class RawServer:
         finally:
             self.open_connections -= 1
             del self.writers[number]
-            writer.close()
 
 
 async def _read(reader: asyncio.StreamReader, connection: int) -> Received:

@@ -7,7 +7,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from decimal import Decimal, localcontext
 from threading import Lock, Thread
@@ -41,6 +41,8 @@ from .state import MOST_FUNDS, World
 from .throttle import Throttle
 
 _LAST_PORT = 65535
+# So many turns of the loop are between a connection's coming and its being the server's.
+_TURNS_TO_COME_IN = 4
 
 
 class Sandbox:
@@ -147,6 +149,7 @@ class Sandbox:
         self._host = host
         self._port = port
         self._runner: web.ServerRunner | None = None
+        self._door: asyncio.Server
         # The loop that serves, or served last, and whose turn it is to start or stop there.
         self._loop: asyncio.AbstractEventLoop | None = None
         self._turn: asyncio.Lock
@@ -327,14 +330,15 @@ class Sandbox:
             if self._runner is not None:
                 raise UsageError("the sandbox is running already")
             await asyncio.to_thread(signin.require_libraries)
-            runner = web.ServerRunner(self._server.listen(), shutdown_timeout=1.0)
+            listener = self._server.listen()
+            runner = web.ServerRunner(listener, shutdown_timeout=1.0)
             try:
                 await runner.setup()
-                await web.TCPSite(runner, self._host, self._port).start()
+                self._door = await asyncio.get_running_loop().create_server(listener, self._host, self._port)
             except BaseException:
                 await runner.cleanup()
                 raise
-            self._port = runner.addresses[0][1]
+            self._port = self._door.sockets[0].getsockname()[1]
             host = f"[{self._host}]" if ":" in self._host else self._host
             self._server.authority = f"{host}:{self._port}"
             self._runner = runner
@@ -343,6 +347,7 @@ class Sandbox:
         async with self._turn:
             runner, self._runner = self._runner, None
             if runner is not None:
+                await accept_no_more(self._door)
                 await runner.cleanup()
 
     async def _where_it_serves(self, change: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -437,6 +442,21 @@ class Sandbox:
     def __repr__(self) -> str:
         where = "stopped" if self._runner is None else self.url
         return f"<Sandbox seed={self._world.seed} {where}>"
+
+
+async def accept_no_more(door: asyncio.Server) -> None:
+    """Close what accepts connections, once those that came in are served.
+
+    Closed at once, asyncio leaves the one that comes in just then open, with nobody at its end.
+    """
+    loop = asyncio.get_running_loop()
+    for listening in door.sockets:
+        # Windows accepts in another way.
+        with suppress(NotImplementedError):
+            loop.remove_reader(listening.fileno())
+    for _ in range(_TURNS_TO_COME_IN):
+        await asyncio.sleep(0)
+    door.close()
 
 
 def _funds(funds: Decimal | int) -> Decimal:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import socket
 import subprocess
 import sys
 import threading
 import urllib.request
 from concurrent.futures import Future
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Context, Decimal, localcontext
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
@@ -30,6 +34,24 @@ def test_a_host_that_others_can_reach_is_refused(host: str) -> None:
     with pytest.raises(ConfigurationError, match="allow_remote"):
         Sandbox(host=host)
     Sandbox(host=host, allow_remote=True)
+
+
+@pytest.mark.parametrize("turns", range(5))
+async def test_who_comes_in_while_it_stops_is_hung_up_on(turns: int) -> None:
+    sandbox = Sandbox(seed=7)
+    await sandbox.start()
+    at = urlsplit(sandbox.url)
+    with ExitStack() as open_ones:
+        callers = [open_ones.enter_context(socket.create_connection((str(at.hostname), at.port), 5)) for _ in range(5)]
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await sandbox.stop()
+        # What nobody closes is closed when memory is cleared up.
+        gc.disable()
+        open_ones.callback(gc.enable)
+        for caller in callers:
+            with suppress(ConnectionError):
+                assert await asyncio.to_thread(caller.recv, 1) == b""
 
 
 async def test_it_goes_on_where_it_stopped_at_the_same_port(http: aiohttp.ClientSession) -> None:
