@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import nullcontext
 
+import hypothesis
 import pytest
 
 from alura_async import no_waits
 from tests.certificates import certified
 from tests.raw_server import RawServer
+
+# The suite says the same each time that it runs. New examples are for the sessions that ask for many.
+hypothesis.settings.register_profile("suite", derandomize=True, database=None)
+if not any(name.startswith("ALURA_") and name.endswith("_EXAMPLES") for name in os.environ):
+    hypothesis.settings.load_profile("suite")
 
 
 @pytest.fixture

@@ -109,13 +109,12 @@ class Copy:
         # Any failure will do: not the smallest, and not one that another mutant had.
         phases = (hypothesis.Phase.explicit, hypothesis.Phase.generate)
         hypothesis.settings.register_profile("mutation", database=None, derandomize=True, phases=phases)
-        hypothesis.settings.load_profile("mutation")
         # Ours are imported anew, from the copy.
         for name in [name for name in sys.modules if name.partition(".")[0] in ("tests", "alura_async")]:
             del sys.modules[name]
         told = _Told(order)
         began = time.monotonic()
-        options = ["-q", "-p", "no:cacheprovider", f"--timeout={TEST_LIMIT_S}"]
+        options = ["-q", "-p", "no:cacheprovider", "--hypothesis-profile=mutation", f"--timeout={TEST_LIMIT_S}"]
         options += ["-W", "ignore::pytest.PytestAssertRewriteWarning", *(["-x"] if stop else [])]
         code = pytest.main([*options, *(f"--deselect={test}" for test in without), *TESTS[module]], plugins=[told])
         run = Run(told.failed, time.monotonic() - began, code == pytest.ExitCode.OK, told.is_late)
