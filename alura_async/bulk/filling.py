@@ -47,7 +47,7 @@ async def pull_into(
     """Bring into a store what of some ranges it does not have, and the last candles of each series once more."""
     filling = _Filling(client, how)
     async with _writing(client, store, makes=True) as writer:
-        await filling.fill(writer, await in_thread(partial(writer.ask, ranges, again)))
+        await filling.fill(writer, await in_thread(partial(writer.ask, ranges, again)), ranges)
     return filling.pulled({(window.symbol, window.interval) for window in ranges})
 
 
@@ -65,7 +65,7 @@ async def update(
         await in_thread(partial(writer.require, symbols, intervals))
         now = await _server_time_ms(client)
         windows = await in_thread(partial(writer.again, symbols, intervals, again, now))
-        await filling.fill(writer, windows)
+        await filling.fill(writer, windows, await in_thread(partial(writer.asked, symbols, intervals)))
     return filling.updated({(window.symbol, window.interval) for window in windows})
 
 
@@ -75,7 +75,7 @@ async def repair(client: AsyncAlura, store: CandleStore | str | os.PathLike[str]
     async with _writing(client, store, rebuilds=True) as writer:
         await in_thread(writer.mend)
         windows = await in_thread(writer.missing)
-        await filling.fill(writer, windows)
+        await filling.fill(writer, windows, await in_thread(writer.asked))
     return filling.pulled({(window.symbol, window.interval) for window in windows})
 
 
@@ -121,8 +121,14 @@ class _Filling:
         self._mended: list[Problem] = []
         self._damaged: list[Problem] = []
 
-    async def fill(self, writer: Writer, windows: Sequence[Window]) -> None:
-        """Pull some ranges, record what comes, and put all of it into files."""
+    async def fill(self, writer: Writer, windows: Sequence[Window], asked: Sequence[Window]) -> None:
+        """Pull some ranges, record what comes, and put all of it into files.
+
+        Args:
+            writer: the writer.
+            windows: what is pulled.
+            asked: what the report is about, of which that is what was not there.
+        """
         if windows:
             pages = pull(
                 self._client,
@@ -139,6 +145,10 @@ class _Filling:
                         self._note(page, change)
         await in_thread(writer.compact)
         self._mended, self._damaged = await in_thread(lambda: (writer.mended(), writer.damaged()))
+        # As the store itself tells it, however it came about.
+        for name, left in (await in_thread(partial(writer.left, asked))).items():
+            changes = self._changes.setdefault(name, _Changes())
+            changes.gaps, changes.pending = [*left.gaps], [*left.pending]
 
     def pulled(self, series: set[tuple[str, str]]) -> PullReport:
         """What became of it, where ranges were pulled."""
@@ -150,6 +160,7 @@ class _Filling:
             corrected=tuple(each for name in sorted(self._changes) for each in self._changes[name].corrected),
             withdrawn=tuple(each for name in sorted(self._changes) for each in self._changes[name].withdrawn),
             gaps=tuple(gap for name in sorted(self._changes) for gap in self._changes[name].gaps),
+            pending=tuple(end for name in sorted(self._changes) for end in self._changes[name].pending),
             mended=tuple(self._mended),
             damaged=tuple(self._damaged),
         )
@@ -188,7 +199,9 @@ class _Changes:
         self.added = 0
         self.corrected: list[Correction] = []
         self.withdrawn: list[Candle] = []
+        # Of a series that the server does not have, what it said; of any other, what its store says in the end.
         self.gaps: list[Gap] = []
+        self.pending: list[Gap] = []
 
     def of(self, symbol: str, interval: str) -> SeriesUpdate:
         """What changed of it, as a report says it."""
@@ -199,5 +212,6 @@ class _Changes:
             added=self.added,
             corrected=tuple(by_time),
             withdrawn=tuple(sorted(self.withdrawn, key=lambda candle: candle.open_time_ms)),
-            gaps=tuple(sorted(self.gaps, key=lambda gap: gap.start_ms)),
+            gaps=tuple(self.gaps),
+            pending=tuple(self.pending),
         )

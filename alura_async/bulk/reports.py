@@ -105,6 +105,8 @@ class SeriesInfo(msgspec.Struct, frozen=True, kw_only=True):
         rows: how many candles there are.
         empties: how many intervals of the complete ranges have no candle, because nothing was traded or recorded.
         gaps: how many ranges were asked for and are not complete.
+        pending: in how many ranges more than the running candle was not over when the server answered; see
+            `CandleStore.pending`.
         files: in how many Parquet files they are.
         missing: how many Parquet files are missing that were there.
         bytes: how large those are.
@@ -119,6 +121,7 @@ class SeriesInfo(msgspec.Struct, frozen=True, kw_only=True):
     rows: int
     empties: int
     gaps: int
+    pending: int
     files: int
     missing: int
     bytes: int
@@ -152,6 +155,8 @@ class StoreInfo(msgspec.Struct, frozen=True, kw_only=True):
         bytes: how large its Parquet files are.
         waiting: how many candles are in no Parquet file yet.
         gaps: how many ranges were asked for and are not complete.
+        pending: in how many ranges more than the running candle was not over when the server answered; see
+            `CandleStore.pending`.
         missing: how many Parquet files are missing that were there; repair, and a pull of the same, bring them back.
     """
 
@@ -162,6 +167,7 @@ class StoreInfo(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int
     waiting: int
     gaps: int
+    pending: int
     missing: int
 
     def __str__(self) -> str:
@@ -182,7 +188,10 @@ class PullReport(msgspec.Struct, frozen=True, kw_only=True):
         elapsed_s: how many seconds.
         corrected: the candles that the server tells otherwise than before.
         withdrawn: the candles that the server does not give any more; the store keeps them.
-        gaps: the ranges that could not be had, with the reasons.
+        gaps: what of it is missing, with the reasons: all that `CandleStore.gaps()` has of what was asked for, and of
+            series that the server does not know.
+        pending: what of it was not over when the server answered, where that is more than the running candle; see
+            `CandleStore.pending`.
         mended: what was found damaged or missing, and what was done about it.
         damaged: what was found damaged and is so still, with what to do.
     """
@@ -194,12 +203,13 @@ class PullReport(msgspec.Struct, frozen=True, kw_only=True):
     corrected: tuple[Correction, ...] = ()
     withdrawn: tuple[Candle, ...] = ()
     gaps: tuple[Gap, ...] = ()
+    pending: tuple[Gap, ...] = ()
     mended: tuple[Problem, ...] = ()
     damaged: tuple[Problem, ...] = ()
 
     @property
     def is_complete(self) -> bool:
-        """Whether all that was asked for is there, and nothing is damaged."""
+        """Whether all that was asked for, and was over, is there, and nothing is damaged."""
         return not self.gaps and not self.damaged
 
     def __str__(self) -> str:
@@ -213,6 +223,7 @@ class PullReport(msgspec.Struct, frozen=True, kw_only=True):
                 *_listed("corrected", self.corrected),
                 *_listed("no longer given", tuple(map(_named, self.withdrawn))),
                 *_listed("gaps", self.gaps),
+                *_listed("pending", self.pending),
                 *_listed("mended", self.mended),
                 *_listed("damaged", self.damaged),
             )
@@ -228,7 +239,8 @@ class SeriesUpdate(msgspec.Struct, frozen=True, kw_only=True):
         added: how many candles came that the store did not have.
         corrected: the candles that the server tells otherwise than before.
         withdrawn: the candles that the server does not give any more; the store keeps them.
-        gaps: the ranges that could not be had, with the reasons.
+        gaps: what of it is missing, with the reasons.
+        pending: what of it was not over when the server answered, where that is more than the running candle.
     """
 
     symbol: str
@@ -237,6 +249,7 @@ class SeriesUpdate(msgspec.Struct, frozen=True, kw_only=True):
     corrected: tuple[Correction, ...] = ()
     withdrawn: tuple[Candle, ...] = ()
     gaps: tuple[Gap, ...] = ()
+    pending: tuple[Gap, ...] = ()
 
     def __str__(self) -> str:
         withdrawn = f", {len(self.withdrawn):,} no longer given" if self.withdrawn else ""
@@ -272,12 +285,17 @@ class UpdateReport(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def gaps(self) -> tuple[Gap, ...]:
-        """The ranges of all series that could not be had."""
+        """What of all series is missing."""
         return tuple(gap for series in self.series for gap in series.gaps)
 
     @property
+    def pending(self) -> tuple[Gap, ...]:
+        """What of all series was not over when the server answered, where that is more than the running candle."""
+        return tuple(end for series in self.series for end in series.pending)
+
+    @property
     def is_complete(self) -> bool:
-        """Whether all that was asked for is there, and nothing is damaged."""
+        """Whether all that was asked for, and was over, is there, and nothing is damaged."""
         return not self.gaps and not self.damaged
 
     def __str__(self) -> str:
@@ -291,6 +309,7 @@ class UpdateReport(msgspec.Struct, frozen=True, kw_only=True):
                 head,
                 *_listed("corrected", self.corrected),
                 *_listed("gaps", self.gaps),
+                *_listed("pending", self.pending),
                 *_listed("mended", self.mended),
                 *_listed("damaged", self.damaged),
             )

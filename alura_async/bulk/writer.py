@@ -30,9 +30,20 @@ from .manifest import DamagedManifestError, FileFacts, Manifest, Series, explain
 from .pages import CandlePage
 from .partitions import NAME, Notes, by_month, folder_of, month_range, months_of, named_by, packed
 from .plan import Window, span_ms
-from .ranges import Range, within, without, without_end
-from .reading import NOT_OVER, WAITING_DAMAGED, asked_of, candles_of, chosen, gaps_of, path_of, waiting_of
-from .reports import Correction, Problem, reason
+from .ranges import Range, merged, within, without, without_end
+from .reading import (
+    NOT_OVER,
+    WAITING_DAMAGED,
+    asked_of,
+    candles_of,
+    chosen,
+    gaps_of,
+    path_of,
+    told_gaps,
+    told_pending,
+    waiting_of,
+)
+from .reports import Correction, Gap, Problem, reason
 from .store_lock import StoreLock
 
 with needing("numpy"):
@@ -61,6 +72,18 @@ class Recorded(NamedTuple):
     added: int
     corrected: tuple[Correction, ...] = ()
     withdrawn: tuple[Candle, ...] = ()
+
+
+class Left(NamedTuple):
+    """What of a series is not there.
+
+    Attributes:
+        gaps: what is missing, with the reasons, by time.
+        pending: what was not over when the server answered, where that is more than the running candle.
+    """
+
+    gaps: tuple[Gap, ...]
+    pending: tuple[Gap, ...]
 
 
 class Writer:
@@ -183,6 +206,37 @@ class Writer:
                 for series in found
                 for start, end in gaps_of(self._manifest, series)
             ]
+
+    def asked(self, symbols: Sequence[str] | None = None, intervals: Sequence[str] | None = None) -> list[Window]:
+        """All that was ever asked for of the series that the store has.
+
+        Args:
+            symbols: of which symbols; None for all.
+            intervals: of which intervals; None for all.
+
+        Raises:
+            StoreError: the store has nothing of what is named.
+        """
+        with self._turn():
+            return [
+                Window(series.symbol, series.interval, start, end)
+                for series in chosen(self._store, self._manifest.series(), symbols, intervals)
+                for start, end in self._manifest.asked(series.id)
+            ]
+
+    def left(self, ranges: Iterable[Window]) -> dict[tuple[str, str], Left]:
+        """What of some ranges is not there, by symbol and interval. Series that the store has not are left out."""
+        by_series: dict[tuple[str, str], list[Window]] = {}
+        for window in ranges:
+            by_series.setdefault((window.symbol, window.interval), []).append(window)
+        found: dict[tuple[str, str], Left] = {}
+        with self._turn():
+            for (symbol, interval), windows in by_series.items():
+                series = self._manifest.find(symbol, interval)
+                if series is not None:
+                    gaps = _cut(told_gaps(self._manifest, series), windows)
+                    found[symbol, interval] = Left(gaps, _cut(told_pending(self._manifest, series), windows))
+        return found
 
     def _miss_files(self, series: Series, start: int, end: int) -> None:
         """Note that what was in files that are gone is to be asked for again."""
@@ -557,6 +611,16 @@ class Writer:
             if self._closed:
                 raise ClosedError(f"{shown(self._store)}: this writer was closed")
             yield
+
+
+def _cut(found: Iterable[Gap], windows: Sequence[Window]) -> tuple[Gap, ...]:
+    """What of some ranges is in others."""
+    ranges = merged((window.start_ms, window.end_ms) for window in windows)
+    return tuple(
+        msgspec.structs.replace(each, start_ms=start, end_ms=end)
+        for each in found
+        for start, end in within(ranges, each.start_ms, each.end_ms)
+    )
 
 
 def _require_store(store: Path, *, makes: bool, rebuilds: bool) -> None:

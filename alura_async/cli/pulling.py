@@ -356,5 +356,5 @@ def _stored(store: Path) -> StoreInfo | None:
 def _ended(reporter: Reporter, report: PullReport, store: Path) -> int:
     stored = _stored(store)
     assert stored is not None  # it was written into
-    reporter.ended(report, stored, remedies.repair_line(store))
+    reporter.ended(report, stored, remedies.repair_line(store), command_line("candles", "gaps", str(store)))
     return 0 if report.is_complete else _INCOMPLETE_CODE

@@ -59,13 +59,14 @@ class Reporter(Protocol):
         """A place for how far it has come, which may be told after each reply."""
         ...
 
-    def ended(self, report: PullReport, stored: StoreInfo, again: str) -> None:
+    def ended(self, report: PullReport, stored: StoreInfo, again: str, listing: str) -> None:
         """What became of it.
 
         Args:
             report: what became of it.
             stored: what the store has now.
             again: the command that asks for the gaps once more, and mends.
+            listing: the command that lists the gaps.
         """
         ...
 
@@ -108,7 +109,7 @@ class ForPeople:
         with self._show.progress() as show:
             yield lambda progress: show(Advance(progress.done, _facts(progress)))
 
-    def ended(self, report: PullReport, stored: StoreInfo, again: str) -> None:
+    def ended(self, report: PullReport, stored: StoreInfo, again: str, listing: str) -> None:
         """What came, what the store has, and what is to be done about gaps."""
         corrected = f", {len(report.corrected):,} corrected" if report.corrected else ""
         withdrawn = f", {len(report.withdrawn):,} no longer given" if report.withdrawn else ""
@@ -128,9 +129,14 @@ class ForPeople:
                 self._show.end(again)
             else:
                 self._show.say(f"{left}.")
+        if report.pending:
+            self._show.say(pending(report.pending))
+        if report.is_complete:
+            self._show.say("Nothing is missing.")
+            if stored.gaps:
+                self._show.say("Of what the store was asked for elsewhere, something is; this lists it:")
+                self._show.end(listing)
         if not report.gaps:
-            if report.is_complete:
-                self._show.say("Nothing is missing.")
             return
         self._show.table(gap_table(report.gaps[:_MOST_GAPS]))
         more = len(report.gaps) - _MOST_GAPS
@@ -195,7 +201,7 @@ class ForPrograms:
 
         yield tell
 
-    def ended(self, report: PullReport, stored: StoreInfo, again: str) -> None:
+    def ended(self, report: PullReport, stored: StoreInfo, again: str, listing: str) -> None:
         """Each gap, each problem that is left, and what became of the whole."""
         for gap in report.gaps:
             write_line({"event": "gap", **msgspec.to_builtins(gap)})
@@ -212,6 +218,7 @@ class ForPrograms:
                 "requests": report.requests,
                 "elapsed_s": round(report.elapsed_s, 3),
                 "gaps": len(report.gaps),
+                "pending": len(report.pending),
                 "damaged": len(report.damaged),
                 "mended": list(map(str, report.mended)),
                 "stored": stored.rows,
@@ -234,6 +241,16 @@ def has(stored: StoreInfo) -> str:
     series = counted(len(stored.series), "series", "series")
     size = f", {bytes_(stored.bytes)}" if stored.bytes else ""
     return f"{printable(stored.path)} has {counted(stored.rows, 'candle')} of {series}{size}."
+
+
+def pending(ends: Sequence[Gap]) -> str:
+    """What was not over yet by a clock, in a sentence."""
+    series = counted(len({(end.symbol, end.interval) for end in ends}), "series", "series")
+    since = figures.moment(min(end.start for end in ends))
+    return (
+        f"{series} not over yet from {since} (UTC) on by the server's clock or this machine's, when it was asked: the "
+        "next pull asks for the rest."
+    )
 
 
 def gap_table(gaps: Sequence[Gap]) -> Table:

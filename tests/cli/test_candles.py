@@ -274,6 +274,39 @@ class TestPull:
         assert run(["candles", "gaps", str(tmp_path)]) == 0
         assert capsys.readouterr().out.endswith(f"Nothing is missing in {tmp_path}.\n")
 
+    def test_what_was_not_over_by_a_clock_that_is_behind_is_neither_there_nor_missing_and_told(
+        self, nowhere: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        now = datetime.now(UTC)
+        with Sandbox.threaded(seed=3, start=now - timedelta(hours=1), speed=0, limit=None) as server:
+            line = ("--rate", "1000", "--base-url", server.url)
+            assert pull(tmp_path, "--since", "3h", *line, symbols="BTC") == 0
+            *_, pending, end = capsys.readouterr().out.splitlines()
+            assert re.fullmatch(
+                r"1 series not over yet from [-\d]{10} \d\d:\d\d \(UTC\) on by the "
+                r"server's clock or this machine's, when it was asked: the next pull asks for the rest\.",
+                pending,
+            )
+            assert end == "Nothing is missing."
+            assert run(["candles", "gaps", str(tmp_path)]) == 0
+            assert capsys.readouterr().out.splitlines() == [pending, f"Nothing is missing in {tmp_path}."]
+            assert run(["candles", "gaps", str(tmp_path), "--json"]) == 0
+            assert capsys.readouterr().out == ""
+            assert run(["candles", "info", str(tmp_path)]) == 0
+            assert capsys.readouterr().out.endswith(f"{pending}\n")
+            # What is later is there now, so that it is a gap; of what this line asks for it is no part.
+            server.advance(hours=1)
+            assert pull(tmp_path, "--since", "20min", *line, symbols="BTC") == 0
+            *_, end, elsewhere, listing = capsys.readouterr().out.splitlines()
+            assert end == "Nothing is missing."
+            assert elsewhere.startswith("Of what the store was asked for elsewhere, something is")
+            assert run(copied(listing)) == 1
+            capsys.readouterr()
+            assert pull(tmp_path, "--since", "3h", *line, "--json", symbols="BTC") == 0
+            *_, done = objects(capsys.readouterr().out)
+            assert (done["complete"], done["pending"], done["gaps"]) == (True, 0, 0)
+            assert run(["candles", "gaps", str(tmp_path)]) == 0
+
     def test_json_is_a_plan_and_an_end_and_nothing_else(
         self, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
