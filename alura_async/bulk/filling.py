@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ..core.threads import in_thread
-from ..errors import AluraError, ClosedError
+from ..errors import AluraError, BadRequestError, ClosedError, ShapeError
 from ..groups.indicators import Candle, Indicators
 from .decoding import as_of_ms
 from .plan import Window
 from .pull import pull
+from .query import CandleQuery
 from .reports import Correction, Gap, Problem, PullReport, SeriesUpdate, UpdateReport, reason
 from .store import CandleStore, as_folder
 from .writer import Recorded, Writer
@@ -30,15 +31,14 @@ if TYPE_CHECKING:
 
     from ..client import AsyncAlura
     from .pages import CandlePage, Progress
-    from .query import CandleQuery
 
 
 class How(msgspec.Struct, frozen=True):
-    """How a server is asked; see `pull`."""
+    """How a server is asked; see `pull`. Without a query, as the store knows."""
 
     concurrency: int | None
     progress: Callable[[Progress], object] | None
-    query: CandleQuery
+    query: CandleQuery | None
 
 
 async def pull_into(
@@ -120,6 +120,9 @@ class _Filling:
         self._changes: dict[tuple[str, str], _Changes] = {}
         self._mended: list[Problem] = []
         self._damaged: list[Problem] = []
+        # Whether anything came, and whether the server did not understand what it was asked.
+        self._has_come = False
+        self._is_doubtful = False
 
     async def fill(self, writer: Writer, windows: Sequence[Window], asked: Sequence[Window]) -> None:
         """Pull some ranges, record what comes, and put all of it into files.
@@ -130,19 +133,23 @@ class _Filling:
             asked: what the report is about, of which that is what was not there.
         """
         if windows:
+            query = self._how.query or await in_thread(writer.query) or CandleQuery()
             pages = pull(
                 self._client,
                 windows,
                 concurrency=self._how.concurrency,
                 strict=False,
                 progress=self._note_progress,
-                query=self._how.query,
+                query=query,
             )
             async with aclosing(pages) as batches:
                 async for batch in batches:
                     recorded = await in_thread(partial(writer.record, batch))
                     for page, change in zip(batch, recorded, strict=True):
                         self._note(page, change)
+            if self._how.query is not None and self._has_come and not self._is_doubtful:
+                # Whoever goes on with this store need not say so again.
+                await in_thread(partial(writer.set_query, query))
         await in_thread(writer.compact)
         self._mended, self._damaged = await in_thread(lambda: (writer.mended(), writer.damaged()))
         # As the store itself tells it, however it came about.
@@ -183,7 +190,10 @@ class _Filling:
         changes.added += change.added
         changes.corrected += change.corrected
         changes.withdrawn += change.withdrawn
-        if page.error is not None:
+        if page.error is None:
+            self._has_come = True
+        else:
+            self._is_doubtful = self._is_doubtful or isinstance(page.error, BadRequestError | ShapeError)
             changes.gaps.append(Gap(page.symbol, page.interval, page.start_ms, page.end_ms, reason(page.error)))
 
     def _note_progress(self, progress: Progress) -> None:

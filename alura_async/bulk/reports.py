@@ -10,8 +10,9 @@ from ..core.model import from_milliseconds
 from ..core.quantities import bytes_, counted
 from ..core.text import clip, printable
 from ..groups.indicators import Candle
+from .query import CandleQuery
 
-_LONGEST_REASON = 500
+_LONGEST_REASON = 800
 # So many gaps or corrections are told one by one.
 _SHOWN = 5
 
@@ -150,6 +151,8 @@ class StoreInfo(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         path: its folder.
         origin: the server that its candles are of.
+        query: how that server wants to be asked, as the last pull was told whose questions it understood; the next
+            ones ask so, too, unless they are told otherwise. None where nothing was told.
         series: its series, by interval and symbol.
         rows: how many candles there are in all.
         bytes: how large its Parquet files are.
@@ -162,6 +165,7 @@ class StoreInfo(msgspec.Struct, frozen=True, kw_only=True):
 
     path: str
     origin: str
+    query: CandleQuery | None
     series: tuple[SeriesInfo, ...]
     rows: int
     bytes: int

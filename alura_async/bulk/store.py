@@ -108,6 +108,7 @@ class CandleStore:
             return StoreInfo(
                 path=str(self.path),
                 origin=manifest.origin,
+                query=manifest.query(),
                 series=series,
                 rows=sum(each.rows for each in series),
                 bytes=sum(each.bytes for each in series),

@@ -30,6 +30,7 @@ from .manifest import DamagedManifestError, FileFacts, Manifest, Series, explain
 from .pages import CandlePage
 from .partitions import NAME, Notes, by_month, folder_of, month_range, months_of, named_by, packed
 from .plan import Window, span_ms
+from .query import CandleQuery
 from .ranges import Range, merged, within, without, without_end
 from .reading import (
     NOT_OVER,
@@ -131,6 +132,16 @@ class Writer:
                 self._opened = opened.pop_all()
 
     # What is asked for
+
+    def query(self) -> CandleQuery | None:
+        """How the server wants to be asked; None where nobody has said so."""
+        with self._turn():
+            return self._manifest.query()
+
+    def set_query(self, query: CandleQuery) -> None:
+        """Note how the server wants to be asked."""
+        with self._turn():
+            self._manifest.set_query(query)
 
     def ask(self, windows: Iterable[Window], last: int = 0) -> list[Window]:
         """Note what is asked for, and tell what of it the store does not have, or should be told again.

@@ -21,8 +21,9 @@ from .invocation import command_line
 from .json_lines import write_line
 from .presenter import Cell, Column, Table, presenter
 from .pulling import pull, repair
+from .query import typed
 from .remedies import failed, repair_line
-from .reporter import gap_table, has, pending, problem_table
+from .reporter import gap_row, gap_table, has, pending, problem_table
 from .server import base_url_option, call, client_of
 from .symbols import spelled
 
@@ -132,7 +133,7 @@ def gaps(store: Path, as_json: bool) -> int:
     found, ends = _reading(store, lambda opened: (opened.gaps(), opened.pending()))
     if as_json:
         for gap in found:
-            write_line(msgspec.to_builtins(gap))
+            write_line(gap_row(gap))
         return _FOUND_CODE if found else 0
     shows = presenter()
     if ends:
@@ -185,7 +186,8 @@ def info(store: Path, as_json: bool) -> int:
         return _FOUND_CODE if found.gaps or found.missing else 0
     shows = presenter()
     shows.table(_series(found.series))
-    shows.say(f"{has(found)} From {printable(found.origin)}.")
+    asked = "" if found.query is None else f", which is asked with --query {printable(typed(found.query))}"
+    shows.say(f"{has(found)} From {printable(found.origin)}{asked}.")
     if found.waiting:
         waiting = counted(found.waiting, "candle")
         shows.say(f"Of a pull that was cut off, {waiting} will be in a Parquet file after the next pull.")

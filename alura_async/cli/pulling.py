@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import click
 import msgspec
 
+from ..bulk.query import CandleQuery
 from ..client import AsyncAlura
 from ..core.lanes import RateLimiter
 from ..core.quantities import bytes_, duration
@@ -23,6 +24,7 @@ from .failure import Failed
 from .invocation import command_line
 from .moments import as_moment
 from .presenter import presenter
+from .query import query_option
 from .reporter import Errand, ForPeople, ForPrograms, Reporter
 from .server import base_url_option, client_of, failure
 from .symbols import meant, spelled
@@ -49,6 +51,7 @@ class _Asked(NamedTuple):
     since: datetime
     until: datetime | None
     store: Path
+    query: CandleQuery | None
 
     @property
     def again(self) -> int:
@@ -126,6 +129,7 @@ _EXAMPLE = ("--symbols", "all", "--interval", "1m", "--since", "2y", "--to", "da
 @_rate
 @_concurrency
 @base_url_option
+@query_option
 @click.option("--yes", is_flag=True, help="Do not ask, however long it takes.")
 @_json
 def pull(
@@ -137,6 +141,7 @@ def pull(
     rate: float,
     concurrency: int,
     base_url: str | None,
+    query: CandleQuery | None,
     yes: bool,
     as_json: bool,
 ) -> int:
@@ -152,12 +157,16 @@ def pull(
 
     A server counts requests by address: leave room with --rate for a bot that runs beside this.
 
+    How a range is asked for is not documented. Where a server wants it otherwise, the error says so, and --query takes
+    start, end, limit, interval (the parameters' names), unit (ms or s), path (history or interval) and most (how many
+    at once): --query start=from,end=to. The store remembers it.
+
     The exit code is 0 if all is there, 1 if something is missing or damaged, which is listed, and 2 if it could not be
     done.
     """
     reporter = _reporter(as_json=as_json)
     with _told_how_it_ends(reporter, store), _session(store, base_url, rate, concurrency) as session:
-        asked = _Asked(symbols, intervals, since, _past(since, until), store)
+        asked = _Asked(symbols, intervals, since, _past(since, until), store, query)
         errand, found = session.run(_plan(session.alura, asked))
         reporter.planned(errand)
         if not yes:
@@ -173,6 +182,7 @@ def pull(
                     again=asked.again,
                     concurrency=concurrency,
                     progress=follow,
+                    query=query,
                 )
             )
         return _ended(reporter, report, store)
@@ -183,9 +193,14 @@ def pull(
 @_rate
 @_concurrency
 @base_url_option
+@query_option
 @_json
-def repair(store: Path, rate: float, concurrency: int, base_url: str | None, as_json: bool) -> int:
+def repair(
+    store: Path, rate: float, concurrency: int, base_url: str | None, query: CandleQuery | None, as_json: bool
+) -> int:
     """Pull what is missing in a store, and what is damaged.
+
+    --query is as for pull, which the store remembers.
 
     The exit code is 0 if all is there and sound then, 1 if something still is missing or damaged, which is listed, and
     2 if it could not be done.
@@ -193,7 +208,9 @@ def repair(store: Path, rate: float, concurrency: int, base_url: str | None, as_
     reporter = _reporter(as_json=as_json)
     with _told_how_it_ends(reporter, store), _session(store, base_url, rate, concurrency) as session:
         with reporter.following() as follow:
-            report = session.run(session.alura.bulk.repair(store, concurrency=concurrency, progress=follow))
+            report = session.run(
+                session.alura.bulk.repair(store, concurrency=concurrency, progress=follow, query=query)
+            )
         return _ended(reporter, report, store)
 
 
@@ -266,8 +283,9 @@ async def _plan(alura: AsyncAlura, asked: _Asked) -> tuple[Errand, list[str]]:
     stored = _stored(asked.store)
     await _require_listed(alura, asked.symbols, stored)
     symbols = _ALL if _ALL in asked.symbols else asked.symbols
+    query = asked.query or (stored and stored.query) or CandleQuery()
     try:
-        whole = await alura.bulk.plan(symbols, asked.intervals, start=asked.since, end=asked.until)
+        whole = await alura.bulk.plan(symbols, asked.intervals, start=asked.since, end=asked.until, query=query)
     except NotFoundError as error:
         raise Failed(f"{error}; {await spelled(alura, asked.symbols[0])}") from error
     rest = plan_of(_missing(whole, asked, stored), whole.page, rate=whole.rate)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -15,6 +15,7 @@ from ..core.text import printable
 from . import figures
 from .json_lines import write_line
 from .presenter import Advance, Cell, Column, Presenter, Table
+from .query import in_options
 
 if TYPE_CHECKING:
     from ..bulk.pages import Progress
@@ -204,7 +205,7 @@ class ForPrograms:
     def ended(self, report: PullReport, stored: StoreInfo, again: str, listing: str) -> None:
         """Each gap, each problem that is left, and what became of the whole."""
         for gap in report.gaps:
-            write_line({"event": "gap", **msgspec.to_builtins(gap)})
+            write_line({"event": "gap", **gap_row(gap)})
         for problem in report.damaged:
             write_line({"event": "problem", **msgspec.to_builtins(problem)})
         write_line(
@@ -263,11 +264,16 @@ def gap_table(gaps: Sequence[Gap]) -> Table:
                 Cell(printable(f"{gap.symbol} {gap.interval}")),
                 Cell(figures.moment(gap.start)),
                 Cell(figures.moment(gap.end)),
-                Cell(printable(gap.reason), "bad"),
+                Cell(in_options(printable(gap.reason)), "bad"),
             ]
             for gap in gaps
         ],
     )
+
+
+def gap_row(gap: Gap) -> dict[str, Any]:
+    """A range that is missing, and why, for programs."""
+    return {**msgspec.to_builtins(gap), "reason": in_options(gap.reason)}
 
 
 def problem_table(problems: Sequence[Problem]) -> Table:

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shlex
 import signal
 import sys
+import threading
+import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import StringIO
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from rich.console import Console
 
-from alura_async import Alura, Candle
-from alura_async.bulk import CandleStore, Progress
+from alura_async import Alura, Candle, RateLimiter
+from alura_async.bulk import CandleQuery, CandleStore, Progress
 from alura_async.cli import reporter
 from alura_async.cli.entry import run
 from alura_async.cli.moments import moment
@@ -450,6 +455,112 @@ class TestPull:
         with sandbox.faults.add('200=body:"[\\"BTC\\"]" on GET /api/indicators/candles/aggregated/symbols'):
             assert pull(tmp_path, *DAYS, symbols="ETH", interval="1d") == 2
             assert pull(tmp_path, *DAYS, symbols="SOL", interval="1d") == 0
+
+
+class OtherNames(BaseHTTPRequestHandler):
+    """A server of one symbol with other names for a range; of those that are assumed it takes no notice."""
+
+    protocol_version = "HTTP/1.1"
+    # A reply in one piece: else it waits for an acknowledgement.
+    wbufsize = -1
+    SAID = "start=from,end=to,limit=count,unit=s"
+
+    def do_GET(self) -> None:
+        """Give minutes."""
+        target = urlsplit(self.path)
+        asked = dict(parse_qsl(target.query))
+        now = int(time.time()) // 60
+        first, last = (int(asked.get(name, default)) / 60 for name, default in (("from", "0"), ("to", now * 60)))
+        most = min(100, int(asked.get("count", "100")))
+        minutes = range(max(math.ceil(first), now - 3000), min(int(last), now) + 1)[-most:]
+        rows = [[minute * 60_000, 1.0, 2.0, 0.5, 1.5, 10.0] for minute in minutes]
+        body = json.dumps(["BTC"] if target.path.endswith("/symbols") else rows).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def other_names(nowhere: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Such a server, named by the environment."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), OtherNames) as server:
+        server.daemon_threads = True
+        serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        serving.start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setenv("ALURA_BASE_URL", url)
+        yield url
+        server.shutdown()
+        serving.join()
+
+
+class TestAServerThatWantsToBeAskedOtherwise:
+    LINE = ("--since", "5h", "--rate", "1000")
+
+    def test_an_error_names_the_option_which_brings_all_and_is_remembered(
+        self, other_names: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert pull(tmp_path, *self.LINE, symbols="BTC") == 1
+        shown = capsys.readouterr()
+        assert "--query start=…,end=…,limit=…,unit=…,path=…" in shown.out.replace("...", "…")
+        assert "CandleQuery" not in shown.out + shown.err
+        # Until it is told, another one is no better.
+        assert run(["candles", "repair", str(tmp_path), "--query", "start=since", "--json"]) == 1
+        gap, *_ = objects(capsys.readouterr().out)
+        assert "--query start=" in gap["reason"]
+        assert CandleStore(tmp_path).info().query is None
+
+        assert pull(tmp_path, *self.LINE, "--query", OtherNames.SAID, symbols="BTC") == 0
+        assert 299 <= CandleStore(tmp_path).info().rows <= 360
+        capsys.readouterr()
+        assert run(["candles", "info", str(tmp_path)]) == 0
+        assert capsys.readouterr().out.endswith(f"which is asked with --query {OtherNames.SAID}.\n")
+        (file,) = list(tmp_path.rglob("*.parquet"))[-1:]
+        file.unlink()
+        assert run(["candles", "repair", str(tmp_path)]) == 0
+        assert pull(tmp_path, "--since", "9h", "--rate", "1000", symbols="BTC") == 0
+        with Alura(base_url=other_names, limiter=RateLimiter.unlimited()) as alura:
+            assert alura.bulk.update(tmp_path).is_complete
+            # Who says otherwise is heard, and not remembered where nothing comes of it.
+            assumed = alura.bulk.pull(
+                tmp_path, "BTC", "1m", start=datetime.now(UTC) - timedelta(hours=20), query=CandleQuery()
+            )
+            assert not assumed.is_complete
+            assert alura.bulk.repair(tmp_path).is_complete
+
+    def test_the_line_that_goes_on_keeps_it(
+        self, other_names: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert (
+            pull(tmp_path, *self.LINE, "--query", "start=since", "--query", "end=to , limit=none", symbols="BTC") == 1
+        )
+        assert copied(capsys.readouterr().out)[-2:] == ["--query", "start=since,end=to,limit=none"]
+
+    @pytest.mark.parametrize(
+        ("given", "said"),
+        [
+            ("from", "'from': write a name and a value, such as start=from."),
+            ("start=", "'start=': write a name and a value, such as start=from."),
+            ("begin=from", "'begin' is none of start, end, limit, interval, unit, path, most."),
+            ("start=a,start=b", "start is there twice."),
+            ("unit=min", "unit='min': give 'ms' or 's'."),
+            ("path=latest", "path='latest': give 'history', 'interval' or none."),
+            ("most=many", "most='many': give a whole number from 10 to 1,000,000."),
+            ("start=t,end=t", "one name stands for two parameters: t, t, limit, interval."),
+        ],
+    )
+    def test_what_cannot_be_used_is_told_before_anything_is_asked(
+        self, sandbox: Sandbox, tmp_path: Path, given: str, said: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        made = len(sandbox.requests)
+        assert pull(tmp_path, *DAYS, "--query", given) == 2
+        assert f"Invalid value for '--query': {said}\n" in capsys.readouterr().err
+        assert len(sandbox.requests) == made
 
 
 class TestAStore:
