@@ -24,7 +24,7 @@ from .pull import pull
 from .query import CandleQuery
 from .reports import Correction, Gap, Problem, PullReport, SeriesUpdate, UpdateReport, reason
 from .store import CandleStore, as_folder
-from .writer import Recorded, Writer
+from .writer import Recorded, Writer, require_usable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,6 +49,15 @@ async def pull_into(
     async with _writing(client, store, makes=True) as writer:
         await filling.fill(writer, await in_thread(partial(writer.ask, ranges, again)), ranges)
     return filling.pulled({(window.symbol, window.interval) for window in ranges})
+
+
+def require_store(client: AsyncAlura, store: CandleStore | str | os.PathLike[str]) -> None:
+    """Refuse a store that a pull of this client could not be put into, before anything is asked. It blocks.
+
+    Raises:
+        StoreError: why not; the message says what to do.
+    """
+    require_usable(_folder(store), str(client._origin))
 
 
 async def update(

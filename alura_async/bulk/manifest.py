@@ -193,15 +193,26 @@ class Manifest:
         Raises:
             StoreError: that cannot be found out.
         """
+        with explained(place(store)):
+            return has_files(store) and not cls.is_there(store)
+
+    @classmethod
+    def is_there(cls, store: Path) -> bool:
+        """Whether there is one. Who was killed while it was made has left none.
+
+        Args:
+            store: the store's folder.
+
+        Raises:
+            StoreError: that cannot be found out.
+        """
         path = place(store)
         with explained(path):
-            if not has_files(store):
-                return False
             if not path.exists():
-                return True
+                return False
             connection = _connect_to_read(path)
             try:
-                return _is_blank(connection)
+                return not _is_blank(connection)
             finally:
                 connection.close()
 

@@ -18,6 +18,7 @@ NOT_OVER = "it was not over yet by the server's clock or this machine's"
 """Why something that was asked for is not covered, where it is no gap."""
 
 _NOT_ASKED = "it was not asked for yet: the pull was interrupted"
+_FILE_GONE = "its file is missing"
 # Up to now, the running candle is never over; nor is the one before it, where a clock is a little behind.
 _RUNNING = 2
 
@@ -102,8 +103,18 @@ def asked_of(manifest: Manifest, series: Series) -> list[Range]:
     return without(manifest.asked(series.id), _not_over(manifest, series))
 
 
-def told_gaps(manifest: Manifest, series: Series) -> Iterator[Gap]:
-    """The gaps of a series, with the reasons, by time."""
+def told_gaps(store: Path, manifest: Manifest, series: Series) -> list[Gap]:
+    """The gaps of a series, with the reasons, by time; also those of files that are gone."""
+    gone = [
+        Gap(series.symbol, series.interval, start, end, _FILE_GONE)
+        for file in manifest.files(series.id)
+        if file.now is not None and not path_of(store, series, file.month).exists()
+        for start, end in within(manifest.covered(series.id), *month_range(file.month))
+    ]
+    return sorted([*_never_had(manifest, series), *gone], key=lambda gap: gap.start_ms)
+
+
+def _never_had(manifest: Manifest, series: Series) -> Iterator[Gap]:
     failures = _failures(manifest, series)
     # The first of them that is not over yet: both lists are gone through once.
     place = 0

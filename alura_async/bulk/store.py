@@ -122,7 +122,8 @@ class CandleStore:
         """The ranges that were asked for and are not complete, with the reasons, by interval, symbol and time.
 
         A minute without trades is no gap: a range is complete when the server has answered for it. What was not over
-        when the server last answered is none either, unless something later is there: see `pending`.
+        when the server last answered is none either, unless something later is there: see `pending`. What was in a
+        file that is gone is one.
 
         Raises:
             StoreError: the store cannot be read; the message says what to do.
@@ -130,7 +131,7 @@ class CandleStore:
         from .reading import told_gaps
 
         with self._manifest() as manifest:
-            return tuple(gap for series in manifest.series() for gap in told_gaps(manifest, series))
+            return tuple(gap for series in manifest.series() for gap in told_gaps(self.path, manifest, series))
 
     def pending(self) -> tuple[Gap, ...]:
         """The ends of series that were asked for and were not over when the server answered: neither there nor missing.
@@ -243,7 +244,7 @@ class CandleStore:
             ranges=tuple(covered),
             rows=rows,
             empties=max(0, intervals - rows),
-            gaps=sum(1 for _ in told_gaps(manifest, series)),
+            gaps=len(told_gaps(self.path, manifest, series)),
             pending=sum(1 for _ in told_pending(manifest, series)),
             files=len(files),
             missing=len(known) - len(files),

@@ -122,6 +122,8 @@ class Writer:
         """
         with self._turn():
             _require_store(self._store, makes=makes, rebuilds=rebuilds)
+            with explained(self._store):
+                self._store.mkdir(exist_ok=True)
             with ExitStack() as opened:
                 lock = StoreLock(self._store)
                 opened.callback(lock.release)
@@ -245,7 +247,7 @@ class Writer:
             for (symbol, interval), windows in by_series.items():
                 series = self._manifest.find(symbol, interval)
                 if series is not None:
-                    gaps = _cut(told_gaps(self._manifest, series), windows)
+                    gaps = _cut(told_gaps(self._store, self._manifest, series), windows)
                     found[symbol, interval] = Left(gaps, _cut(told_pending(self._manifest, series), windows))
         return found
 
@@ -634,8 +636,27 @@ def _cut(found: Iterable[Gap], windows: Sequence[Window]) -> tuple[Gap, ...]:
     )
 
 
+def require_usable(store: Path, origin: str) -> None:
+    """Refuse a folder that a pull could not be put into, and change nothing.
+
+    Args:
+        store: the store's folder, which may be missing.
+        origin: the server that is to be pulled from.
+
+    Raises:
+        StoreError: there can be no store, or it is another server's; the message says what to do.
+    """
+    _require_store(store, makes=True, rebuilds=False)
+    if Manifest.is_lost(store):
+        raise manifests.none_error(store)
+    if Manifest.is_there(store):
+        with Manifest.to_read(store) as manifest:
+            if manifest.origin:
+                manifests.require_same(store, manifest.origin, origin)
+
+
 def _require_store(store: Path, *, makes: bool, rebuilds: bool) -> None:
-    """Make a store's folder where there is none and one may be made; refuse one that holds something else."""
+    """Refuse a folder that holds something else, and one that is missing where none may be made."""
     with explained(store):
         if manifests.place(store).exists() or (rebuilds and manifests.has_files(store)):
             return
@@ -647,7 +668,6 @@ def _require_store(store: Path, *, makes: bool, rebuilds: bool) -> None:
             if not store.parent.is_dir():
                 # Made without a word, a mistyped one would hold a store that nobody finds.
                 raise StoreError(f"{shown(store.parent)}: there is no such folder: check the path, or make the folder")
-            store.mkdir()
         elif not store.is_dir():
             raise StoreError(f"{shown(store)}: is a file: give the path of a folder")
         elif any(not name.startswith((".", manifests.FOLDER)) for name in os.listdir(store)):

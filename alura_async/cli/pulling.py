@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import shutil
 import sys
 from collections.abc import Coroutine, Generator, Iterator, Sequence
@@ -14,11 +15,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import click
 import msgspec
 
+from ..bulk.plan import plan_of, span_ms
 from ..bulk.query import CandleQuery
 from ..client import AsyncAlura
 from ..core.lanes import RateLimiter
 from ..core.quantities import bytes_, duration
-from ..errors import AluraError, NotFoundError, StoreError
+from ..errors import AluraError, InvalidArgumentError, NotFoundError, StoreError
 from . import figures, remedies
 from .failure import Failed
 from .invocation import command_line
@@ -62,12 +64,33 @@ class _Asked(NamedTuple):
 def _names(_context: click.Context, _option: click.Parameter, texts: tuple[str, ...]) -> list[str]:
     """The names of an option that may be given several times, and has several in each, with commas between."""
     names = [name.strip() for text in texts for name in text.split(",")]
+    if not any(names):
+        raise click.BadParameter("give at least one name.")
     return list(dict.fromkeys(filter(None, names)))
+
+
+def _intervals(context: click.Context, option: click.Parameter, texts: tuple[str, ...]) -> list[str]:
+    """Such names, of intervals."""
+    names = _names(context, option, texts)
+    for name in names:
+        try:
+            span_ms(name)
+        except InvalidArgumentError as error:
+            raise click.BadParameter(f"{error}.") from None
+    return names
+
+
+def _pace(_context: click.Context, _option: click.Parameter, rate: float) -> float:
+    """The value of an option for a rate: more than nothing, but that no number is."""
+    if math.isnan(rate):
+        raise click.BadParameter("give a number, such as 10, or 0.5 for one request in two seconds.")
+    return rate
 
 
 _rate = click.option(
     "--rate",
     type=click.FloatRange(0, min_open=True),
+    callback=_pace,
     default=10.0,
     show_default=True,
     metavar="N",
@@ -117,7 +140,7 @@ _EXAMPLE = ("--symbols", "all", "--interval", "1m", "--since", "2y", "--to", "da
     "intervals",
     required=True,
     multiple=True,
-    callback=_names,
+    callback=_intervals,
     metavar="NAMES",
     help="Such as 1m; or 1m,1h.",
 )
@@ -278,8 +301,9 @@ def _reporter(*, as_json: bool) -> Reporter:
 
 async def _plan(alura: AsyncAlura, asked: _Asked) -> tuple[Errand, list[str]]:
     """What it takes, and the symbols that it is about."""
-    from ..bulk.plan import plan_of
+    from ..bulk.filling import require_store
 
+    require_store(alura, asked.store)
     stored = _stored(asked.store)
     await _require_listed(alura, asked.symbols, stored)
     symbols = _ALL if _ALL in asked.symbols else asked.symbols
@@ -318,7 +342,6 @@ async def _require_listed(alura: AsyncAlura, symbols: Sequence[str], stored: Sto
 
 def _missing(whole: Plan, asked: _Asked, stored: StoreInfo | None) -> Iterator[Window]:
     """What of a plan the store does not have, or is asked for again."""
-    from ..bulk.plan import span_ms
     from ..bulk.ranges import without, without_end
 
     covered = {(each.symbol, each.interval): each.ranges for each in (stored.series if stored else ())}
@@ -364,11 +387,11 @@ def _free_bytes(store: Path) -> int:
 
 def _stored(store: Path) -> StoreInfo | None:
     """What a store has; None where there is none yet."""
-    from ..bulk.manifest import place
+    from ..bulk.manifest import Manifest
     from ..bulk.store import CandleStore
 
     opened = CandleStore(store)
-    return opened.info() if place(opened.path).exists() else None
+    return opened.info() if Manifest.is_there(opened.path) else None
 
 
 def _ended(reporter: Reporter, report: PullReport, store: Path) -> int:

@@ -25,6 +25,7 @@ from rich.console import Console
 
 from alura_async import Alura, Candle, RateLimiter
 from alura_async.bulk import CandleQuery, CandleStore, Progress
+from alura_async.bulk.writer import Writer
 from alura_async.cli import reporter
 from alura_async.cli.entry import run
 from alura_async.cli.moments import moment
@@ -213,7 +214,7 @@ class TestPull:
         first, plan, came, has, end = capsys.readouterr().out.splitlines()
         assert first == (f"2 series of {sandbox.url}, 2026-03-01 00:00 to 2026-03-05 00:00 (UTC), into {store}")
         # At the pace that was asked for, or that the replies' time allows.
-        assert re.fullmatch(r"100 candles, about 2 requests, 1 s at [\d.e+]+/s, about 3 kB on disk", plan)
+        assert re.fullmatch(r"100 candles, about 2 requests, 1 s at [\d.,]+/s, about 3 kB on disk", plan)
         assert re.fullmatch(r"100 candles more: 2 requests in [\d.]+ s", came)
         assert re.fullmatch(rf"{re.escape(str(store))} has 100 candles of 2 series, [\d.]+ kB\.", has)
         assert end == "Nothing is missing."
@@ -437,6 +438,57 @@ class TestPull:
         assert said in capsys.readouterr().err
         assert len(sandbox.requests) == made
 
+    @pytest.mark.parametrize(
+        ("args", "said"),
+        [
+            (("--interval", "1x"), "'--interval': interval='1x': give a number and a unit (m, h, d, w or M), such as"),
+            (("--interval", ","), "'--interval': give at least one name."),
+            (("--symbols", " "), "'--symbols': give at least one name."),
+            (("--rate", "nan"), "'--rate': give a number, such as 10,"),
+        ],
+    )
+    def test_what_no_option_takes_is_told_in_its_words(
+        self, sandbox: Sandbox, tmp_path: Path, args: tuple[str, str], said: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        made = len(sandbox.requests)
+        given = {"--symbols": "BTC", "--interval": "1m", **dict([args])}
+        words = [word for option in given.items() for word in option]
+        assert run(["candles", "pull", *words, "--since", "30d", "--to", str(tmp_path)]) == 2
+        assert f"Invalid value for {said}" in capsys.readouterr().err
+        assert len(sandbox.requests) == made
+
+    @pytest.mark.parametrize(
+        ("folder", "said"),
+        [
+            ("no/such", "there is no such folder"),
+            ("file", "is a file"),
+            ("full", "is not empty, and no store of candles"),
+            ("others", "holds candles of http://127.0.0.1:1, and this client's server is "),
+            ("lost", "its manifest is gone"),
+        ],
+    )
+    def test_a_folder_that_cannot_be_pulled_into_is_told_before_anything_is_asked(
+        self, sandbox: Sandbox, tmp_path: Path, folder: str, said: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (tmp_path / "file").touch()
+        (tmp_path / "full" / "something").mkdir(parents=True)
+        (tmp_path / "lost" / "interval=1d").mkdir(parents=True)
+        (tmp_path / "others").mkdir()
+        with Writer(tmp_path / "others") as writer:
+            writer.open("http://127.0.0.1:1", makes=True)
+        made = len(sandbox.requests)
+        assert pull(tmp_path / folder, *DAYS) == 2
+        shown = capsys.readouterr()
+        assert (said in shown.err, shown.out) == (True, "")
+        assert len(sandbox.requests) == made
+
+    def test_a_store_whose_maker_was_killed_before_there_was_anything_in_it_is_made(
+        self, sandbox: Sandbox, tmp_path: Path
+    ) -> None:
+        (tmp_path / "data" / "_alura").mkdir(parents=True)
+        (tmp_path / "data" / "_alura" / "manifest.sqlite").touch()
+        assert pull(tmp_path / "data", *DAYS, symbols="BTC", interval="1d") == 0
+
     def test_a_symbol_that_the_server_does_not_list_is_not_pulled(
         self, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -598,8 +650,13 @@ class TestAStore:
         (file,) = tmp_path.rglob("*.parquet")
         file.unlink()
         capsys.readouterr()
+        assert run(["candles", "gaps", str(tmp_path)]) == 1
+        shown = capsys.readouterr().out
+        assert re.search(r"^BTC 1d  2026-03-01 00:00  2026-03-05 00:00  its file is missing$", shown, re.MULTILINE)
         assert run(["candles", "info", str(tmp_path)]) == 1
-        assert run(copied(capsys.readouterr().out)) == 0
+        assert copied(capsys.readouterr().out) == copied(shown)
+        assert run(copied(shown)) == 0
+        assert run(["candles", "gaps", str(tmp_path)]) == 0
         assert run(["candles", "info", str(tmp_path)]) == 0
 
     def test_what_a_repair_cannot_mend_is_exit_code_1_of_it_as_of_verify(
