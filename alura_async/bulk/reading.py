@@ -17,7 +17,7 @@ from .reports import Gap
 NOT_OVER = "it was not over yet by the server's clock or this machine's"
 """Why something that was asked for is not covered, where it is no gap."""
 
-_NOT_ASKED = "it was not asked for yet: the pull was interrupted"
+_NOT_YET = "nothing came of it yet: the pull was interrupted"
 _FILE_GONE = "its file is missing"
 # Up to now, the running candle is never over; nor is the one before it, where a clock is a little behind.
 _RUNNING = 2
@@ -124,14 +124,14 @@ def _never_had(manifest: Manifest, series: Series) -> Iterator[Gap]:
             first, last, reason = failures[place]
             for known, until in within([(first, last)], start, end):
                 if told < known:
-                    yield Gap(series.symbol, series.interval, told, known, _NOT_ASKED)
+                    yield Gap(series.symbol, series.interval, told, known, _NOT_YET)
                 yield Gap(series.symbol, series.interval, known, until, reason)
                 told = until
             if last > end:
                 break
             place += 1
         if told < end:
-            yield Gap(series.symbol, series.interval, told, end, _NOT_ASKED)
+            yield Gap(series.symbol, series.interval, told, end, _NOT_YET)
 
 
 def told_pending(manifest: Manifest, series: Series) -> Iterator[Gap]:

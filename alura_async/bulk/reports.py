@@ -25,7 +25,7 @@ class Gap(msgspec.Struct, frozen=True):
         interval: the candles' interval.
         start_ms: the first open time that is missing, epoch milliseconds.
         end_ms: the first moment after the range.
-        reason: why: what the server said last, or that it was not asked yet.
+        reason: why: what the server said last, or that nothing came yet.
     """
 
     symbol: str

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 # So many gaps are listed for people.
 _MOST_GAPS = 20
 _PROGRESS_EVERY_S = 1.0
+# Requests fail or wait where none has been answered for so long, and for so many times as long as one takes.
+_STILL_S = 5.0
+_STILL_TIMES = 5
 
 
 class Errand(NamedTuple):
@@ -107,8 +110,16 @@ class ForPeople:
     @contextmanager
     def following(self) -> Generator[Callable[[Progress], None]]:
         """A bar, or lines, with what matters beside it."""
+        requests, since_s = 0, 0.0
         with self._show.progress() as show:
-            yield lambda progress: show(Advance(progress.done, _facts(progress)))
+
+            def tell(progress: Progress) -> None:
+                nonlocal requests, since_s
+                if progress.requests != requests:
+                    requests, since_s = progress.requests, progress.elapsed_s
+                show(Advance(progress.done, _facts(progress, progress.elapsed_s - since_s)))
+
+            yield tell
 
     def ended(self, report: PullReport, stored: StoreInfo, again: str, listing: str) -> None:
         """What came, what the store has, and what is to be done about gaps."""
@@ -288,12 +299,21 @@ def problem_table(problems: Sequence[Problem]) -> Table:
     )
 
 
-def _facts(progress: Progress) -> list[str]:
-    """What a reader wants to know besides the share, the most important first."""
+def _facts(progress: Progress, still_s: float) -> list[str]:
+    """What a reader wants to know besides the share, the most important first.
+
+    Args:
+        progress: how far it has come.
+        still_s: for how many seconds no request has been answered.
+    """
     # Of one request, on average: those of several at once add up to more than the time that has passed.
     wait_s = progress.lane_wait_s / progress.requests if progress.requests else 0.0
+    left = "" if progress.eta_s is None else f"{duration(progress.eta_s)} left"
+    # What is left takes as long as before only while it goes on as before.
+    usual_s = 1 / progress.requests_per_s if progress.requests_per_s else 0.0
+    is_still = still_s > max(_STILL_S, _STILL_TIMES * usual_s)
     return [
-        "" if progress.eta_s is None else f"{duration(progress.eta_s)} left",
+        f"nothing came for {duration(still_s)}" if is_still else left,
         f"{large(progress.candles)} candle{'' if progress.candles == 1 else 's'}",
         f"{progress.requests_per_s:.1f} req/s",
         counted(progress.gaps, "error"),

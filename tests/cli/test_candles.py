@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+import msgspec
 import pytest
 from rich.console import Console
 
@@ -29,8 +30,9 @@ from alura_async.bulk.writer import Writer
 from alura_async.cli import reporter
 from alura_async.cli.entry import run
 from alura_async.cli.moments import moment
+from alura_async.cli.plain import PlainPresenter
 from alura_async.cli.presenter import Advance
-from alura_async.cli.reporter import ForPrograms
+from alura_async.cli.reporter import ForPeople, ForPrograms
 from alura_async.cli.terminal import TerminalPresenter
 from alura_async.sandbox import Quirks, ReceivedRequest, Sandbox
 
@@ -77,6 +79,18 @@ class Terminal(StringIO):
 
     def isatty(self) -> bool:
         return True
+
+
+class Noted(PlainPresenter):
+    """Keeps how far something has come, as it is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.advances: list[Advance] = []
+
+    @contextmanager
+    def progress(self) -> Generator[Callable[[Advance], None]]:
+        yield self.advances.append
 
 
 def pull(store: Path, *args: str, symbols: str = "BTC,ETH", interval: str = "1m") -> int:
@@ -718,6 +732,18 @@ class TestProgress:
         assert line.rstrip().endswith(last)
         assert "2 h 20 min left" in line
         assert len(line.rstrip()) < width - 3
+
+    def test_while_nothing_comes_that_is_told_instead_of_a_time_that_is_left(self) -> None:
+        shows = Noted()
+        with ForPeople(shows).following() as follow:
+            for requests, elapsed_s in ((3, 1.0), (3, 5.9), (3, 65.0), (4, 66.0)):
+                follow(msgspec.structs.replace(progress(requests), elapsed_s=elapsed_s))
+        assert [advance.facts[0] for advance in shows.advances] == [
+            "1 s left",
+            "1 s left",
+            "nothing came for 1 min 4 s",
+            "1 s left",
+        ]
 
     def test_programs_are_told_at_most_once_a_second(self, capsys: pytest.CaptureFixture[str]) -> None:
         with ForPrograms().following() as follow:
