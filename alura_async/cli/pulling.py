@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import math
 import shutil
+import signal
 import sys
 from collections.abc import Coroutine, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
@@ -188,7 +190,11 @@ def pull(
     done.
     """
     reporter = _reporter(as_json=as_json)
-    with _told_how_it_ends(reporter, store), _session(store, base_url, rate, concurrency) as session:
+    with (
+        _told_how_it_ends(reporter, store),
+        _ended_by_sigterm(),
+        _session(store, base_url, rate, concurrency) as session,
+    ):
         asked = _Asked(symbols, intervals, since, _past(since, until), store, query)
         errand, found = session.run(_plan(session.alura, asked))
         reporter.planned(errand)
@@ -229,7 +235,11 @@ def repair(
     2 if it could not be done.
     """
     reporter = _reporter(as_json=as_json)
-    with _told_how_it_ends(reporter, store), _session(store, base_url, rate, concurrency) as session:
+    with (
+        _told_how_it_ends(reporter, store),
+        _ended_by_sigterm(),
+        _session(store, base_url, rate, concurrency) as session,
+    ):
         with reporter.following() as follow:
             report = session.run(
                 session.alura.bulk.repair(store, concurrency=concurrency, progress=follow, query=query)
@@ -293,6 +303,24 @@ def _told_how_it_ends(reporter: Reporter, store: Path) -> Generator[None]:
     except Exception as error:
         reporter.failed(f"{type(error).__name__}: {error}")
         raise
+
+
+@contextmanager
+def _ended_by_sigterm() -> Generator[None]:
+    """Let SIGTERM do what Ctrl-C does: who is ended by a time limit or a supervisor says so, too."""
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        # In the background of a shell, nothing is done at Ctrl-C.
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _press_ctrl_c)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _press_ctrl_c(_number: int, _frame: FrameType | None) -> None:
+    signal.raise_signal(signal.SIGINT)
 
 
 def _reporter(*, as_json: bool) -> Reporter:

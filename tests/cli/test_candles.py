@@ -781,6 +781,32 @@ class TestTheEnd:
         assert asked < 20
         assert capfd.readouterr() == ("", "")
 
+    @pytest.mark.skipif(sys.platform == "win32", reason="no signal can be sent to oneself there")
+    def test_sigterm_ends_it_as_ctrl_c_does(
+        self, nowhere: None, interrupted: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        heard: list[object] = []
+
+        def end(request: ReceivedRequest) -> None:
+            if "ETH" in request.path and not heard:
+                heard.append(request)
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        before = signal.signal(signal.SIGTERM, lambda *_: heard.append("nobody"))
+        try:
+            with Sandbox.threaded(
+                seed=3, start=NOW, speed=0, limit=None, on_request=end, quirks=SMALL_PAGES
+            ) as sandbox:
+                arguments = [*line(tmp_path), "--rate", "1000", "--concurrency", "1", "--base-url", sandbox.url]
+                assert run([*arguments, "--json"]) == 130
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        assert heard[1:] == ["nobody"]
+        *_, done = objects(capsys.readouterr().out)
+        assert (done["event"], done["interrupted"]) == ("done", True)
+        assert 0 < done["stored"] < 5700
+
 
 class TestAsAProcess:
     def test_it_needs_an_extra_and_says_so(self, sandbox: Sandbox, tmp_path: Path) -> None:
