@@ -142,7 +142,8 @@ class SeriesInfo(msgspec.Struct, frozen=True, kw_only=True):
     def __str__(self) -> str:
         covered = f", {_time(self.ranges[0][0])} to {_time(self.ranges[-1][1])}" if self.ranges else ""
         gaps = f", {counted(self.gaps, 'gap')}" if self.gaps else ""
-        return f"{self.symbol} {self.interval}: {counted(self.rows, 'candle')}{covered}{gaps}"
+        pending = f", {self.pending:,} pending" if self.pending else ""
+        return f"{self.symbol} {self.interval}: {counted(self.rows, 'candle')}{covered}{gaps}{pending}"
 
 
 class StoreInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -175,10 +176,11 @@ class StoreInfo(msgspec.Struct, frozen=True, kw_only=True):
     missing: int
 
     def __str__(self) -> str:
+        pending = f", {self.pending:,} pending" if self.pending else ""
         missing = f", {counted(self.missing, 'file')} missing" if self.missing else ""
         return (
             f"{self.path}: {counted(self.rows, 'candle')} of {counted(len(self.series), 'series', 'series')}, "
-            f"{bytes_(self.bytes)}, {counted(self.gaps, 'gap')}{missing}, of {self.origin}"
+            f"{bytes_(self.bytes)}, {counted(self.gaps, 'gap')}{pending}{missing}, of {self.origin}"
         )
 
 

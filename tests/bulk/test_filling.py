@@ -166,6 +166,8 @@ async def test_what_a_clock_that_is_behind_leaves_out_at_the_end_is_pending_and_
         assert store.gaps() == report.gaps == ()
         assert [(each.gaps, each.pending) for each in store.series()] == [(0, 1), (0, 1)]
         assert store.info().pending == 2
+        assert ", 0 gaps, 2 pending, of " in str(store.info())
+        assert str(store.series()[0]).endswith(", 1 pending")
         assert (await alura.bulk.repair(tmp_path)).pending == report.pending
         sandbox.advance(hours=1)
         update = await alura.bulk.update(tmp_path)
