@@ -10,6 +10,7 @@ below `alura_async.core` may change at any time.
 
 from __future__ import annotations
 
+from . import _start as _start  # before what takes a while
 from ._version import __version__
 from .assets import DEFAULT_ASSETS, Assets
 from .client import AsyncAlura

@@ -1,9 +1,11 @@
-"""Imports of what the extra `bulk` brings: NumPy and polars."""
+"""Imports of what the extra `bulk` brings, NumPy and polars, and what stands for a class where they are missing."""
 
 from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import cache
+from typing import Any
 
 from ..core.imports import importing
 from ..errors import UsageError
@@ -27,3 +29,32 @@ def needing(what: str, install: str = "alura-async[bulk]") -> Generator[None, No
         if error.name is None or error.name.partition(".")[0] != what:
             raise
         raise UsageError(f"this needs {what}, which is not installed: pip install '{install}'") from None
+
+
+class _MissingAttributeError(UsageError, AttributeError):
+    """Of a class that cannot be imported: `hasattr` says no, and whoever wants an attribute is told what is missing."""
+
+
+class _Missing(type):
+    """The kind of what stands for a class that cannot be imported. It may be looked at; who uses it is told why not."""
+
+    def __call__(cls, *_args: Any, **_kwargs: Any) -> Any:
+        raise UsageError(cls.__doc__)
+
+    def __getattr__(cls, name: str) -> Any:
+        raise _MissingAttributeError(cls.__doc__)
+
+    def __repr__(cls) -> str:
+        return f"<class {cls.__module__}.{cls.__name__}: {cls.__doc__}>"
+
+
+@cache
+def missing(name: str, module: str, why: str) -> type:
+    """What stands for a class that cannot be imported: nothing is of it, and using it is a `UsageError`.
+
+    Args:
+        name: the class's name.
+        module: where it is public.
+        why: what the error says.
+    """
+    return _Missing(name, (), {"__doc__": why, "__module__": module})

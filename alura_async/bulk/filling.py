@@ -16,29 +16,29 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ..core.threads import in_thread
-from ..errors import AluraError, ClosedError
+from ..errors import AluraError, BadRequestError, ClosedError, ShapeError
 from ..groups.indicators import Candle, Indicators
 from .decoding import as_of_ms
 from .plan import Window
 from .pull import pull
+from .query import CandleQuery
 from .reports import Correction, Gap, Problem, PullReport, SeriesUpdate, UpdateReport, reason
 from .store import CandleStore, as_folder
-from .writer import Recorded, Writer
+from .writer import Recorded, Writer, require_usable
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from ..client import AsyncAlura
     from .pages import CandlePage, Progress
-    from .query import CandleQuery
 
 
 class How(msgspec.Struct, frozen=True):
-    """How a server is asked; see `pull`."""
+    """How a server is asked; see `pull`. Without a query, as the store knows."""
 
     concurrency: int | None
     progress: Callable[[Progress], object] | None
-    query: CandleQuery
+    query: CandleQuery | None
 
 
 async def pull_into(
@@ -47,8 +47,17 @@ async def pull_into(
     """Bring into a store what of some ranges it does not have, and the last candles of each series once more."""
     filling = _Filling(client, how)
     async with _writing(client, store, makes=True) as writer:
-        await filling.fill(writer, await in_thread(partial(writer.ask, ranges, again)))
+        await filling.fill(writer, await in_thread(partial(writer.ask, ranges, again)), ranges)
     return filling.pulled({(window.symbol, window.interval) for window in ranges})
+
+
+def require_store(client: AsyncAlura, store: CandleStore | str | os.PathLike[str]) -> None:
+    """Refuse a store that a pull of this client could not be put into, before anything is asked. It blocks.
+
+    Raises:
+        StoreError: why not; the message says what to do.
+    """
+    require_usable(_folder(store), str(client._origin))
 
 
 async def update(
@@ -65,7 +74,7 @@ async def update(
         await in_thread(partial(writer.require, symbols, intervals))
         now = await _server_time_ms(client)
         windows = await in_thread(partial(writer.again, symbols, intervals, again, now))
-        await filling.fill(writer, windows)
+        await filling.fill(writer, windows, await in_thread(partial(writer.asked, symbols, intervals)))
     return filling.updated({(window.symbol, window.interval) for window in windows})
 
 
@@ -75,7 +84,7 @@ async def repair(client: AsyncAlura, store: CandleStore | str | os.PathLike[str]
     async with _writing(client, store, rebuilds=True) as writer:
         await in_thread(writer.mend)
         windows = await in_thread(writer.missing)
-        await filling.fill(writer, windows)
+        await filling.fill(writer, windows, await in_thread(writer.asked))
     return filling.pulled({(window.symbol, window.interval) for window in windows})
 
 
@@ -120,25 +129,42 @@ class _Filling:
         self._changes: dict[tuple[str, str], _Changes] = {}
         self._mended: list[Problem] = []
         self._damaged: list[Problem] = []
+        # Whether anything came, and whether the server did not understand what it was asked.
+        self._has_come = False
+        self._is_doubtful = False
 
-    async def fill(self, writer: Writer, windows: Sequence[Window]) -> None:
-        """Pull some ranges, record what comes, and put all of it into files."""
+    async def fill(self, writer: Writer, windows: Sequence[Window], asked: Sequence[Window]) -> None:
+        """Pull some ranges, record what comes, and put all of it into files.
+
+        Args:
+            writer: the writer.
+            windows: what is pulled.
+            asked: what the report is about, of which that is what was not there.
+        """
         if windows:
+            query = self._how.query or await in_thread(writer.query) or CandleQuery()
             pages = pull(
                 self._client,
                 windows,
                 concurrency=self._how.concurrency,
                 strict=False,
                 progress=self._note_progress,
-                query=self._how.query,
+                query=query,
             )
             async with aclosing(pages) as batches:
                 async for batch in batches:
                     recorded = await in_thread(partial(writer.record, batch))
                     for page, change in zip(batch, recorded, strict=True):
                         self._note(page, change)
+            if self._how.query is not None and self._has_come and not self._is_doubtful:
+                # Whoever goes on with this store need not say so again.
+                await in_thread(partial(writer.set_query, query))
         await in_thread(writer.compact)
         self._mended, self._damaged = await in_thread(lambda: (writer.mended(), writer.damaged()))
+        # As the store itself tells it, however it came about.
+        for name, left in (await in_thread(partial(writer.left, asked))).items():
+            changes = self._changes.setdefault(name, _Changes())
+            changes.gaps, changes.pending = [*left.gaps], [*left.pending]
 
     def pulled(self, series: set[tuple[str, str]]) -> PullReport:
         """What became of it, where ranges were pulled."""
@@ -150,6 +176,7 @@ class _Filling:
             corrected=tuple(each for name in sorted(self._changes) for each in self._changes[name].corrected),
             withdrawn=tuple(each for name in sorted(self._changes) for each in self._changes[name].withdrawn),
             gaps=tuple(gap for name in sorted(self._changes) for gap in self._changes[name].gaps),
+            pending=tuple(end for name in sorted(self._changes) for end in self._changes[name].pending),
             mended=tuple(self._mended),
             damaged=tuple(self._damaged),
         )
@@ -172,7 +199,10 @@ class _Filling:
         changes.added += change.added
         changes.corrected += change.corrected
         changes.withdrawn += change.withdrawn
-        if page.error is not None:
+        if page.error is None:
+            self._has_come = True
+        else:
+            self._is_doubtful = self._is_doubtful or isinstance(page.error, BadRequestError | ShapeError)
             changes.gaps.append(Gap(page.symbol, page.interval, page.start_ms, page.end_ms, reason(page.error)))
 
     def _note_progress(self, progress: Progress) -> None:
@@ -188,7 +218,9 @@ class _Changes:
         self.added = 0
         self.corrected: list[Correction] = []
         self.withdrawn: list[Candle] = []
+        # Of a series that the server does not have, what it said; of any other, what its store says in the end.
         self.gaps: list[Gap] = []
+        self.pending: list[Gap] = []
 
     def of(self, symbol: str, interval: str) -> SeriesUpdate:
         """What changed of it, as a report says it."""
@@ -199,5 +231,6 @@ class _Changes:
             added=self.added,
             corrected=tuple(by_time),
             withdrawn=tuple(sorted(self.withdrawn, key=lambda candle: candle.open_time_ms)),
-            gaps=tuple(sorted(self.gaps, key=lambda gap: gap.start_ms)),
+            gaps=tuple(self.gaps),
+            pending=tuple(self.pending),
         )

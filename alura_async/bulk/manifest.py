@@ -18,8 +18,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+import msgspec
+
 from ..core.text import printable
 from ..errors import StoreError
+from .query import CandleQuery
 from .ranges import Range, merged, without
 
 FOLDER = "_alura"
@@ -31,7 +34,7 @@ _APPLICATION_ID = 0x414C5243
 # A release that changes what is below takes another version.
 _VERSION = 1
 _SCHEMA = """
-    CREATE TABLE store (origin TEXT NOT NULL);
+    CREATE TABLE store (origin TEXT NOT NULL, query TEXT);
     CREATE TABLE writer (pid INTEGER NOT NULL, host TEXT NOT NULL, since TEXT NOT NULL);
     CREATE TABLE series (
         id INTEGER PRIMARY KEY,
@@ -190,15 +193,26 @@ class Manifest:
         Raises:
             StoreError: that cannot be found out.
         """
+        with explained(place(store)):
+            return has_files(store) and not cls.is_there(store)
+
+    @classmethod
+    def is_there(cls, store: Path) -> bool:
+        """Whether there is one. Who was killed while it was made has left none.
+
+        Args:
+            store: the store's folder.
+
+        Raises:
+            StoreError: that cannot be found out.
+        """
         path = place(store)
         with explained(path):
-            if not has_files(store):
-                return False
             if not path.exists():
-                return True
+                return False
             connection = _connect_to_read(path)
             try:
-                return _is_blank(connection)
+                return not _is_blank(connection)
             finally:
                 connection.close()
 
@@ -270,6 +284,18 @@ class Manifest:
                     with suppress(sqlite3.Error):
                         self._connection.execute("ROLLBACK")
                 raise
+
+    # How its server is asked
+
+    def query(self) -> CandleQuery | None:
+        """How the server wants to be asked; None where nobody has said so."""
+        ((told,),) = self._all("SELECT query FROM store")
+        return None if told is None else msgspec.json.decode(told, type=CandleQuery)
+
+    def set_query(self, query: CandleQuery) -> None:
+        """Note how the server wants to be asked."""
+        with self.transaction():
+            self._all("UPDATE store SET query = ?", msgspec.json.encode(query).decode())
 
     # Series
 
@@ -578,7 +604,7 @@ def _create(connection: sqlite3.Connection, origin: str) -> None:
     # Not `executescript`, which commits first.
     for statement in _SCHEMA.split(";"):
         connection.execute(statement)
-    connection.execute("INSERT INTO store VALUES (?)", (origin,))
+    connection.execute("INSERT INTO store (origin) VALUES (?)", (origin,))
     connection.execute(f"PRAGMA user_version = {_VERSION}")
     connection.execute("COMMIT")
 

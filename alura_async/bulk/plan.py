@@ -109,7 +109,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         requests = "1 request" if self.requests == 1 else f"{large(self.requests)} requests"
         told = [f"{large(self.candles)} candles", f"about {requests}"]
         if self.rate < inf:
-            told.append(f"{self._time} at {self.rate:.3g}/s")
+            told.append(
+                f"{self._time} at {self.rate:,.0f}/s" if self.rate >= 100 else f"{self._time} at {self.rate:.3g}/s"
+            )
         elif self.seconds >= 1:
             told.append(self._time)
         return ", ".join(told)

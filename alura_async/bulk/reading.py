@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..core.text import printable
@@ -10,10 +10,17 @@ from ..errors import StoreError
 from .columns import Candles
 from .manifest import Manifest, MonthFile, Piece, Series, shown
 from .partitions import NAME, DamagedError, folder_of, joined, month_range, read, unpacked
-from .ranges import Range, without
+from .plan import span_ms
+from .ranges import Range, within, without
+from .reports import Gap
 
 NOT_OVER = "it was not over yet by the server's clock or this machine's"
 """Why something that was asked for is not covered, where it is no gap."""
+
+_NOT_YET = "nothing came of it yet: the pull was interrupted"
+_FILE_GONE = "its file is missing"
+# Up to now, the running candle is never over; nor is the one before it, where a clock is a little behind.
+_RUNNING = 2
 
 WAITING_DAMAGED = "candles in it that wait for their file are damaged"
 """What is wrong with a manifest of which only they are."""
@@ -93,15 +100,64 @@ def gaps_of(manifest: Manifest, series: Series) -> list[Range]:
 
 def asked_of(manifest: Manifest, series: Series) -> list[Range]:
     """What was asked for of a series, without the end that was not over yet when the server answered."""
-    covered = manifest.covered(series.id)
-    last = covered[-1][1] if covered else None
-    running = [
-        (start, end)
-        for start, end, why in manifest.failures(series.id)
-        # Where there is something later, a clock was wrong.
-        if why == NOT_OVER and (last is None or start >= last)
+    return without(manifest.asked(series.id), _not_over(manifest, series))
+
+
+def told_gaps(store: Path, manifest: Manifest, series: Series) -> list[Gap]:
+    """The gaps of a series, with the reasons, by time; also those of files that are gone."""
+    gone = [
+        Gap(series.symbol, series.interval, start, end, _FILE_GONE)
+        for file in manifest.files(series.id)
+        if file.now is not None and not path_of(store, series, file.month).exists()
+        for start, end in within(manifest.covered(series.id), *month_range(file.month))
     ]
-    return without(manifest.asked(series.id), running)
+    return sorted([*_never_had(manifest, series), *gone], key=lambda gap: gap.start_ms)
+
+
+def _never_had(manifest: Manifest, series: Series) -> Iterator[Gap]:
+    failures = _failures(manifest, series)
+    # The first of them that is not over yet: both lists are gone through once.
+    place = 0
+    for start, end in gaps_of(manifest, series):
+        told = start
+        while place < len(failures) and failures[place][0] < end:
+            first, last, reason = failures[place]
+            for known, until in within([(first, last)], start, end):
+                if told < known:
+                    yield Gap(series.symbol, series.interval, told, known, _NOT_YET)
+                yield Gap(series.symbol, series.interval, known, until, reason)
+                told = until
+            if last > end:
+                break
+            place += 1
+        if told < end:
+            yield Gap(series.symbol, series.interval, told, end, _NOT_YET)
+
+
+def told_pending(manifest: Manifest, series: Series) -> Iterator[Gap]:
+    """The end of what was asked for of a series, where more of it than the running candle was not over."""
+    for start, end in _not_over(manifest, series):
+        if end - start > _RUNNING * span_ms(series.interval):
+            yield Gap(series.symbol, series.interval, start, end, NOT_OVER)
+
+
+def _not_over(manifest: Manifest, series: Series) -> list[Range]:
+    """The end of what was asked for of a series, as far as it was not over when the server answered."""
+    not_over = [(start, end) for start, end, why in _failures(manifest, series) if why == NOT_OVER]
+    known = without(manifest.asked(series.id), not_over)
+    # What has something later after it is missing like anything else: a clock was wrong.
+    return [(start, end) for start, end in not_over if not known or start >= known[-1][1]]
+
+
+def _failures(manifest: Manifest, series: Series) -> list[tuple[int, int, str]]:
+    """The ranges of a series that could not be had, sorted; neighbours with the same reason are one."""
+    found: list[tuple[int, int, str]] = []
+    for start, end, why in manifest.failures(series.id):
+        if found and found[-1][1:] == (start, why):
+            found[-1] = (found[-1][0], end, why)
+        else:
+            found.append((start, end, why))
+    return found
 
 
 def _overlap(month: str, within: Range) -> bool:

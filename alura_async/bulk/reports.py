@@ -10,8 +10,9 @@ from ..core.model import from_milliseconds
 from ..core.quantities import bytes_, counted
 from ..core.text import clip, printable
 from ..groups.indicators import Candle
+from .query import CandleQuery
 
-_LONGEST_REASON = 500
+_LONGEST_REASON = 800
 # So many gaps or corrections are told one by one.
 _SHOWN = 5
 
@@ -24,7 +25,7 @@ class Gap(msgspec.Struct, frozen=True):
         interval: the candles' interval.
         start_ms: the first open time that is missing, epoch milliseconds.
         end_ms: the first moment after the range.
-        reason: why: what the server said last, or that it was not asked yet.
+        reason: why: what the server said last, or that nothing came yet.
     """
 
     symbol: str
@@ -105,6 +106,8 @@ class SeriesInfo(msgspec.Struct, frozen=True, kw_only=True):
         rows: how many candles there are.
         empties: how many intervals of the complete ranges have no candle, because nothing was traded or recorded.
         gaps: how many ranges were asked for and are not complete.
+        pending: in how many ranges more than the running candle was not over when the server answered; see
+            `CandleStore.pending`.
         files: in how many Parquet files they are.
         missing: how many Parquet files are missing that were there.
         bytes: how large those are.
@@ -119,6 +122,7 @@ class SeriesInfo(msgspec.Struct, frozen=True, kw_only=True):
     rows: int
     empties: int
     gaps: int
+    pending: int
     files: int
     missing: int
     bytes: int
@@ -138,7 +142,8 @@ class SeriesInfo(msgspec.Struct, frozen=True, kw_only=True):
     def __str__(self) -> str:
         covered = f", {_time(self.ranges[0][0])} to {_time(self.ranges[-1][1])}" if self.ranges else ""
         gaps = f", {counted(self.gaps, 'gap')}" if self.gaps else ""
-        return f"{self.symbol} {self.interval}: {counted(self.rows, 'candle')}{covered}{gaps}"
+        pending = f", {self.pending:,} pending" if self.pending else ""
+        return f"{self.symbol} {self.interval}: {counted(self.rows, 'candle')}{covered}{gaps}{pending}"
 
 
 class StoreInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -147,28 +152,35 @@ class StoreInfo(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         path: its folder.
         origin: the server that its candles are of.
+        query: how that server wants to be asked, as the last pull was told whose questions it understood; the next
+            ones ask so, too, unless they are told otherwise. None where nothing was told.
         series: its series, by interval and symbol.
         rows: how many candles there are in all.
         bytes: how large its Parquet files are.
         waiting: how many candles are in no Parquet file yet.
         gaps: how many ranges were asked for and are not complete.
+        pending: in how many ranges more than the running candle was not over when the server answered; see
+            `CandleStore.pending`.
         missing: how many Parquet files are missing that were there; repair, and a pull of the same, bring them back.
     """
 
     path: str
     origin: str
+    query: CandleQuery | None
     series: tuple[SeriesInfo, ...]
     rows: int
     bytes: int
     waiting: int
     gaps: int
+    pending: int
     missing: int
 
     def __str__(self) -> str:
+        pending = f", {self.pending:,} pending" if self.pending else ""
         missing = f", {counted(self.missing, 'file')} missing" if self.missing else ""
         return (
             f"{self.path}: {counted(self.rows, 'candle')} of {counted(len(self.series), 'series', 'series')}, "
-            f"{bytes_(self.bytes)}, {counted(self.gaps, 'gap')}{missing}, of {self.origin}"
+            f"{bytes_(self.bytes)}, {counted(self.gaps, 'gap')}{pending}{missing}, of {self.origin}"
         )
 
 
@@ -182,7 +194,10 @@ class PullReport(msgspec.Struct, frozen=True, kw_only=True):
         elapsed_s: how many seconds.
         corrected: the candles that the server tells otherwise than before.
         withdrawn: the candles that the server does not give any more; the store keeps them.
-        gaps: the ranges that could not be had, with the reasons.
+        gaps: what of it is missing, with the reasons: all that `CandleStore.gaps()` has of what was asked for, and of
+            series that the server does not know.
+        pending: what of it was not over when the server answered, where that is more than the running candle; see
+            `CandleStore.pending`.
         mended: what was found damaged or missing, and what was done about it.
         damaged: what was found damaged and is so still, with what to do.
     """
@@ -194,12 +209,13 @@ class PullReport(msgspec.Struct, frozen=True, kw_only=True):
     corrected: tuple[Correction, ...] = ()
     withdrawn: tuple[Candle, ...] = ()
     gaps: tuple[Gap, ...] = ()
+    pending: tuple[Gap, ...] = ()
     mended: tuple[Problem, ...] = ()
     damaged: tuple[Problem, ...] = ()
 
     @property
     def is_complete(self) -> bool:
-        """Whether all that was asked for is there, and nothing is damaged."""
+        """Whether all that was asked for, and was over, is there, and nothing is damaged."""
         return not self.gaps and not self.damaged
 
     def __str__(self) -> str:
@@ -213,6 +229,7 @@ class PullReport(msgspec.Struct, frozen=True, kw_only=True):
                 *_listed("corrected", self.corrected),
                 *_listed("no longer given", tuple(map(_named, self.withdrawn))),
                 *_listed("gaps", self.gaps),
+                *_listed("pending", self.pending),
                 *_listed("mended", self.mended),
                 *_listed("damaged", self.damaged),
             )
@@ -228,7 +245,8 @@ class SeriesUpdate(msgspec.Struct, frozen=True, kw_only=True):
         added: how many candles came that the store did not have.
         corrected: the candles that the server tells otherwise than before.
         withdrawn: the candles that the server does not give any more; the store keeps them.
-        gaps: the ranges that could not be had, with the reasons.
+        gaps: what of it is missing, with the reasons.
+        pending: what of it was not over when the server answered, where that is more than the running candle.
     """
 
     symbol: str
@@ -237,6 +255,7 @@ class SeriesUpdate(msgspec.Struct, frozen=True, kw_only=True):
     corrected: tuple[Correction, ...] = ()
     withdrawn: tuple[Candle, ...] = ()
     gaps: tuple[Gap, ...] = ()
+    pending: tuple[Gap, ...] = ()
 
     def __str__(self) -> str:
         withdrawn = f", {len(self.withdrawn):,} no longer given" if self.withdrawn else ""
@@ -272,12 +291,17 @@ class UpdateReport(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def gaps(self) -> tuple[Gap, ...]:
-        """The ranges of all series that could not be had."""
+        """What of all series is missing."""
         return tuple(gap for series in self.series for gap in series.gaps)
 
     @property
+    def pending(self) -> tuple[Gap, ...]:
+        """What of all series was not over when the server answered, where that is more than the running candle."""
+        return tuple(end for series in self.series for end in series.pending)
+
+    @property
     def is_complete(self) -> bool:
-        """Whether all that was asked for is there, and nothing is damaged."""
+        """Whether all that was asked for, and was over, is there, and nothing is damaged."""
         return not self.gaps and not self.damaged
 
     def __str__(self) -> str:
@@ -291,6 +315,7 @@ class UpdateReport(msgspec.Struct, frozen=True, kw_only=True):
                 head,
                 *_listed("corrected", self.corrected),
                 *_listed("gaps", self.gaps),
+                *_listed("pending", self.pending),
                 *_listed("mended", self.mended),
                 *_listed("damaged", self.damaged),
             )

@@ -12,7 +12,6 @@ from ..core import arguments
 from ..core.text import printable
 from ..errors import ClosedError, InvalidArgumentError, StoreError
 from .manifest import Manifest, Series, shown
-from .ranges import within
 from .reports import Gap, Problem, SeriesInfo, StoreInfo
 
 if TYPE_CHECKING:
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
 # Further than any candle.
 _EVER = (-(2**53), 2**53)
-_NOT_ASKED = "it was not asked for yet: the pull was interrupted"
 
 
 class CandleStore:
@@ -110,11 +108,13 @@ class CandleStore:
             return StoreInfo(
                 path=str(self.path),
                 origin=manifest.origin,
+                query=manifest.query(),
                 series=series,
                 rows=sum(each.rows for each in series),
                 bytes=sum(each.bytes for each in series),
                 waiting=sum(each.waiting for each in series),
                 gaps=sum(each.gaps for each in series),
+                pending=sum(each.pending for each in series),
                 missing=sum(each.missing for each in series),
             )
 
@@ -122,13 +122,30 @@ class CandleStore:
         """The ranges that were asked for and are not complete, with the reasons, by interval, symbol and time.
 
         A minute without trades is no gap: a range is complete when the server has answered for it. What was not over
-        when the server last answered is none either.
+        when the server last answered is none either, unless something later is there: see `pending`. What was in a
+        file that is gone is one.
 
         Raises:
             StoreError: the store cannot be read; the message says what to do.
         """
+        from .reading import told_gaps
+
         with self._manifest() as manifest:
-            return tuple(gap for series in manifest.series() for gap in _gaps(manifest, series))
+            return tuple(gap for series in manifest.series() for gap in told_gaps(self.path, manifest, series))
+
+    def pending(self) -> tuple[Gap, ...]:
+        """The ends of series that were asked for and were not over when the server answered: neither there nor missing.
+
+        The running candle alone is not told of. More than that is pending where the server's clock, or this machine's,
+        is behind; the next pull or update asks for it.
+
+        Raises:
+            StoreError: the store cannot be read; the message says what to do.
+        """
+        from .reading import told_pending
+
+        with self._manifest() as manifest:
+            return tuple(end for series in manifest.series() for end in told_pending(manifest, series))
 
     def verify(self) -> tuple[Problem, ...]:
         """Look whether each file is there, is what was written, and holds each candle once and in order.
@@ -204,7 +221,7 @@ class CandleStore:
     def _info(self, manifest: Manifest, series: Series) -> SeriesInfo:
         from .partitions import DamagedError, month_range
         from .plan import span_ms
-        from .reading import candles_of, path_of
+        from .reading import candles_of, path_of, told_gaps, told_pending
 
         known = {file.month: file.known[0] for file in manifest.files(series.id) if file.now is not None}
         files = {month: facts for month, facts in known.items() if path_of(self.path, series, month).exists()}
@@ -227,7 +244,8 @@ class CandleStore:
             ranges=tuple(covered),
             rows=rows,
             empties=max(0, intervals - rows),
-            gaps=len(_gaps(manifest, series)),
+            gaps=len(told_gaps(self.path, manifest, series)),
+            pending=sum(1 for _ in told_pending(manifest, series)),
             files=len(files),
             missing=len(known) - len(files),
             bytes=sum(facts.bytes for facts in files.values()),
@@ -249,30 +267,6 @@ def as_folder(path: str | os.PathLike[str]) -> Path:
     if not text or "\0" in text:
         raise InvalidArgumentError(f"store={path!r}: give the path of a folder, or a CandleStore")
     return Path(os.path.abspath(text))
-
-
-def _gaps(manifest: Manifest, series: Series) -> list[Gap]:
-    from .reading import gaps_of
-
-    gaps: list[Gap] = []
-    failures = manifest.failures(series.id)
-    # The first of them that is not over yet: both lists are gone through once.
-    place = 0
-    for start, end in gaps_of(manifest, series):
-        told = start
-        while place < len(failures) and failures[place][0] < end:
-            first, last, reason = failures[place]
-            for known, until in within([(first, last)], start, end):
-                if told < known:
-                    gaps.append(Gap(series.symbol, series.interval, told, known, _NOT_ASKED))
-                gaps.append(Gap(series.symbol, series.interval, known, until, reason))
-                told = until
-            if last > end:
-                break
-            place += 1
-        if told < end:
-            gaps.append(Gap(series.symbol, series.interval, told, end, _NOT_ASKED))
-    return gaps
 
 
 def _without(store: Path, symbol: str, interval: str, there: list[Series]) -> str:

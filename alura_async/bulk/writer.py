@@ -30,9 +30,21 @@ from .manifest import DamagedManifestError, FileFacts, Manifest, Series, explain
 from .pages import CandlePage
 from .partitions import NAME, Notes, by_month, folder_of, month_range, months_of, named_by, packed
 from .plan import Window, span_ms
-from .ranges import Range, within, without, without_end
-from .reading import NOT_OVER, WAITING_DAMAGED, asked_of, candles_of, chosen, gaps_of, path_of, waiting_of
-from .reports import Correction, Problem, reason
+from .query import CandleQuery
+from .ranges import Range, merged, within, without, without_end
+from .reading import (
+    NOT_OVER,
+    WAITING_DAMAGED,
+    asked_of,
+    candles_of,
+    chosen,
+    gaps_of,
+    path_of,
+    told_gaps,
+    told_pending,
+    waiting_of,
+)
+from .reports import Correction, Gap, Problem, reason
 from .store_lock import StoreLock
 
 with needing("numpy"):
@@ -61,6 +73,18 @@ class Recorded(NamedTuple):
     added: int
     corrected: tuple[Correction, ...] = ()
     withdrawn: tuple[Candle, ...] = ()
+
+
+class Left(NamedTuple):
+    """What of a series is not there.
+
+    Attributes:
+        gaps: what is missing, with the reasons, by time.
+        pending: what was not over when the server answered, where that is more than the running candle.
+    """
+
+    gaps: tuple[Gap, ...]
+    pending: tuple[Gap, ...]
 
 
 class Writer:
@@ -98,6 +122,8 @@ class Writer:
         """
         with self._turn():
             _require_store(self._store, makes=makes, rebuilds=rebuilds)
+            with explained(self._store):
+                self._store.mkdir(exist_ok=True)
             with ExitStack() as opened:
                 lock = StoreLock(self._store)
                 opened.callback(lock.release)
@@ -108,6 +134,16 @@ class Writer:
                 self._opened = opened.pop_all()
 
     # What is asked for
+
+    def query(self) -> CandleQuery | None:
+        """How the server wants to be asked; None where nobody has said so."""
+        with self._turn():
+            return self._manifest.query()
+
+    def set_query(self, query: CandleQuery) -> None:
+        """Note how the server wants to be asked."""
+        with self._turn():
+            self._manifest.set_query(query)
 
     def ask(self, windows: Iterable[Window], last: int = 0) -> list[Window]:
         """Note what is asked for, and tell what of it the store does not have, or should be told again.
@@ -183,6 +219,37 @@ class Writer:
                 for series in found
                 for start, end in gaps_of(self._manifest, series)
             ]
+
+    def asked(self, symbols: Sequence[str] | None = None, intervals: Sequence[str] | None = None) -> list[Window]:
+        """All that was ever asked for of the series that the store has.
+
+        Args:
+            symbols: of which symbols; None for all.
+            intervals: of which intervals; None for all.
+
+        Raises:
+            StoreError: the store has nothing of what is named.
+        """
+        with self._turn():
+            return [
+                Window(series.symbol, series.interval, start, end)
+                for series in chosen(self._store, self._manifest.series(), symbols, intervals)
+                for start, end in self._manifest.asked(series.id)
+            ]
+
+    def left(self, ranges: Iterable[Window]) -> dict[tuple[str, str], Left]:
+        """What of some ranges is not there, by symbol and interval. Series that the store has not are left out."""
+        by_series: dict[tuple[str, str], list[Window]] = {}
+        for window in ranges:
+            by_series.setdefault((window.symbol, window.interval), []).append(window)
+        found: dict[tuple[str, str], Left] = {}
+        with self._turn():
+            for (symbol, interval), windows in by_series.items():
+                series = self._manifest.find(symbol, interval)
+                if series is not None:
+                    gaps = _cut(told_gaps(self._store, self._manifest, series), windows)
+                    found[symbol, interval] = Left(gaps, _cut(told_pending(self._manifest, series), windows))
+        return found
 
     def _miss_files(self, series: Series, start: int, end: int) -> None:
         """Note that what was in files that are gone is to be asked for again."""
@@ -559,8 +626,37 @@ class Writer:
             yield
 
 
+def _cut(found: Iterable[Gap], windows: Sequence[Window]) -> tuple[Gap, ...]:
+    """What of some ranges is in others."""
+    ranges = merged((window.start_ms, window.end_ms) for window in windows)
+    return tuple(
+        msgspec.structs.replace(each, start_ms=start, end_ms=end)
+        for each in found
+        for start, end in within(ranges, each.start_ms, each.end_ms)
+    )
+
+
+def require_usable(store: Path, origin: str) -> None:
+    """Refuse a folder that a pull could not be put into, and change nothing.
+
+    Args:
+        store: the store's folder, which may be missing.
+        origin: the server that is to be pulled from.
+
+    Raises:
+        StoreError: there can be no store, or it is another server's; the message says what to do.
+    """
+    _require_store(store, makes=True, rebuilds=False)
+    if Manifest.is_lost(store):
+        raise manifests.none_error(store)
+    if Manifest.is_there(store):
+        with Manifest.to_read(store) as manifest:
+            if manifest.origin:
+                manifests.require_same(store, manifest.origin, origin)
+
+
 def _require_store(store: Path, *, makes: bool, rebuilds: bool) -> None:
-    """Make a store's folder where there is none and one may be made; refuse one that holds something else."""
+    """Refuse a folder that holds something else, and one that is missing where none may be made."""
     with explained(store):
         if manifests.place(store).exists() or (rebuilds and manifests.has_files(store)):
             return
@@ -572,7 +668,6 @@ def _require_store(store: Path, *, makes: bool, rebuilds: bool) -> None:
             if not store.parent.is_dir():
                 # Made without a word, a mistyped one would hold a store that nobody finds.
                 raise StoreError(f"{shown(store.parent)}: there is no such folder: check the path, or make the folder")
-            store.mkdir()
         elif not store.is_dir():
             raise StoreError(f"{shown(store)}: is a file: give the path of a folder")
         elif any(not name.startswith((".", manifests.FOLDER)) for name in os.listdir(store)):

@@ -6,8 +6,7 @@ import signal
 import sys
 from importlib import import_module
 
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it: 128 and the signal's number."""
+from .._start import INTERRUPTED, is_over
 
 _NEEDS = ("click", "rich")
 
@@ -15,6 +14,7 @@ _NEEDS = ("click", "rich")
 def main() -> None:
     """Run the `alura` command with this process's arguments, and end the process."""
     try:
+        is_over()
         code = _run()
     except KeyboardInterrupt:
         # While it was imported, or at its very end; in between, the command itself says so.

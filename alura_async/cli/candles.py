@@ -21,8 +21,9 @@ from .invocation import command_line
 from .json_lines import write_line
 from .presenter import Cell, Column, Table, presenter
 from .pulling import pull, repair
+from .query import typed
 from .remedies import failed, repair_line
-from .reporter import gap_table, has, problem_table
+from .reporter import gap_row, gap_table, has, pending, problem_table
 from .server import base_url_option, call, client_of
 from .symbols import spelled
 
@@ -124,21 +125,25 @@ def show(symbol: str, interval: str, store: Path | None, limit: int | None, base
 def gaps(store: Path, as_json: bool) -> int:
     """List what a store was asked for and does not have.
 
-    A minute without trades is no gap: what the server has answered for is complete.
+    A minute without trades is no gap: what the server has answered for is complete. Nor is the end of a series that
+    was not over yet by the server's clock: the next pull asks for it.
 
     The exit code is 0 if there is no gap, 1 if there is one, and 2 if the store cannot be read.
     """
-    found = _reading(store, lambda opened: opened.gaps())
+    found, ends = _reading(store, lambda opened: (opened.gaps(), opened.pending()))
     if as_json:
         for gap in found:
-            write_line(msgspec.to_builtins(gap))
-    elif found:
-        shows = presenter()
+            write_line(gap_row(gap))
+        return _FOUND_CODE if found else 0
+    shows = presenter()
+    if ends:
+        shows.say(pending(ends))
+    if found:
         shows.table(gap_table(found[:_MOST_ROWS]))
         shows.say(f"{_listed(len(found), 'gap')} This asks for what is missing:")
         shows.end(repair_line(store))
     else:
-        presenter().say(f"Nothing is missing in {printable(str(store))}.")
+        shows.say(f"Nothing is missing in {printable(str(store))}.")
     return _FOUND_CODE if found else 0
 
 
@@ -175,16 +180,19 @@ def info(store: Path, as_json: bool) -> int:
     The exit code is 0 if nothing is missing, 1 if there are gaps or files are missing, and 2 if the store cannot be
     read.
     """
-    found = _reading(store, lambda opened: opened.info())
+    found, ends = _reading(store, lambda opened: (opened.info(), opened.pending()))
     if as_json:
         write_line(msgspec.to_builtins(found))
         return _FOUND_CODE if found.gaps or found.missing else 0
     shows = presenter()
     shows.table(_series(found.series))
-    shows.say(f"{has(found)} From {printable(found.origin)}.")
+    asked = "" if found.query is None else f", which is asked with --query {printable(typed(found.query))}"
+    shows.say(f"{has(found)} From {printable(found.origin)}{asked}.")
     if found.waiting:
         waiting = counted(found.waiting, "candle")
         shows.say(f"Of a pull that was cut off, {waiting} will be in a Parquet file after the next pull.")
+    if ends:
+        shows.say(pending(ends))
     if found.gaps:
         shows.say("Something is missing; this lists it:")
         shows.end(command_line("candles", "gaps", str(store)))

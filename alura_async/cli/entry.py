@@ -8,10 +8,10 @@ from importlib import import_module
 
 import click
 
+from .._start import INTERRUPTED
 from .._version import __version__
 from ..core.text import printable
 from ..errors import AluraError
-from . import INTERRUPTED
 from .invocation import command_line, program
 
 COMMANDS = {"demo": "demo", "sandbox": "sandbox", "journal": "journal", "contract": "contract", "candles": "candles"}

@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import shutil
+import signal
 import sys
 from collections.abc import Coroutine, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 import msgspec
 
+from ..bulk.plan import plan_of, span_ms
+from ..bulk.query import CandleQuery
 from ..client import AsyncAlura
 from ..core.lanes import RateLimiter
 from ..core.quantities import bytes_, duration
-from ..errors import AluraError, NotFoundError, StoreError
+from ..errors import AluraError, InvalidArgumentError, NotFoundError, StoreError
 from . import figures, remedies
 from .failure import Failed
 from .invocation import command_line
 from .moments import as_moment
 from .presenter import presenter
+from .query import query_option
 from .reporter import Errand, ForPeople, ForPrograms, Reporter
 from .server import base_url_option, client_of, failure
 from .symbols import meant, spelled
@@ -49,6 +55,7 @@ class _Asked(NamedTuple):
     since: datetime
     until: datetime | None
     store: Path
+    query: CandleQuery | None
 
     @property
     def again(self) -> int:
@@ -59,12 +66,33 @@ class _Asked(NamedTuple):
 def _names(_context: click.Context, _option: click.Parameter, texts: tuple[str, ...]) -> list[str]:
     """The names of an option that may be given several times, and has several in each, with commas between."""
     names = [name.strip() for text in texts for name in text.split(",")]
+    if not any(names):
+        raise click.BadParameter("give at least one name.")
     return list(dict.fromkeys(filter(None, names)))
+
+
+def _intervals(context: click.Context, option: click.Parameter, texts: tuple[str, ...]) -> list[str]:
+    """Such names, of intervals."""
+    names = _names(context, option, texts)
+    for name in names:
+        try:
+            span_ms(name)
+        except InvalidArgumentError as error:
+            raise click.BadParameter(f"{error}.") from None
+    return names
+
+
+def _pace(_context: click.Context, _option: click.Parameter, rate: float) -> float:
+    """The value of an option for a rate: more than nothing, but that no number is."""
+    if math.isnan(rate):
+        raise click.BadParameter("give a number, such as 10, or 0.5 for one request in two seconds.")
+    return rate
 
 
 _rate = click.option(
     "--rate",
     type=click.FloatRange(0, min_open=True),
+    callback=_pace,
     default=10.0,
     show_default=True,
     metavar="N",
@@ -114,7 +142,7 @@ _EXAMPLE = ("--symbols", "all", "--interval", "1m", "--since", "2y", "--to", "da
     "intervals",
     required=True,
     multiple=True,
-    callback=_names,
+    callback=_intervals,
     metavar="NAMES",
     help="Such as 1m; or 1m,1h.",
 )
@@ -126,6 +154,7 @@ _EXAMPLE = ("--symbols", "all", "--interval", "1m", "--since", "2y", "--to", "da
 @_rate
 @_concurrency
 @base_url_option
+@query_option
 @click.option("--yes", is_flag=True, help="Do not ask, however long it takes.")
 @_json
 def pull(
@@ -137,6 +166,7 @@ def pull(
     rate: float,
     concurrency: int,
     base_url: str | None,
+    query: CandleQuery | None,
     yes: bool,
     as_json: bool,
 ) -> int:
@@ -152,12 +182,20 @@ def pull(
 
     A server counts requests by address: leave room with --rate for a bot that runs beside this.
 
+    How a range is asked for is not documented. Where a server wants it otherwise, the error says so, and --query takes
+    start, end, limit, interval (the parameters' names), unit (ms or s), path (history or interval) and most (how many
+    at once): --query start=from,end=to. The store remembers it.
+
     The exit code is 0 if all is there, 1 if something is missing or damaged, which is listed, and 2 if it could not be
     done.
     """
     reporter = _reporter(as_json=as_json)
-    with _told_how_it_ends(reporter, store), _session(store, base_url, rate, concurrency) as session:
-        asked = _Asked(symbols, intervals, since, _past(since, until), store)
+    with (
+        _told_how_it_ends(reporter, store),
+        _ended_by_sigterm(),
+        _session(store, base_url, rate, concurrency) as session,
+    ):
+        asked = _Asked(symbols, intervals, since, _past(since, until), store, query)
         errand, found = session.run(_plan(session.alura, asked))
         reporter.planned(errand)
         if not yes:
@@ -173,6 +211,7 @@ def pull(
                     again=asked.again,
                     concurrency=concurrency,
                     progress=follow,
+                    query=query,
                 )
             )
         return _ended(reporter, report, store)
@@ -183,17 +222,28 @@ def pull(
 @_rate
 @_concurrency
 @base_url_option
+@query_option
 @_json
-def repair(store: Path, rate: float, concurrency: int, base_url: str | None, as_json: bool) -> int:
+def repair(
+    store: Path, rate: float, concurrency: int, base_url: str | None, query: CandleQuery | None, as_json: bool
+) -> int:
     """Pull what is missing in a store, and what is damaged.
+
+    --query is as for pull, which the store remembers.
 
     The exit code is 0 if all is there and sound then, 1 if something still is missing or damaged, which is listed, and
     2 if it could not be done.
     """
     reporter = _reporter(as_json=as_json)
-    with _told_how_it_ends(reporter, store), _session(store, base_url, rate, concurrency) as session:
+    with (
+        _told_how_it_ends(reporter, store),
+        _ended_by_sigterm(),
+        _session(store, base_url, rate, concurrency) as session,
+    ):
         with reporter.following() as follow:
-            report = session.run(session.alura.bulk.repair(store, concurrency=concurrency, progress=follow))
+            report = session.run(
+                session.alura.bulk.repair(store, concurrency=concurrency, progress=follow, query=query)
+            )
         return _ended(reporter, report, store)
 
 
@@ -255,19 +305,39 @@ def _told_how_it_ends(reporter: Reporter, store: Path) -> Generator[None]:
         raise
 
 
+@contextmanager
+def _ended_by_sigterm() -> Generator[None]:
+    """Let SIGTERM do what Ctrl-C does: who is ended by a time limit or a supervisor says so, too."""
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        # In the background of a shell, nothing is done at Ctrl-C.
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _press_ctrl_c)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _press_ctrl_c(_number: int, _frame: FrameType | None) -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
 def _reporter(*, as_json: bool) -> Reporter:
     return ForPrograms() if as_json else ForPeople(presenter())
 
 
 async def _plan(alura: AsyncAlura, asked: _Asked) -> tuple[Errand, list[str]]:
     """What it takes, and the symbols that it is about."""
-    from ..bulk.plan import plan_of
+    from ..bulk.filling import require_store
 
+    require_store(alura, asked.store)
     stored = _stored(asked.store)
     await _require_listed(alura, asked.symbols, stored)
     symbols = _ALL if _ALL in asked.symbols else asked.symbols
+    query = asked.query or (stored and stored.query) or CandleQuery()
     try:
-        whole = await alura.bulk.plan(symbols, asked.intervals, start=asked.since, end=asked.until)
+        whole = await alura.bulk.plan(symbols, asked.intervals, start=asked.since, end=asked.until, query=query)
     except NotFoundError as error:
         raise Failed(f"{error}; {await spelled(alura, asked.symbols[0])}") from error
     rest = plan_of(_missing(whole, asked, stored), whole.page, rate=whole.rate)
@@ -300,7 +370,6 @@ async def _require_listed(alura: AsyncAlura, symbols: Sequence[str], stored: Sto
 
 def _missing(whole: Plan, asked: _Asked, stored: StoreInfo | None) -> Iterator[Window]:
     """What of a plan the store does not have, or is asked for again."""
-    from ..bulk.plan import span_ms
     from ..bulk.ranges import without, without_end
 
     covered = {(each.symbol, each.interval): each.ranges for each in (stored.series if stored else ())}
@@ -346,15 +415,15 @@ def _free_bytes(store: Path) -> int:
 
 def _stored(store: Path) -> StoreInfo | None:
     """What a store has; None where there is none yet."""
-    from ..bulk.manifest import place
+    from ..bulk.manifest import Manifest
     from ..bulk.store import CandleStore
 
     opened = CandleStore(store)
-    return opened.info() if place(opened.path).exists() else None
+    return opened.info() if Manifest.is_there(opened.path) else None
 
 
 def _ended(reporter: Reporter, report: PullReport, store: Path) -> int:
     stored = _stored(store)
     assert stored is not None  # it was written into
-    reporter.ended(report, stored, remedies.repair_line(store))
+    reporter.ended(report, stored, remedies.repair_line(store), command_line("candles", "gaps", str(store)))
     return 0 if report.is_complete else _INCOMPLETE_CODE

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -15,6 +15,7 @@ from ..core.text import printable
 from . import figures
 from .json_lines import write_line
 from .presenter import Advance, Cell, Column, Presenter, Table
+from .query import in_options
 
 if TYPE_CHECKING:
     from ..bulk.pages import Progress
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 # So many gaps are listed for people.
 _MOST_GAPS = 20
 _PROGRESS_EVERY_S = 1.0
+# Requests fail or wait where none has been answered for so long, and for so many times as long as one takes.
+_STILL_S = 5.0
+_STILL_TIMES = 5
 
 
 class Errand(NamedTuple):
@@ -59,13 +63,14 @@ class Reporter(Protocol):
         """A place for how far it has come, which may be told after each reply."""
         ...
 
-    def ended(self, report: PullReport, stored: StoreInfo, again: str) -> None:
+    def ended(self, report: PullReport, stored: StoreInfo, again: str, listing: str) -> None:
         """What became of it.
 
         Args:
             report: what became of it.
             stored: what the store has now.
             again: the command that asks for the gaps once more, and mends.
+            listing: the command that lists the gaps.
         """
         ...
 
@@ -105,10 +110,18 @@ class ForPeople:
     @contextmanager
     def following(self) -> Generator[Callable[[Progress], None]]:
         """A bar, or lines, with what matters beside it."""
+        requests, since_s = 0, 0.0
         with self._show.progress() as show:
-            yield lambda progress: show(Advance(progress.done, _facts(progress)))
 
-    def ended(self, report: PullReport, stored: StoreInfo, again: str) -> None:
+            def tell(progress: Progress) -> None:
+                nonlocal requests, since_s
+                if progress.requests != requests:
+                    requests, since_s = progress.requests, progress.elapsed_s
+                show(Advance(progress.done, _facts(progress, progress.elapsed_s - since_s)))
+
+            yield tell
+
+    def ended(self, report: PullReport, stored: StoreInfo, again: str, listing: str) -> None:
         """What came, what the store has, and what is to be done about gaps."""
         corrected = f", {len(report.corrected):,} corrected" if report.corrected else ""
         withdrawn = f", {len(report.withdrawn):,} no longer given" if report.withdrawn else ""
@@ -128,9 +141,14 @@ class ForPeople:
                 self._show.end(again)
             else:
                 self._show.say(f"{left}.")
+        if report.pending:
+            self._show.say(pending(report.pending))
+        if report.is_complete:
+            self._show.say("Nothing is missing.")
+            if stored.gaps:
+                self._show.say("Of what the store was asked for elsewhere, something is; this lists it:")
+                self._show.end(listing)
         if not report.gaps:
-            if report.is_complete:
-                self._show.say("Nothing is missing.")
             return
         self._show.table(gap_table(report.gaps[:_MOST_GAPS]))
         more = len(report.gaps) - _MOST_GAPS
@@ -195,10 +213,10 @@ class ForPrograms:
 
         yield tell
 
-    def ended(self, report: PullReport, stored: StoreInfo, again: str) -> None:
+    def ended(self, report: PullReport, stored: StoreInfo, again: str, listing: str) -> None:
         """Each gap, each problem that is left, and what became of the whole."""
         for gap in report.gaps:
-            write_line({"event": "gap", **msgspec.to_builtins(gap)})
+            write_line({"event": "gap", **gap_row(gap)})
         for problem in report.damaged:
             write_line({"event": "problem", **msgspec.to_builtins(problem)})
         write_line(
@@ -212,6 +230,7 @@ class ForPrograms:
                 "requests": report.requests,
                 "elapsed_s": round(report.elapsed_s, 3),
                 "gaps": len(report.gaps),
+                "pending": len(report.pending),
                 "damaged": len(report.damaged),
                 "mended": list(map(str, report.mended)),
                 "stored": stored.rows,
@@ -236,6 +255,16 @@ def has(stored: StoreInfo) -> str:
     return f"{printable(stored.path)} has {counted(stored.rows, 'candle')} of {series}{size}."
 
 
+def pending(ends: Sequence[Gap]) -> str:
+    """What was not over yet by a clock, in a sentence."""
+    series = counted(len({(end.symbol, end.interval) for end in ends}), "series", "series")
+    since = figures.moment(min(end.start for end in ends))
+    return (
+        f"{series} not over yet from {since} (UTC) on by the server's clock or this machine's, when it was asked: the "
+        "next pull asks for the rest."
+    )
+
+
 def gap_table(gaps: Sequence[Gap]) -> Table:
     """Ranges that are missing, and why."""
     columns = (Column("series"), Column("from (UTC)"), Column("to"), Column("why", "text"))
@@ -246,11 +275,16 @@ def gap_table(gaps: Sequence[Gap]) -> Table:
                 Cell(printable(f"{gap.symbol} {gap.interval}")),
                 Cell(figures.moment(gap.start)),
                 Cell(figures.moment(gap.end)),
-                Cell(printable(gap.reason), "bad"),
+                Cell(in_options(printable(gap.reason)), "bad"),
             ]
             for gap in gaps
         ],
     )
+
+
+def gap_row(gap: Gap) -> dict[str, Any]:
+    """A range that is missing, and why, for programs."""
+    return {**msgspec.to_builtins(gap), "reason": in_options(gap.reason)}
 
 
 def problem_table(problems: Sequence[Problem]) -> Table:
@@ -265,12 +299,21 @@ def problem_table(problems: Sequence[Problem]) -> Table:
     )
 
 
-def _facts(progress: Progress) -> list[str]:
-    """What a reader wants to know besides the share, the most important first."""
+def _facts(progress: Progress, still_s: float) -> list[str]:
+    """What a reader wants to know besides the share, the most important first.
+
+    Args:
+        progress: how far it has come.
+        still_s: for how many seconds no request has been answered.
+    """
     # Of one request, on average: those of several at once add up to more than the time that has passed.
     wait_s = progress.lane_wait_s / progress.requests if progress.requests else 0.0
+    left = "" if progress.eta_s is None else f"{duration(progress.eta_s)} left"
+    # What is left takes as long as before only while it goes on as before.
+    usual_s = 1 / progress.requests_per_s if progress.requests_per_s else 0.0
+    is_still = still_s > max(_STILL_S, _STILL_TIMES * usual_s)
     return [
-        "" if progress.eta_s is None else f"{duration(progress.eta_s)} left",
+        f"nothing came for {duration(still_s)}" if is_still else left,
         f"{large(progress.candles)} candle{'' if progress.candles == 1 else 's'}",
         f"{progress.requests_per_s:.1f} req/s",
         counted(progress.gaps, "error"),

@@ -11,6 +11,7 @@ import click
 from ..client import AsyncAlura
 from ..errors import AluraError, TransportError
 from .failure import Failed
+from .query import in_options
 
 T = TypeVar("T")
 
@@ -45,4 +46,4 @@ def failure(error: AluraError) -> Failed:
     """What the SDK raised, and what a user of the command line can do about it."""
     if isinstance(error, TransportError):
         return Failed(f"{error}; is the server up, and is it the right one? --base-url or ALURA_BASE_URL names it")
-    return Failed(str(error))
+    return Failed(in_options(str(error)))

@@ -276,7 +276,7 @@ class Bulk(Group[Mode]):
         again: int | None = None,
         concurrency: int | None = None,
         progress: Callable[[Progress], object] | None = None,
-        query: CandleQuery = CandleQuery(),  # noqa: B008 - it cannot change
+        query: CandleQuery | None = None,
     ) -> PullReport:
         """Pull candles into a store. What it has already is not asked for again, so the same call goes on.
 
@@ -299,7 +299,8 @@ class Bulk(Group[Mode]):
                 default 20 of a pull up to now, and none where an end is given.
             concurrency: requests at once at most; see `candles`.
             progress: called after each page, in the thread of the event loop.
-            query: how the server wants to be asked; by default as assumed [conv].
+            query: how the server wants to be asked; by default as the store knows, or else as assumed [conv]. Where
+                the server understands it, the store remembers it.
 
         Raises:
             StoreError: somebody else writes into the store, it cannot be written, or it is another server's. What was
@@ -327,7 +328,7 @@ class Bulk(Group[Mode]):
         again: int = _AGAIN,
         concurrency: int | None = None,
         progress: Callable[[Progress], object] | None = None,
-        query: CandleQuery = CandleQuery(),  # noqa: B008 - it cannot change
+        query: CandleQuery | None = None,
     ) -> UpdateReport:
         """Bring a store up to date: what is missing of what was asked for, what came since, the last candles once more.
 
@@ -341,7 +342,7 @@ class Bulk(Group[Mode]):
             again: how many of the last intervals that the store has of each series are asked for again.
             concurrency: requests at once at most; see `candles`.
             progress: called after each page, in the thread of the event loop.
-            query: how the server wants to be asked; by default as assumed [conv].
+            query: how the server wants to be asked; by default as the store knows, or else as assumed [conv].
 
         Raises:
             StoreError: there is no such store or series, somebody else writes into it, or it cannot be written. What
@@ -366,7 +367,7 @@ class Bulk(Group[Mode]):
         *,
         concurrency: int | None = None,
         progress: Callable[[Progress], object] | None = None,
-        query: CandleQuery = CandleQuery(),  # noqa: B008 - it cannot change
+        query: CandleQuery | None = None,
     ) -> PullReport:
         """Pull the gaps of a store, and what `CandleStore.verify()` finds damaged.
 
@@ -377,7 +378,7 @@ class Bulk(Group[Mode]):
             store: the store, or its folder.
             concurrency: requests at once at most; see `candles`.
             progress: called after each page, in the thread of the event loop.
-            query: how the server wants to be asked; by default as assumed [conv].
+            query: how the server wants to be asked; by default as the store knows, or else as assumed [conv].
 
         Raises:
             StoreError: there is no such store, somebody else writes into it, or it cannot be written. What was recorded

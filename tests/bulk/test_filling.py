@@ -8,12 +8,13 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from alura_async import Alura, AsyncAlura, InvalidArgumentError, RateLimiter, Retry, StoreError
 from alura_async.bulk import Candles
-from alura_async.bulk.plan import span_ms
+from alura_async.bulk.plan import Window, span_ms
 from alura_async.bulk.store import CandleStore
 from alura_async.bulk.writer import Writer
 from alura_async.core.model import from_milliseconds
@@ -146,6 +147,67 @@ async def test_a_server_whose_clock_is_ahead_makes_nothing_final(tmp_path: Path)
     assert store.gaps() == ()
 
 
+async def test_what_a_clock_that_is_behind_leaves_out_at_the_end_is_pending_and_comes_later(tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    store = CandleStore(tmp_path)
+    async with (
+        Sandbox(seed=SEED, limit=None, start=now - timedelta(hours=1), speed=0) as sandbox,
+        AsyncAlura(base_url=sandbox.url) as alura,
+    ):
+        report = await alura.bulk.pull(tmp_path, ["BTC", "ETH"], "1m", start=now - timedelta(hours=3))
+        assert report.is_complete
+        assert [each.symbol for each in report.pending] == ["BTC", "ETH"]
+        for pending in report.pending:
+            assert now - timedelta(minutes=62) < pending.start < now - timedelta(minutes=60)
+            assert pending.end >= now
+        assert "pending: BTC 1m from " in str(report)
+        # All who are asked say the same.
+        assert store.pending() == report.pending
+        assert store.gaps() == report.gaps == ()
+        assert [(each.gaps, each.pending) for each in store.series()] == [(0, 1), (0, 1)]
+        assert store.info().pending == 2
+        assert ", 0 gaps, 2 pending, of " in str(store.info())
+        assert str(store.series()[0]).endswith(", 1 pending")
+        assert (await alura.bulk.repair(tmp_path)).pending == report.pending
+        sandbox.advance(hours=1)
+        update = await alura.bulk.update(tmp_path)
+    assert (update.pending, update.gaps, store.pending(), store.gaps()) == ((), (), (), ())
+    for series, pending in zip(update.series, report.pending, strict=True):
+        assert len(store.candles(series.symbol, "1m", pending.start)) == series.added > 50
+
+
+async def test_what_a_clock_that_is_behind_leaves_out_before_something_later_is_a_gap_for_the_report_too(
+    tmp_path: Path,
+) -> None:
+    now = datetime.now(UTC)
+    half, whole = now - timedelta(minutes=30), now - timedelta(hours=3)
+    store = CandleStore(tmp_path)
+    async with Sandbox(seed=SEED, limit=None, start=now, speed=0) as sandbox, AsyncAlura(base_url=sandbox.url) as alura:
+        await alura.bulk.pull(tmp_path, "BTC", "1m", start=half, end=now)
+        port = urlsplit(sandbox.url).port
+    assert port is not None
+    # The same server after it was set back.
+    back = now - timedelta(hours=1)
+    async with (
+        Sandbox(seed=SEED, limit=None, start=back, speed=0, port=port) as sandbox,
+        AsyncAlura(base_url=sandbox.url) as alura,
+    ):
+        report = await alura.bulk.pull(tmp_path, "BTC", "1m", start=whole, end=now)
+        (gap,) = report.gaps
+        assert not report.is_complete
+        assert store.gaps() == report.gaps
+        assert store.pending() == report.pending == ()
+        assert now - timedelta(minutes=62) < gap.start < gap.end <= half + timedelta(minutes=1)
+        # What is asked for elsewhere has no part in it.
+        assert (await alura.bulk.pull(tmp_path, "BTC", "1m", start=whole, end=back - timedelta(hours=1))).is_complete
+        repaired, updated = await alura.bulk.repair(tmp_path), await alura.bulk.update(tmp_path)
+        assert [each.end_ms for each in (*repaired.gaps, *updated.gaps)] == [gap.end_ms, gap.end_ms]
+        assert store.gaps() == updated.gaps
+        sandbox.advance(hours=1)
+        assert (await alura.bulk.repair(tmp_path)).is_complete
+    assert store.gaps() == ()
+
+
 async def test_a_failed_range_is_a_gap_until_it_is_repaired(
     alura: AsyncAlura, sandbox: Sandbox, tmp_path: Path
 ) -> None:
@@ -236,6 +298,12 @@ async def test_a_symbol_that_the_server_does_not_have_is_not_noted_for_ever(
     assert [series.symbol for series in store.series()] == ["BTC"]
     assert store.gaps() == ()
     assert (await alura.bulk.update(tmp_path)).is_complete
+    # Nor is one of which nothing came before an interruption.
+    with Writer(tmp_path) as writer:
+        writer.open(sandbox.url)
+        writer.ask([Window("BTCC", "1h", NOW - DAY, NOW)])
+    assert [gap.symbol for gap in (await alura.bulk.update(tmp_path, symbols="BTCC")).gaps] == ["BTCC"]
+    assert [series.symbol for series in store.series()] == ["BTC"]
 
 
 async def test_the_last_candles_are_asked_for_again_by_a_pull_up_to_now(tmp_path: Path) -> None:

@@ -175,7 +175,7 @@ def test_making_a_list_imports_nothing_of_it() -> None:
 @pytest.mark.parametrize(
     ("missing", "what", "install"),
     [
-        ("numpy", "from alura_async.bulk import Candles", "alura-async[bulk]"),
+        ("numpy", "from alura_async.bulk import Candles; Candles()", "alura-async[bulk]"),
         ("polars", "from alura_async import Items; Items(['a']).to_polars()", "alura-async[bulk]"),
         ("pandas", "from alura_async import Items; Items(['a']).to_pandas()", "pandas"),
         ("pyarrow", "from alura_async.bulk import Candles; Candles.empty().to_arrow()", "pyarrow"),
@@ -185,6 +185,32 @@ def test_what_is_not_installed_is_named_with_the_way_to_get_it(missing: str, wha
     program = f"import sys; sys.modules[{missing!r}] = None\n{what}"
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert f"UsageError: this needs {missing}, which is not installed: pip install '{install}'" in found.stderr
+
+
+_LOOKING = """
+import sys
+sys.modules["numpy"] = None
+import doctest, inspect, pydoc
+from alura_async import UsageError, bulk
+from alura_async.bulk import *
+assert hasattr(bulk, "Candles") and Candles is bulk.Candles and inspect.isclass(Candles)
+assert set(bulk.__all__) <= set(dir(bulk)) & set(globals())
+assert {name for name, _ in inspect.getmembers(bulk)} >= set(bulk.__all__)
+assert doctest.DocTestFinder().find(bulk) and pydoc.render_doc(bulk) and pydoc.render_doc(Candles)
+assert not isinstance(1, Candles) and not hasattr(Candles, "concat") and not hasattr(bulk, "Candle")
+print(Candles)
+for use in (lambda: Candles(), lambda: Candles.concat([]), lambda: CandleStore(".").gaps()):
+    try:
+        use()
+    except UsageError as error:
+        print(error)
+"""
+
+
+def test_every_name_can_be_looked_at_without_what_it_needs_and_says_so_when_it_is_used() -> None:
+    found = subprocess.run([sys.executable, "-c", _LOOKING], capture_output=True, text=True, check=False)
+    said = "this needs numpy, which is not installed: pip install 'alura-async[bulk]'"
+    assert found.stdout.splitlines() == [f"<class alura_async.bulk.Candles: {said}>", said, said, said], found.stderr
 
 
 @pytest.mark.parametrize(

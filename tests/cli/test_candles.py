@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shlex
 import signal
 import sys
-from collections.abc import Generator, Iterator
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import StringIO
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
+import msgspec
 import pytest
 from rich.console import Console
 
-from alura_async import Alura, Candle
-from alura_async.bulk import CandleStore, Progress
+from alura_async import Alura, Candle, RateLimiter
+from alura_async.bulk import CandleQuery, CandleStore, Progress
+from alura_async.bulk.writer import Writer
 from alura_async.cli import reporter
 from alura_async.cli.entry import run
 from alura_async.cli.moments import moment
+from alura_async.cli.plain import PlainPresenter
 from alura_async.cli.presenter import Advance
-from alura_async.cli.reporter import ForPrograms
+from alura_async.cli.reporter import ForPeople, ForPrograms
 from alura_async.cli.terminal import TerminalPresenter
 from alura_async.sandbox import Quirks, ReceivedRequest, Sandbox
 
@@ -71,6 +79,18 @@ class Terminal(StringIO):
 
     def isatty(self) -> bool:
         return True
+
+
+class Noted(PlainPresenter):
+    """Keeps how far something has come, as it is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.advances: list[Advance] = []
+
+    @contextmanager
+    def progress(self) -> Generator[Callable[[Advance], None]]:
+        yield self.advances.append
 
 
 def pull(store: Path, *args: str, symbols: str = "BTC,ETH", interval: str = "1m") -> int:
@@ -208,7 +228,7 @@ class TestPull:
         first, plan, came, has, end = capsys.readouterr().out.splitlines()
         assert first == (f"2 series of {sandbox.url}, 2026-03-01 00:00 to 2026-03-05 00:00 (UTC), into {store}")
         # At the pace that was asked for, or that the replies' time allows.
-        assert re.fullmatch(r"100 candles, about 2 requests, 1 s at [\d.e+]+/s, about 3 kB on disk", plan)
+        assert re.fullmatch(r"100 candles, about 2 requests, 1 s at [\d.,]+/s, about 3 kB on disk", plan)
         assert re.fullmatch(r"100 candles more: 2 requests in [\d.]+ s", came)
         assert re.fullmatch(rf"{re.escape(str(store))} has 100 candles of 2 series, [\d.]+ kB\.", has)
         assert end == "Nothing is missing."
@@ -273,6 +293,39 @@ class TestPull:
         assert len(asked) > 6
         assert run(["candles", "gaps", str(tmp_path)]) == 0
         assert capsys.readouterr().out.endswith(f"Nothing is missing in {tmp_path}.\n")
+
+    def test_what_was_not_over_by_a_clock_that_is_behind_is_neither_there_nor_missing_and_told(
+        self, nowhere: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        now = datetime.now(UTC)
+        with Sandbox.threaded(seed=3, start=now - timedelta(hours=1), speed=0, limit=None) as server:
+            line = ("--rate", "1000", "--base-url", server.url)
+            assert pull(tmp_path, "--since", "3h", *line, symbols="BTC") == 0
+            *_, pending, end = capsys.readouterr().out.splitlines()
+            assert re.fullmatch(
+                r"1 series not over yet from [-\d]{10} \d\d:\d\d \(UTC\) on by the "
+                r"server's clock or this machine's, when it was asked: the next pull asks for the rest\.",
+                pending,
+            )
+            assert end == "Nothing is missing."
+            assert run(["candles", "gaps", str(tmp_path)]) == 0
+            assert capsys.readouterr().out.splitlines() == [pending, f"Nothing is missing in {tmp_path}."]
+            assert run(["candles", "gaps", str(tmp_path), "--json"]) == 0
+            assert capsys.readouterr().out == ""
+            assert run(["candles", "info", str(tmp_path)]) == 0
+            assert capsys.readouterr().out.endswith(f"{pending}\n")
+            # What is later is there now, so that it is a gap; of what this line asks for it is no part.
+            server.advance(hours=1)
+            assert pull(tmp_path, "--since", "20min", *line, symbols="BTC") == 0
+            *_, end, elsewhere, listing = capsys.readouterr().out.splitlines()
+            assert end == "Nothing is missing."
+            assert elsewhere.startswith("Of what the store was asked for elsewhere, something is")
+            assert run(copied(listing)) == 1
+            capsys.readouterr()
+            assert pull(tmp_path, "--since", "3h", *line, "--json", symbols="BTC") == 0
+            *_, done = objects(capsys.readouterr().out)
+            assert (done["complete"], done["pending"], done["gaps"]) == (True, 0, 0)
+            assert run(["candles", "gaps", str(tmp_path)]) == 0
 
     def test_json_is_a_plan_and_an_end_and_nothing_else(
         self, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -399,6 +452,57 @@ class TestPull:
         assert said in capsys.readouterr().err
         assert len(sandbox.requests) == made
 
+    @pytest.mark.parametrize(
+        ("args", "said"),
+        [
+            (("--interval", "1x"), "'--interval': interval='1x': give a number and a unit (m, h, d, w or M), such as"),
+            (("--interval", ","), "'--interval': give at least one name."),
+            (("--symbols", " "), "'--symbols': give at least one name."),
+            (("--rate", "nan"), "'--rate': give a number, such as 10,"),
+        ],
+    )
+    def test_what_no_option_takes_is_told_in_its_words(
+        self, sandbox: Sandbox, tmp_path: Path, args: tuple[str, str], said: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        made = len(sandbox.requests)
+        given = {"--symbols": "BTC", "--interval": "1m", **dict([args])}
+        words = [word for option in given.items() for word in option]
+        assert run(["candles", "pull", *words, "--since", "30d", "--to", str(tmp_path)]) == 2
+        assert f"Invalid value for {said}" in capsys.readouterr().err
+        assert len(sandbox.requests) == made
+
+    @pytest.mark.parametrize(
+        ("folder", "said"),
+        [
+            ("no/such", "there is no such folder"),
+            ("file", "is a file"),
+            ("full", "is not empty, and no store of candles"),
+            ("others", "holds candles of http://127.0.0.1:1, and this client's server is "),
+            ("lost", "its manifest is gone"),
+        ],
+    )
+    def test_a_folder_that_cannot_be_pulled_into_is_told_before_anything_is_asked(
+        self, sandbox: Sandbox, tmp_path: Path, folder: str, said: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (tmp_path / "file").touch()
+        (tmp_path / "full" / "something").mkdir(parents=True)
+        (tmp_path / "lost" / "interval=1d").mkdir(parents=True)
+        (tmp_path / "others").mkdir()
+        with Writer(tmp_path / "others") as writer:
+            writer.open("http://127.0.0.1:1", makes=True)
+        made = len(sandbox.requests)
+        assert pull(tmp_path / folder, *DAYS) == 2
+        shown = capsys.readouterr()
+        assert (said in shown.err, shown.out) == (True, "")
+        assert len(sandbox.requests) == made
+
+    def test_a_store_whose_maker_was_killed_before_there_was_anything_in_it_is_made(
+        self, sandbox: Sandbox, tmp_path: Path
+    ) -> None:
+        (tmp_path / "data" / "_alura").mkdir(parents=True)
+        (tmp_path / "data" / "_alura" / "manifest.sqlite").touch()
+        assert pull(tmp_path / "data", *DAYS, symbols="BTC", interval="1d") == 0
+
     def test_a_symbol_that_the_server_does_not_list_is_not_pulled(
         self, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -417,6 +521,112 @@ class TestPull:
         with sandbox.faults.add('200=body:"[\\"BTC\\"]" on GET /api/indicators/candles/aggregated/symbols'):
             assert pull(tmp_path, *DAYS, symbols="ETH", interval="1d") == 2
             assert pull(tmp_path, *DAYS, symbols="SOL", interval="1d") == 0
+
+
+class OtherNames(BaseHTTPRequestHandler):
+    """A server of one symbol with other names for a range; of those that are assumed it takes no notice."""
+
+    protocol_version = "HTTP/1.1"
+    # A reply in one piece: else it waits for an acknowledgement.
+    wbufsize = -1
+    SAID = "start=from,end=to,limit=count,unit=s"
+
+    def do_GET(self) -> None:
+        """Give minutes."""
+        target = urlsplit(self.path)
+        asked = dict(parse_qsl(target.query))
+        now = int(time.time()) // 60
+        first, last = (int(asked.get(name, default)) / 60 for name, default in (("from", "0"), ("to", now * 60)))
+        most = min(100, int(asked.get("count", "100")))
+        minutes = range(max(math.ceil(first), now - 3000), min(int(last), now) + 1)[-most:]
+        rows = [[minute * 60_000, 1.0, 2.0, 0.5, 1.5, 10.0] for minute in minutes]
+        body = json.dumps(["BTC"] if target.path.endswith("/symbols") else rows).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def other_names(nowhere: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Such a server, named by the environment."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), OtherNames) as server:
+        server.daemon_threads = True
+        serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        serving.start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setenv("ALURA_BASE_URL", url)
+        yield url
+        server.shutdown()
+        serving.join()
+
+
+class TestAServerThatWantsToBeAskedOtherwise:
+    LINE = ("--since", "5h", "--rate", "1000")
+
+    def test_an_error_names_the_option_which_brings_all_and_is_remembered(
+        self, other_names: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert pull(tmp_path, *self.LINE, symbols="BTC") == 1
+        shown = capsys.readouterr()
+        assert "--query start=…,end=…,limit=…,unit=…,path=…" in shown.out.replace("...", "…")
+        assert "CandleQuery" not in shown.out + shown.err
+        # Until it is told, another one is no better.
+        assert run(["candles", "repair", str(tmp_path), "--query", "start=since", "--json"]) == 1
+        gap, *_ = objects(capsys.readouterr().out)
+        assert "--query start=" in gap["reason"]
+        assert CandleStore(tmp_path).info().query is None
+
+        assert pull(tmp_path, *self.LINE, "--query", OtherNames.SAID, symbols="BTC") == 0
+        assert 299 <= CandleStore(tmp_path).info().rows <= 360
+        capsys.readouterr()
+        assert run(["candles", "info", str(tmp_path)]) == 0
+        assert capsys.readouterr().out.endswith(f"which is asked with --query {OtherNames.SAID}.\n")
+        (file,) = list(tmp_path.rglob("*.parquet"))[-1:]
+        file.unlink()
+        assert run(["candles", "repair", str(tmp_path)]) == 0
+        assert pull(tmp_path, "--since", "9h", "--rate", "1000", symbols="BTC") == 0
+        with Alura(base_url=other_names, limiter=RateLimiter.unlimited()) as alura:
+            assert alura.bulk.update(tmp_path).is_complete
+            # Who says otherwise is heard, and not remembered where nothing comes of it.
+            assumed = alura.bulk.pull(
+                tmp_path, "BTC", "1m", start=datetime.now(UTC) - timedelta(hours=20), query=CandleQuery()
+            )
+            assert not assumed.is_complete
+            assert alura.bulk.repair(tmp_path).is_complete
+
+    def test_the_line_that_goes_on_keeps_it(
+        self, other_names: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert (
+            pull(tmp_path, *self.LINE, "--query", "start=since", "--query", "end=to , limit=none", symbols="BTC") == 1
+        )
+        assert copied(capsys.readouterr().out)[-2:] == ["--query", "start=since,end=to,limit=none"]
+
+    @pytest.mark.parametrize(
+        ("given", "said"),
+        [
+            ("from", "'from': write a name and a value, such as start=from."),
+            ("start=", "'start=': write a name and a value, such as start=from."),
+            ("begin=from", "'begin' is none of start, end, limit, interval, unit, path, most."),
+            ("start=a,start=b", "start is there twice."),
+            ("unit=min", "unit='min': give 'ms' or 's'."),
+            ("path=latest", "path='latest': give 'history', 'interval' or none."),
+            ("most=many", "most='many': give a whole number from 10 to 1,000,000."),
+            ("start=t,end=t", "one name stands for two parameters: t, t, limit, interval."),
+        ],
+    )
+    def test_what_cannot_be_used_is_told_before_anything_is_asked(
+        self, sandbox: Sandbox, tmp_path: Path, given: str, said: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        made = len(sandbox.requests)
+        assert pull(tmp_path, *DAYS, "--query", given) == 2
+        assert f"Invalid value for '--query': {said}\n" in capsys.readouterr().err
+        assert len(sandbox.requests) == made
 
 
 class TestAStore:
@@ -454,8 +664,13 @@ class TestAStore:
         (file,) = tmp_path.rglob("*.parquet")
         file.unlink()
         capsys.readouterr()
+        assert run(["candles", "gaps", str(tmp_path)]) == 1
+        shown = capsys.readouterr().out
+        assert re.search(r"^BTC 1d  2026-03-01 00:00  2026-03-05 00:00  its file is missing$", shown, re.MULTILINE)
         assert run(["candles", "info", str(tmp_path)]) == 1
-        assert run(copied(capsys.readouterr().out)) == 0
+        assert copied(capsys.readouterr().out) == copied(shown)
+        assert run(copied(shown)) == 0
+        assert run(["candles", "gaps", str(tmp_path)]) == 0
         assert run(["candles", "info", str(tmp_path)]) == 0
 
     def test_what_a_repair_cannot_mend_is_exit_code_1_of_it_as_of_verify(
@@ -518,6 +733,18 @@ class TestProgress:
         assert "2 h 20 min left" in line
         assert len(line.rstrip()) < width - 3
 
+    def test_while_nothing_comes_that_is_told_instead_of_a_time_that_is_left(self) -> None:
+        shows = Noted()
+        with ForPeople(shows).following() as follow:
+            for requests, elapsed_s in ((3, 1.0), (3, 5.9), (3, 65.0), (4, 66.0)):
+                follow(msgspec.structs.replace(progress(requests), elapsed_s=elapsed_s))
+        assert [advance.facts[0] for advance in shows.advances] == [
+            "1 s left",
+            "1 s left",
+            "nothing came for 1 min 4 s",
+            "1 s left",
+        ]
+
     def test_programs_are_told_at_most_once_a_second(self, capsys: pytest.CaptureFixture[str]) -> None:
         with ForPrograms().following() as follow:
             for requests in range(100):
@@ -553,6 +780,32 @@ class TestTheEnd:
         # At once, not when all has come.
         assert asked < 20
         assert capfd.readouterr() == ("", "")
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="no signal can be sent to oneself there")
+    def test_sigterm_ends_it_as_ctrl_c_does(
+        self, nowhere: None, interrupted: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        heard: list[object] = []
+
+        def end(request: ReceivedRequest) -> None:
+            if "ETH" in request.path and not heard:
+                heard.append(request)
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        before = signal.signal(signal.SIGTERM, lambda *_: heard.append("nobody"))
+        try:
+            with Sandbox.threaded(
+                seed=3, start=NOW, speed=0, limit=None, on_request=end, quirks=SMALL_PAGES
+            ) as sandbox:
+                arguments = [*line(tmp_path), "--rate", "1000", "--concurrency", "1", "--base-url", sandbox.url]
+                assert run([*arguments, "--json"]) == 130
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        assert heard[1:] == ["nobody"]
+        *_, done = objects(capsys.readouterr().out)
+        assert (done["event"], done["interrupted"]) == ("done", True)
+        assert 0 < done["stored"] < 5700
 
 
 class TestAsAProcess:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -13,7 +15,7 @@ from click.testing import CliRunner
 import alura_async
 from alura_async.cli.entry import COMMANDS, alura, run
 
-from .process import ROOT, python
+from .process import ROOT, environment, python
 from .process import alura as alura_of_a_clone
 
 BLOCKED = """
@@ -23,16 +25,20 @@ from alura_async.cli import main
 main()
 """
 
-INTERRUPTED = """
+# Python runs this before anything else.
+PRESS_CTRL_C = """
 import signal, sys
 class PressCtrlC:
     def find_spec(self, name, path=None, target=None):
         if name == {module!r}:
             signal.raise_signal(signal.SIGINT)
 sys.meta_path.insert(0, PressCtrlC())
-sys.argv = ["alura", "demo", "--help"]
+"""
+SCRIPT = """
+import sys
 from alura_async.cli import main
-main()
+if __name__ == "__main__":
+    sys.exit(main())
 """
 
 
@@ -46,12 +52,75 @@ def test_a_missing_library_is_one_clear_line_and_exit_code_2(missing: str) -> No
     assert done.stdout == ""
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no signal can be sent to oneself there")
-@pytest.mark.parametrize("module", ["rich", "alura_async.cli.demo"])
-def test_ctrl_c_while_it_is_still_being_imported_ends_it_quietly(module: str) -> None:
-    done = python(INTERRUPTED.format(module=module))
+def interrupted(folder: Path, at: str, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run Python, and press Ctrl-C when it begins to import a module."""
+    (folder / "sitecustomize.py").write_text(PRESS_CTRL_C.format(module=at), encoding="utf-8")
+    (folder / "alura").write_text(SCRIPT, encoding="utf-8")
+    return subprocess.run(
+        [sys.executable, *command],
+        cwd=folder,
+        env=environment(PYTHONPATH=f"{folder}{os.pathsep}{ROOT}"),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+can_press = pytest.mark.skipif(sys.platform == "win32", reason="no signal can be sent to oneself there")
+
+
+@can_press
+@pytest.mark.parametrize(
+    ("command", "module"),
+    [
+        (("-m", "alura_async"), "alura_async._version"),
+        (("-m", "alura_async"), "rich"),
+        (("alura",), "alura_async.wallet"),
+        (("alura",), "alura_async.cli.demo"),
+    ],
+)
+def test_ctrl_c_while_it_is_still_being_imported_ends_it_quietly(
+    command: tuple[str, ...], module: str, tmp_path: Path
+) -> None:
+    done = interrupted(tmp_path, module, *command, "demo", "--help")
     assert (done.returncode, done.stdout) == (130, "")
     assert done.stderr.strip() in ("", "alura: interrupted")
+
+
+@can_press
+@pytest.mark.parametrize(
+    "program",
+    [
+        "from alura_async import Alura",
+        # A module of a program's own that uses the command's.
+        "import module",
+        "import sys; sys.argv = ['-m', 'alura_async']; import alura_async",
+    ],
+)
+def test_ctrl_c_is_heard_as_ever_by_whoever_else_imports_the_package(program: str, tmp_path: Path) -> None:
+    (tmp_path / "module.py").write_text("from alura_async.cli import main", encoding="utf-8")
+    heard = f"""
+try:
+    {program}
+except KeyboardInterrupt:
+    print("heard")
+"""
+    done = interrupted(tmp_path, "alura_async.wallet", "-c", heard)
+    assert (done.returncode, done.stdout.strip()) == (0, "heard"), done.stderr
+
+
+def test_nothing_listens_for_ctrl_c_once_the_command_has_begun() -> None:
+    done = python(
+        "import signal, sys\n"
+        "sys.argv = ['alura', '--version']\n"
+        "from alura_async.cli import main\n"
+        "try:\n"
+        "    main()\n"
+        "finally:\n"
+        "    print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
+    )
+    assert done.stdout.endswith("\nTrue\n")
 
 
 def test_importing_the_package_imports_neither_the_command_nor_its_libraries() -> None:
