@@ -14,7 +14,6 @@ _NEEDS = ("click", "rich")
 def main() -> None:
     """Run the `alura` command with this process's arguments, and end the process."""
     try:
-        is_over()
         code = _run()
     except KeyboardInterrupt:
         # While it was imported, or at its very end; in between, the command itself says so.
@@ -37,3 +36,7 @@ def _run() -> int:
     from .entry import run
 
     return run()
+
+
+# What follows in either way of starting is `main`, or somebody else's code.
+is_over()

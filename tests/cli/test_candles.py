@@ -407,7 +407,7 @@ class TestPull:
         monkeypatch.setattr(sys, "stderr", asked)
         long = ("--since", "2026-03-01", "--until", "2026-03-05", "--rate", "0.001")
         assert pull(tmp_path / "data", *long) == 130
-        assert re.search(r"Go on\? \[Y/n\]: \nalura: interrupted\n$", asked.getvalue())
+        assert re.search(r"Go on\? \[Y/n\]: ?\nalura: interrupted\n$", asked.getvalue())
         assert capsys.readouterr().out.endswith("\nStopped before anything was stored.\n")
         assert pull(tmp_path / "data", *long, "--json") == 130
         *_, plan, done = objects(capsys.readouterr().out)
