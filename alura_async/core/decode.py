@@ -148,6 +148,10 @@ class Shape(Generic[T]):
         result: T = value
         return result
 
+    def recognise(self, body: bytes, asked: Mapping[str, str | None]) -> Any | None:
+        """Decode a body of the shape that was seen last as `parse` does; None if it is of another one."""
+        return None if self._learned is None else self._learned.parse(body, asked, self._told_around)
+
     def parse(self, body: bytes, asked: Mapping[str, str | None]) -> Any:
         """Decode a body into plain values; a long table, into objects where its shape can be learned.
 

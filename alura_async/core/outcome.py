@@ -134,6 +134,32 @@ def conclude(reply: Reply[T]) -> T:
     return value
 
 
+def conclude_known(reply: Reply[T]) -> tuple[T] | None:
+    """Turn a complete reply into its value if it is of a shape that is known, in a fraction of the time of others.
+
+    Returns:
+        The value; None if `conclude` has to say what it is.
+
+    Raises:
+        CallError: as `conclude` does.
+    """
+    request = reply.request
+    shape = request.route.shape
+    if not 200 <= reply.status < 300 or reply.status == 206 or request.route.may_refuse:
+        return None
+    try:
+        return (shape.exact(reply.body, request.path, request.query, reply.headers),)
+    except NOT_DECODED:
+        pass
+    table = shape.recognise(reply.body, shape.asked(request.path, request.query))
+    if table is None:
+        return None
+    value = _read_unexpected(reply, table)
+    if isinstance(value, _Failed):
+        raise value.error
+    return (value,)
+
+
 class _Failed(NamedTuple):
     """In place of a value: the error that is to be raised."""
 
@@ -209,17 +235,21 @@ def _failure(reply: Reply[Any]) -> CallError:
     return _error(kind, reply, text, Outcome.UNKNOWN if is_unknown else Outcome.REJECTED)
 
 
-def _read_unexpected(reply: Reply[T]) -> T | _Failed:
-    """A success whose body is not exactly of the expected shape."""
+def _read_unexpected(reply: Reply[T], value: Any = None) -> T | _Failed:
+    """A success whose body is not exactly of the expected shape.
+
+    Args:
+        reply: the reply.
+        value: its body as `Shape.parse` gives it, where that was done.
+    """
     request = reply.request
     shape = request.route.shape
     asked = shape.asked(request.path, request.query)
     is_read = request.route.effect is Effect.READ
     if not reply.body.strip() and not _is_whole(reply):
         return _Failed(_untrustworthy(reply, _CUT_SHORT))
-    value: Any = None
     try:
-        if reply.body.strip():
+        if value is None and reply.body.strip():
             try:
                 value = shape.parse(reply.body, asked)
             except msgspec.DecodeError:
