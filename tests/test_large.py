@@ -69,7 +69,7 @@ SLOW_OF_AN_ACCOUNT = Route("GET", "/account", list[Candle], access=Access.PUBLIC
 
 def slow(number: int) -> bytes:
     """A reply in a wrapper, so that it is not exactly of the expected shape."""
-    return reply(msgspec.json.encode({"data": [{"number": number, "padding": "x" * 10_000}]}))
+    return reply(msgspec.json.encode({"data": [{"number": number, "padding": "x" * 40_000}]}))
 
 
 def rows(count: int, *, odd: int | None = None) -> list[dict[str, Any]]:
@@ -167,10 +167,11 @@ async def test_what_is_read_of_an_account_does_not_wait_for_market_data(server: 
 # In one turn of the loop
 
 
-def large(count: int = 2_000) -> Reply[Any]:
-    """A reply of exactly the expected shape, 130 bytes a row."""
+def large(count: int = 2_000, *, odd: int | None = None) -> Reply[Any]:
+    """A reply of exactly the expected shape, 130 bytes a row; with an odd row, of one that has to be looked into."""
     route = Route("GET", "/api/indicators/candles/:symbol/:interval", Items[Candle], lane=Lane.MARKET)
-    return Reply(route.request("BTC", "1m"), 200, {}, msgspec.json.encode(rows(count)))
+    body = msgspec.json.encode(rows(count) if odd is None else {"data": rows(count, odd=odd)})
+    return Reply(route.request("BTC", "1m"), 200, {}, body)
 
 
 async def turns_of(calls: list[Awaitable[object]]) -> list[int]:
@@ -206,6 +207,12 @@ async def test_small_ones_are_read_several_a_turn() -> None:
     assert 2 <= max(ended.count(turn) for turn in ended) <= 4
 
 
+async def test_short_ones_of_an_unknown_shape_have_a_turn_of_the_loop_each() -> None:
+    found, replies = large(100, odd=0), LargeReplies()
+    ended = await turns_of([replies.conclude(found) for _ in range(8)])
+    assert len(set(ended)) == 8
+
+
 async def test_a_turn_is_not_lost_with_one_that_was_cancelled() -> None:
     found, replies = large(), LargeReplies()
     calls = [asyncio.create_task(replies.conclude(found)) for _ in range(8)]
@@ -225,6 +232,7 @@ BODIES: dict[str, bytes] = {
     "as expected": msgspec.json.encode(rows(500)),
     "wrapped": msgspec.json.encode({"success": True, "data": rows(500)}),
     "with an odd row": msgspec.json.encode({"data": rows(500, odd=77)}),
+    "short, with an odd row": msgspec.json.encode({"data": rows(60, odd=7)}),
     "columns": msgspec.json.encode({name: [row[name] for row in rows(500)] for name in "tohlcv"}),
     "very large": msgspec.json.encode({"data": rows(9_000)}),
     "cut short": msgspec.json.encode(rows(500))[:-1],

@@ -11,10 +11,10 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from functools import partial
+from collections.abc import Callable
 from typing import TypeVar
 
-from .outcome import Reply, conclude, conclude_known
+from .outcome import Reply, conclude, conclude_known, conclude_unknown
 from .request import Effect, Lane
 from .threads import in_thread
 
@@ -22,12 +22,13 @@ T = TypeVar("T")
 
 # Bytes of a body. What is smaller takes less than a millisecond, whatever its shape.
 _LARGE = 4 << 10
-# What is smaller is read at once where its shape is known: to ask for a turn would take as long.
-_TAKES_A_TURN = 32 << 10
+# What is smaller takes a tenth of a millisecond if its shape is known, for which it asks for no turn; and if it is not,
+# less than to share the interpreter with a thread.
+_LONG = 32 << 10
+# What is larger than 5,000 candles are takes several milliseconds even if its shape is known.
+_VERY_LONG = 1 << 20
 # So much is read in one turn of the loop, in about a millisecond, and what passes this limit.
 _EACH_TURN = 128 << 10
-# What is larger than 5,000 candles are takes several milliseconds even where its shape is known.
-_VERY_LARGE = 1 << 20
 
 
 def is_large(reply: Reply[T]) -> bool:
@@ -59,19 +60,28 @@ class LargeReplies:
             CallError: the reply is not a success, or of no known shape.
         """
         size = len(reply.body)
-        if size <= _VERY_LARGE:
-            if size >= _TAKES_A_TURN:
-                await self._turn(size)
-            known = conclude_known(reply)
-            if known is not None:
-                return known[0]
-        async with self._next_in_thread:
-            return await in_thread(partial(self._conclude, reply))
+        if size > _VERY_LONG:
+            return await self._apart(conclude, reply)
+        if size >= _LONG:
+            await self._turn(size)
+        known = conclude_known(reply)
+        if known is not None:
+            return known[0]
+        if size >= _LONG:
+            return await self._apart(conclude_unknown, reply)
+        await self._turn(_EACH_TURN)
+        return conclude_unknown(reply)
 
-    def _conclude(self, reply: Reply[T]) -> T:
-        # Whoever is cancelled leaves his thread behind, and the next one is not to run beside it.
-        with self._in_thread:
-            return conclude(reply)
+    async def _apart(self, conclude: Callable[[Reply[T]], T], reply: Reply[T]) -> T:
+        """Conclude in a thread."""
+
+        def read() -> T:
+            # Whoever is cancelled leaves his thread behind, and the next one is not to run beside it.
+            with self._in_thread:
+                return conclude(reply)
+
+        async with self._next_in_thread:
+            return await in_thread(read)
 
     async def _turn(self, size: int) -> None:
         """Wait for a turn of the loop that has room for so many bytes."""
