@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, cast
 import msgspec
 
 from ..core.decode import DEPTH, Shape
-from ..core.learned import Table, Writing, names_zone
+from ..core.learned import MOST_VALUES, Table, Writing, names_zone
 from ..core.lists import ListReader
 from ..core.model import EARLIEST, LATEST, Items, Milliseconds, Time
 from ..core.reader import names_in
@@ -79,8 +79,8 @@ class CandlesShape(Shape[Candles]):
     def _require_readable(self, body: bytes) -> None:
         if body.count(b",") > _MOST_VALUES or body.count(b"{") + body.count(b"[") > _MOST_ROWS:
             raise MismatchError(
-                f"{len(body):,} bytes without a table of rows that are all alike; what has none may hold "
-                f"{_MOST_ROWS:,} rows and {_MOST_VALUES:,} values: ask for fewer at once"
+                f"{len(body):,} bytes are more than can be looked into: at most {_MOST_ROWS:,} rows and "
+                f"{_MOST_VALUES:,} values, or {MOST_VALUES:,} values in rows that are all alike; ask for fewer at once"
             )
 
     def read(
@@ -200,8 +200,8 @@ def _date(text: str) -> int | None:
     return int((date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
-# So much is looked into row by row, which takes up to a second: ten pages of the largest that are common. What is read
-# as a table of a shape that is known, or learned from some of its rows, may be as large as any reply.
+# So much is looked into row by row, which takes up to a second: ten pages of the largest that are common. A table of a
+# shape that was seen before may be as large as any reply.
 _MOST_ROWS = 50_000
 _MOST_VALUES = 500_000
 

@@ -27,12 +27,13 @@ from .unwrap import below
 
 LEAST = 32
 """So many rows are worth it."""
+MOST_VALUES = 1_000_000
+"""A body with more values than these is not taken apart to see what some of its rows are like."""
 # Of more than so many rows, so many are looked at to learn what all of them are like.
 _MANY = 128
 _SAMPLE = 48
-# Shorter bodies have fewer rows. To take apart one of more values than these, of two bytes at least, takes memory.
+# Shorter bodies have fewer rows.
 _LEAST_BYTES = 2 << 10
-_MOST_VALUES = 2_500_000
 # Of more names than these, an object is a map of things.
 _MOST_NAMES = 64
 _parts = msgspec.json.Decoder(list[msgspec.Raw] | dict[str, msgspec.Raw])
@@ -77,7 +78,8 @@ def shortened(body: bytes) -> bytes | None:
     Raises:
         msgspec.DecodeError, UnicodeDecodeError, RecursionError: it is no JSON.
     """
-    if len(body) < _LEAST_BYTES or (len(body) > 2 * _MOST_VALUES and body.count(b",") > _MOST_VALUES):
+    # To count takes time, too, and each value at least two bytes.
+    if len(body) < _LEAST_BYTES or (len(body) > 2 * MOST_VALUES and body.count(b",") > MOST_VALUES):
         return None
     short = _shortened(body, _DEPTH)
     return None if short is None else msgspec.json.encode(short)
