@@ -242,10 +242,8 @@ class Candles:
                 trades=[UNTOLD if candle.trades is None else candle.trades for candle in rows],
                 as_of_ms=as_of_ms,
             )
-        except InvalidArgumentError:
-            raise
         except (ValueError, OverflowError) as error:
-            raise InvalidArgumentError(f"candles: {printable(str(error))}") from None
+            raise InvalidArgumentError(f"candles: {printable(str(error).removeprefix('candles: '))}") from None
 
     @classmethod
     def concat(cls, tables: Iterable[Candles]) -> Candles:

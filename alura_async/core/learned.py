@@ -146,11 +146,14 @@ class Learned:
             rows = Rows(table.build(inner, *map(asked.get, table.asked)))
         except _NOT_LIKE_IT:
             return None
+        # A list with nothing in it is read like any other: what it is said to be counts.
+        if not rows:
+            return None
         if table.has_floats and not self._keeps_digits(body, len(rows)):
             return None
         for name in table.times:
             moments = [*map(attrgetter(name), rows)]
-            if moments and not _EARLIEST_S * 1000 <= min(moments) <= max(moments) < _LATEST_S * 1000:
+            if not _EARLIEST_S * 1000 <= min(moments) <= max(moments) < _LATEST_S * 1000:
                 return None
         value: Any = rows
         if table.beside is not None:
@@ -167,7 +170,7 @@ class Learned:
             return False
         found = zeros.count(b"0" * _TOO_MANY_DIGITS)
         if self._long_numbers is None:
-            self._long_numbers = found // rows if rows else 0
+            self._long_numbers = found // rows
         return found == self._long_numbers * rows
 
 

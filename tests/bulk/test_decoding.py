@@ -563,6 +563,16 @@ def test_what_stood_beside_candles_does_not_matter_to_the_next_ones(returns: Any
             assert outcome(route, {**body, name: item}) == expected, (before, item)
 
 
+@pytest.mark.parametrize("returns", [Candles, Items[Candle]])
+@pytest.mark.parametrize(
+    "shape", ["long names, wrapped", "bare arrays", "columns, seconds", "no trades told", "the series around it"]
+)
+def test_that_there_are_no_candles_is_read_after_some_in_the_same_shape(returns: Any, shape: str) -> None:
+    route = fresh(LATEST_CANDLES, returns)
+    for count in (0, ROWS, 0, 200, 0):
+        assert len(outcome(route, SHAPES[shape](canonical(count)))) == count
+
+
 @pytest.mark.parametrize("count", [3, ROWS])
 @pytest.mark.parametrize(
     "body",
