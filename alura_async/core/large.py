@@ -22,8 +22,9 @@ T = TypeVar("T")
 
 # Bytes of a body. What is smaller takes less than a millisecond, whatever its shape.
 _LARGE = 4 << 10
-# What is smaller takes a tenth of a millisecond if its shape is known, for which it asks for no turn; and if it is not,
-# less than to share the interpreter with a thread.
+# What is smaller is read at once if its shape is known: to ask for a turn would cost as much as it saves.
+_TAKES_A_TURN = 16 << 10
+# What is smaller is read in the loop, whatever its shape: a thread to share the interpreter with holds it up longer.
 _LONG = 32 << 10
 # What is larger than 5,000 candles are takes several milliseconds even if its shape is known.
 _VERY_LONG = 1 << 20
@@ -62,7 +63,7 @@ class LargeReplies:
         size = len(reply.body)
         if size > _VERY_LONG:
             return await self._apart(conclude, reply)
-        if size >= _LONG:
+        if size >= _TAKES_A_TURN:
             await self._turn(size)
         known = conclude_known(reply)
         if known is not None:
