@@ -259,7 +259,7 @@ def _newest_first(rows: list[dict[str, Any]]) -> Any:
 
 
 # By their names in the tables; those that say no more than a time, prices and a volume of each.
-_SHAPES: dict[str, Callable[[list[dict[str, Any]]], Any]] = {
+SHAPES: dict[str, Callable[[list[dict[str, Any]]], Any]] = {
     "long names, wrapped": _wrapped,
     "no symbol, no interval": _without_symbol,
     "JSON numbers": _with_numbers,
@@ -401,7 +401,7 @@ BENCHMARK = Benchmark(
                         "alura_async",
                         ours=True,
                     )
-                    for name, write in _SHAPES.items()
+                    for name, write in SHAPES.items()
                 ),
             ),
             reference=_CANONICAL.name,
@@ -424,7 +424,7 @@ BENCHMARK = Benchmark(
                         ours=True,
                         slowness=20,
                     )
-                    for name, write in _SHAPES.items()
+                    for name, write in SHAPES.items()
                 ),
             ),
             reference=_CANONICAL.name,

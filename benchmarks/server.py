@@ -13,7 +13,6 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -99,10 +98,10 @@ class Connection(asyncio.Protocol):
     """One client's connection.
 
     Args:
-        replies: the canned replies by path.
+        replies: the canned replies by path, to which those are added that are made when they are asked for.
     """
 
-    def __init__(self, replies: Mapping[bytes, bytes]) -> None:
+    def __init__(self, replies: dict[bytes, bytes]) -> None:
         self._replies = replies
         self._reader = RequestReader()
 
@@ -131,6 +130,11 @@ class Connection(asyncio.Protocol):
     def _unusual(self, path: bytes) -> bytes:
         if path == b"/cpu":
             return reply("200 OK", json.dumps(time.process_time()).encode())
+        if path.startswith(b"/candles/"):
+            # Made when they are asked for: others do without them, and without what writes them.
+            body = importlib.import_module(f"{__package__}.lag").body(path.decode())
+            canned = self._replies[path] = reply("200 OK", body)
+            return canned
         return reply("404 Not Found", b'{"message":"Not Found","statusCode":404}')
 
 

@@ -21,7 +21,7 @@ from alura_async import JournalEntry, Outcome, Reply, User
 from alura_async.core.entries import intent
 from alura_async.sandbox import LedgerEntry, Sandbox
 from alura_async.sandbox.ledger import ReceivedRequest
-from benchmarks import client_soak, contest, drive, harness, sandbox_load, soak, soaked_client, warm
+from benchmarks import client_soak, contest, drive, harness, lag, sandbox_load, soak, soaked_client, warm
 from benchmarks.contest import CANDLE_PAGE, CANDLES, HEALTH, Case, Contestant, Measurement
 from benchmarks.harness import CaseResult, Result, Server, Spread, paired_ratio, spread
 from benchmarks.sandbox_server import SandboxProcess
@@ -425,6 +425,13 @@ def _no_server(self: Server, cores: object) -> None:
 
 def _nothing_to_close(self: Server) -> None:
     pass
+
+
+def test_the_lag_benchmark_sets_two_ways_of_reading_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
+    assert lag.main(["--candles", "40", "--replies", "16", "--rounds", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert all(f"{what}, {way}" in printed for what in ("objects", "columns") for way in ("at once", "in turn"))
+    assert printed.count("some rows odd") == 2
 
 
 def test_the_warm_benchmark_compares_three_kinds_of_calls(capsys: pytest.CaptureFixture[str]) -> None:

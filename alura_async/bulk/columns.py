@@ -243,7 +243,7 @@ class Candles:
                 as_of_ms=as_of_ms,
             )
         except (ValueError, OverflowError) as error:
-            raise InvalidArgumentError(f"candles: {printable(str(error))}") from None
+            raise InvalidArgumentError(f"candles: {printable(str(error).removeprefix('candles: '))}") from None
 
     @classmethod
     def concat(cls, tables: Iterable[Candles]) -> Candles:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, cast
 import msgspec
 
 from ..core.decode import DEPTH, Shape
-from ..core.learned import Table, Writing, names_zone
+from ..core.learned import MOST_VALUES, Table, Writing, names_zone
 from ..core.lists import ListReader
 from ..core.model import EARLIEST, LATEST, Items, Milliseconds, Time
 from ..core.reader import names_in
@@ -64,7 +64,7 @@ class CandlesShape(Shape[Candles]):
                 rows = _canonical.decode(body)
             except msgspec.ValidationError as error:
                 # A number of trades that is null has no width. The objects' own exact decoder is the next best.
-                if "got `null`" not in str(error) or len(body) > _LARGEST:
+                if "got `null`" not in str(error):
                     raise
                 return _of_candles(cast("list[Candle]", super().exact(body, path, query, headers)), asked, headers)
             if not rows:
@@ -76,22 +76,12 @@ class CandlesShape(Shape[Candles]):
             # The tolerant road says what is wrong with it.
             raise msgspec.DecodeError(str(error)) from None
 
-    def parse(self, body: bytes, asked: Mapping[str, str | None]) -> Any:
-        """Decode a body of another shape into plain values, or into columns where its shape was seen before.
-
-        It happens in the event loop, where orders wait meanwhile: what is larger than any page is not looked into.
-
-        Raises:
-            MismatchError: it is.
-        """
-        if len(body) > _LARGEST:
-            raise _too_large(body)
-        return super().parse(body, asked)
-
     def _require_readable(self, body: bytes) -> None:
-        # A shape that was seen before is read so fast that to count would take as long.
         if body.count(b",") > _MOST_VALUES or body.count(b"{") + body.count(b"[") > _MOST_ROWS:
-            raise _too_large(body)
+            raise MismatchError(
+                f"{len(body):,} bytes are more than can be looked into: at most {_MOST_ROWS:,} rows and "
+                f"{_MOST_VALUES:,} values, or {MOST_VALUES:,} values in rows that are all alike; ask for fewer at once"
+            )
 
     def read(
         self, value: Any, asked: Mapping[str, str | None], headers: Mapping[str, str], *, may_say_nothing: bool = False
@@ -142,13 +132,6 @@ class CandlesShape(Shape[Candles]):
         except (InvalidArgumentError, MismatchError):
             # What is wrong with it is told where it is read.
             return False
-
-
-def _too_large(body: bytes) -> MismatchError:
-    return MismatchError(
-        f"{len(body):,} bytes are more than a page of candles has that is not exactly of the expected shape: at most "
-        f"{_LARGEST:,} bytes, {_MOST_ROWS:,} rows and {_MOST_VALUES:,} values; ask for fewer at once"
-    )
 
 
 def _has_no_data(value: Any) -> bool:
@@ -217,10 +200,10 @@ def _date(text: str) -> int | None:
     return int((date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
-# So much the tolerant road takes; 5,000 candles in the longest form that is common are 1.3 MB.
-_LARGEST = 4 << 20
-_MOST_ROWS = 25_000
-_MOST_VALUES = 250_000
+# So much is looked into row by row, which takes up to a second: ten pages of the largest that are common. A table of a
+# shape that was seen before may be as large as any reply.
+_MOST_ROWS = 50_000
+_MOST_VALUES = 500_000
 
 
 # Rows of one width

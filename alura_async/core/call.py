@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from ..errors import AluraError, CallError, Outcome, SignInError
 from . import log
+from .large import is_large
 from .outcome import Attempt, Reply, conclude
 from .request import Request
 from .retry import again, may_repeat
@@ -122,7 +123,7 @@ class Call(Generic[T]):
         began = time.monotonic() if log.attempts_are_shown() else 0.0
         try:
             self.reply = reply = await self._road.send(self)
-            return conclude(reply)
+            return await self._road.large.conclude(reply) if is_large(reply) else conclude(reply)
         except CallError as error:
             if error.outcome is not Outcome.UNKNOWN:
                 # It is certain that the server did nothing; what may follow has not left yet.

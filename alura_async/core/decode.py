@@ -4,8 +4,8 @@ How a body becomes a result, in this order (`Shape`):
 
 1. `exact`: a body of exactly the expected shape is decoded at msgspec's own speed. Unknown names, a wrapper, a number
    as text: all of these make it fail, and lead to
-2. `parse`: the body as plain values, in which numbers keep their digits; a table of a shape that was seen before
-   (`learned.py`) is decoded faster.
+2. `parse`: the body as plain values, in which numbers keep their digits; a table of a shape that was seen before, or
+   that can be told from some of its rows (`learned.py`), is decoded faster.
 3. `read`: what is wanted is found in what is wrapped around it (`unwrap.py`, whose docstring has the precedence), and
    read by the annotations of its type (`fit.py`): lists in any form (`lists.py`); objects (`objects.py`) by names in
    any spelling and their synonyms (`names.py`); values in any form (`scalars.py`); what is said of a page
@@ -30,7 +30,7 @@ import msgspec
 
 from ..groups.pages import Page
 from .fit import converting, decode_hook, reader_of
-from .learned import Learned, Writing, learn, may_be_long
+from .learned import Learned, Writing, learn, may_be_long, shortened
 from .lists import ListReader, Rows
 from .model import Items
 from .names import folded, ranked
@@ -154,28 +154,80 @@ class Shape(Generic[T]):
         Raises:
             msgspec.DecodeError: not valid JSON.
         """
+        table = self.recognise(body, asked)
+        return self.take_apart(body, asked) if table is None else table
+
+    def recognise(self, body: bytes, asked: Mapping[str, str | None]) -> Any | None:
+        """Decode a long table, of the shape that was seen last or of the one that some of its rows have.
+
+        Returns:
+            What `parse` gives; None if it is no such table.
+        """
+        # Another thread may learn meanwhile.
         learned = self._learned
-        if learned is not None:
-            value = learned.parse(body, asked, self._told_around)
-            if value is not None:
-                return value
-            self._learned = None
+        table = None if learned is None else learned.parse(body, asked, self._told_around)
+        if table is not None:
+            return table
+        found = self._learn_from_some(body, asked)
+        if found is None:
+            return None
+        self._learned, table = found
+        return table
+
+    def take_apart(self, body: bytes, asked: Mapping[str, str | None]) -> Any:
+        """Do what `parse` does with a body that `recognise` does not know, which takes a hundred times as long.
+
+        Raises:
+            msgspec.DecodeError: not valid JSON.
+        """
         self._require_readable(body)
         value = parse(body)
-        if self._rows is None or not isinstance(self._reader, ListReader) or not may_be_long(value, DEPTH):
+        found = self._learn(value, body, asked)
+        if found is None:
             return value
+        self._learned, table = found
+        return table
+
+    def _learn_from_some(self, body: bytes, asked: Mapping[str, str | None]) -> tuple[Learned, Any] | None:
+        """Learn the shape of a long table from some of its rows; None if not all of them have it."""
+        if not isinstance(self._reader, ListReader):
+            return None
+        try:
+            require_shallow(body)
+            short = shortened(body)
+            value = None if short is None else parse(short)
+        except NOT_DECODED:
+            return None
+        found = None if short is None else self._learn(value, short, asked)
+        if found is None:
+            return None
+        learned, _ = found
+        # The others are decoded as those of the next body are, so one that differs is found out.
+        table = learned.parse(body, asked, self._told_around)
+        return None if table is None else (learned, table)
+
+    def _learn(self, value: Any, body: bytes, asked: Mapping[str, str | None]) -> tuple[Learned, Any] | None:
+        """Learn the shape of a body, and decode it by that; None if there is none to learn.
+
+        Args:
+            value: the body as plain values.
+            body: the body.
+            asked: what the request tells.
+        """
+        if self._rows is None or not isinstance(self._reader, ListReader) or not may_be_long(value, DEPTH):
+            return None
         place = find(self._reader, value, DEPTH, self._hints)
         plain, around = place.take(value)
         if not place.score:
-            return value
+            return None
         if type(plain) is dict:
             around |= {below("$", name): item for name, item in plain.items() if type(item) is not list}
         learned = learn(value, place.steps, self._rows, asked, _number, self._writing)
         table = None if learned is None else learned.parse(body, asked, self._told_around)
-        if table is None or not self._agree(plain, place.take(table)[0], {**asked, **self._told_around(around)}):
-            return value
-        self._learned = learned
-        return table
+        if learned is None or table is None:
+            return None
+        is_so = self._agree(plain, place.take(table)[0], {**asked, **self._told_around(around)})
+        return (learned, table) if is_so else None
 
     def _require_readable(self, body: bytes) -> None:
         """Refuse a body that it would take too long to look into; of what is asked for one by one there is none."""

@@ -4,7 +4,8 @@ Long lists of small objects (candles by the thousand) are worth it. What the tol
 written down: a type of exactly these names around and in the rows, which msgspec decodes, and one expression that makes
 rows into objects. Whatever differs in another body, be it in one row, fails to decode, and the tolerant road reads that
 body as if nothing had been learned. What stands around and beside the rows may be anything but a list, for that could
-be another table or a column. So what a body gives never depends on the ones before it.
+be another table or a column. So what a body gives never depends on the ones before it. And so it is enough to look at
+some rows of a long table: what is learned from them decodes all the others, or says that it cannot.
 """
 
 from __future__ import annotations
@@ -26,6 +27,16 @@ from .unwrap import below
 
 LEAST = 32
 """So many rows are worth it."""
+MOST_VALUES = 1_000_000
+"""A body with more values than these is not taken apart to see what some of its rows are like."""
+# Of more than so many rows, so many are looked at to learn what all of them are like.
+_MANY = 128
+_SAMPLE = 48
+# Shorter bodies have fewer rows.
+_LEAST_BYTES = 2 << 10
+# Of more names than these, an object is a map of things.
+_MOST_NAMES = 64
+_parts = msgspec.json.Decoder(list[msgspec.Raw] | dict[str, msgspec.Raw])
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EARLIEST_S, _LATEST_S = ((time - _EPOCH) // timedelta(seconds=1) for time in (EARLIEST, LATEST))
@@ -56,6 +67,47 @@ def may_be_long(value: Any, depth: int) -> bool:
         return len(value) >= LEAST
     # Columns are one level further in than rows.
     return type(value) is dict and depth >= 0 and any(may_be_long(item, depth - 1) for item in value.values())
+
+
+def shortened(body: bytes) -> bytes | None:
+    """A body with fewer rows in its table, from which the shape of all may be learned; None if that is not worth it.
+
+    Args:
+        body: a reply's body.
+
+    Raises:
+        msgspec.DecodeError, UnicodeDecodeError, RecursionError: it is no JSON.
+    """
+    # To count takes time, too, and each value at least two bytes.
+    if len(body) < _LEAST_BYTES or (len(body) > 2 * MOST_VALUES and body.count(b",") > MOST_VALUES):
+        return None
+    short = _shortened(body, _DEPTH)
+    return None if short is None else msgspec.json.encode(short)
+
+
+def _shortened(part: bytes | msgspec.Raw, depth: int) -> Any | None:
+    """The same list with some of its rows, or the same object with some of those in the one table in it."""
+    parts = _parts.decode(part)
+    if type(parts) is list:
+        return _some(parts)
+    if len(parts) > _MOST_NAMES:
+        return None
+    kinds = {name: bytes(memoryview(item)[:1]) for name, item in parts.items()}
+    lists = {name: _parts.decode(parts[name]) for name, kind in kinds.items() if kind == b"["}
+    if lists:
+        # One list of rows, or the columns of a table.
+        is_table = len({*map(len, lists.values())}) == 1
+        short = {name: _some(items) for name, items in lists.items()} if is_table else {}
+    else:
+        inner = {name: _shortened(parts[name], depth - 1) for name, kind in kinds.items() if kind == b"{" and depth}
+        short = {name: item for name, item in inner.items() if item is not None}
+    return None if not short or None in short.values() else {**parts, **short}
+
+
+def _some(rows: list[Any]) -> list[Any] | None:
+    """Some of many rows, from the first to the last; None if there are few."""
+    last = len(rows) - 1
+    return None if last < _MANY else [rows[place * last // (_SAMPLE - 1)] for place in range(_SAMPLE)]
 
 
 class Learned:
@@ -94,11 +146,14 @@ class Learned:
             rows = Rows(table.build(inner, *map(asked.get, table.asked)))
         except _NOT_LIKE_IT:
             return None
+        # A list with nothing in it is read like any other: what it is said to be counts.
+        if not rows:
+            return None
         if table.has_floats and not self._keeps_digits(body, len(rows)):
             return None
         for name in table.times:
             moments = [*map(attrgetter(name), rows)]
-            if moments and not _EARLIEST_S * 1000 <= min(moments) <= max(moments) < _LATEST_S * 1000:
+            if not _EARLIEST_S * 1000 <= min(moments) <= max(moments) < _LATEST_S * 1000:
                 return None
         value: Any = rows
         if table.beside is not None:
@@ -115,7 +170,7 @@ class Learned:
             return False
         found = zeros.count(b"0" * _TOO_MANY_DIGITS)
         if self._long_numbers is None:
-            self._long_numbers = found // rows if rows else 0
+            self._long_numbers = found // rows
         return found == self._long_numbers * rows
 
 

@@ -7,8 +7,8 @@
 `intents.py` writes it down before it leaves, and afterwards what became of it; where that stays in doubt,
 `reconcile.py` judges what `reading.py` reads until somebody knows. Every call is led by `call.py`: `retry.py` says
 whether one that failed is made again. And here, once for each attempt: `token.py` has a token for it, `lanes.py` its
-turn, `exchange.py` sends it and reads the reply, of which `outcome.py` says what it means and returns. Each stop knows
-nothing of the others.
+turn, `exchange.py` sends it and reads the reply, of which `outcome.py` says what it means and returns; of a large one
+with market data, so that `large.py` lets the loop go on meanwhile. Each stop knows nothing of the others.
 
 One time limit (`deadline.py`) holds for the whole road, with all that it waits for and repeats. Only what a person is
 asked, and the reading after a lost reply, come on top of it.
@@ -36,6 +36,7 @@ from . import log
 from .call import Call
 from .deadline import Deadline, Deadlines
 from .imports import importing
+from .large import LargeReplies
 from .orders import Orders
 from .outcome import Attempt, Reply, is_for_want_of_a_token, lost
 from .request import EXIT_PATIENCE_S, Access, Effect, Lane, Request
@@ -91,6 +92,7 @@ class Road:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._exchange: Exchange
         self._deadlines: Deadlines
+        self.large: LargeReplies
         self._drains = False
         # Seconds that calls for market data have waited for their turn.
         self.market_wait_s = 0.0
@@ -300,6 +302,7 @@ class Road:
         self._loop = loop
         self._exchange = Exchange(self._connection, self._options.timeouts, reports_forgotten=not self.ends_with_loop)
         self._deadlines = Deadlines(loop)
+        self.large = LargeReplies()
 
     async def close(self) -> None:
         """See orders through, stop a sign-in, close the connections. Calls made later raise `ClosedError`."""

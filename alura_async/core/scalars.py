@@ -36,6 +36,7 @@ _UNITS = tuple(map(Decimal, ("1e6", "1e3", "1", "1e-3")))
 _FEWEST, _MOST = 8, 18
 _EARLIEST_US = (EARLIEST - _EPOCH) // timedelta(microseconds=1)
 _LATEST_US = (LATEST - _EPOCH) // timedelta(microseconds=1)
+_EARLIEST_MS, _LATEST_MS = _EARLIEST_US // 1000, _LATEST_US // 1000
 # Where a part of an object is the value.
 _VALUE_KEYS = ("value", "amount", "$numberDecimal", "$numberLong", "$numberInt", "$numberDouble", "$date", "$oid")
 _REFERENCE_KEYS = ("id", "_id", "uuid", "$oid")
@@ -158,6 +159,9 @@ def read_time(value: Any) -> datetime:
 
 def read_milliseconds(value: Any) -> int:
     """A moment as epoch milliseconds."""
+    if type(value) is int and _EARLIEST_MS <= value < _LATEST_MS:
+        # As nearly all come, by the thousand; in no other unit would it be a time.
+        return value
     return (read_time(value) - _EPOCH) // timedelta(milliseconds=1)
 
 

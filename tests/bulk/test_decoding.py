@@ -167,6 +167,30 @@ def test_columns_say_what_the_objects_say(shape: str) -> None:
     assert len(expected) == {"few": 3, "one": 1, "none": 0, "none, wrapped": 0}.get(shape, ROWS)
 
 
+ODD: Mapping[str, Callable[[Row], Row]] = {
+    "a number instead of text": lambda row: {**row, "open": float(row["open"])},
+    "text instead of a number": lambda row: {**row, "openTime": str(row["openTime"])},
+    "a time in another form": lambda row: {**row, "openTime": iso(row["openTime"])},
+    "a time in another unit": lambda row: {**row, "openTime": row["openTime"] * 1000},
+    "a name less": lambda row: {name: item for name, item in row.items() if name != "closeTime"},
+    "a name more": lambda row: {**row, "zone": [1.5]},
+    "another order": lambda row: dict(reversed(row.items())),
+    "another name": lambda row: {"o" if name == "open" else name: item for name, item in row.items()},
+}
+
+
+@pytest.mark.parametrize("place", [0, 1, 150, 298, 299])
+@pytest.mark.parametrize("odd", ODD)
+def test_a_long_table_is_read_as_itself_though_one_row_is_written_otherwise(odd: str, place: int) -> None:
+    """The shape of the others is learned from some of them, of which it may or may not be one."""
+    regular = SHAPES["long names, wrapped"](canonical(300))
+    rows = [*regular["data"]]
+    rows[place] = ODD[odd](rows[place])
+    expected = told(regular)
+    assert told({"data": rows}) == expected
+    assert by_objects(json.dumps({"data": rows}).encode()) == expected
+
+
 def test_numbers_are_the_floats_nearest_to_the_servers_text() -> None:
     rows = canonical(500)
     candles = Reply(LATEST_CANDLES.request("BTC", "1m"), 200, DATE, json.dumps(rows).encode()).decode()
@@ -539,6 +563,16 @@ def test_what_stood_beside_candles_does_not_matter_to_the_next_ones(returns: Any
             assert outcome(route, {**body, name: item}) == expected, (before, item)
 
 
+@pytest.mark.parametrize("returns", [Candles, Items[Candle]])
+@pytest.mark.parametrize(
+    "shape", ["long names, wrapped", "bare arrays", "columns, seconds", "no trades told", "the series around it"]
+)
+def test_that_there_are_no_candles_is_read_after_some_in_the_same_shape(returns: Any, shape: str) -> None:
+    route = fresh(LATEST_CANDLES, returns)
+    for count in (0, ROWS, 0, 200, 0):
+        assert len(outcome(route, SHAPES[shape](canonical(count)))) == count
+
+
 @pytest.mark.parametrize("count", [3, ROWS])
 @pytest.mark.parametrize(
     "body",
@@ -570,21 +604,32 @@ def test_the_series_asked_for_or_none_named_beside_the_candles_changes_nothing(b
         assert [len(outcome(route, body)) for _ in range(2)] == [ROWS, ROWS]
 
 
-# What holds up the event loop
+# What is too much
 
 
 @pytest.mark.parametrize(
     "body",
     [
-        b'{"candles": [' + b" " * (4 << 20) + b"]}",
-        b"[" + b"[1700000040000,1,1,1,1,1]," * 25_000 + b"[1700000040000,1,1,1,1,1]]",
-        b'{"t": [' + b"1700000040," * 250_001 + b"1700000040]}",
+        b"[" + b"[1700000040000,1,1,1,1,1],[1700000040000,1,1,1,1,1,2]," * 25_000 + b"[1700000040000,1,1,1,1,1]]",
+        b'{"t": [' + b"1700000040," * 500_001 + b"1700000040]}",
+        b'{"more": [' + b"1," * 500_001 + b'1], "t": [1700000040]}',
     ],
-    ids=["bytes", "rows", "values"],
+    ids=["rows", "values", "values beside it"],
 )
-def test_a_body_that_would_hold_up_the_event_loop_is_not_looked_into(body: bytes) -> None:
-    with pytest.raises(ShapeError, match="more than a page of candles has"):
+def test_a_body_that_would_have_to_be_looked_into_for_long_is_an_error_that_says_what_to_do(body: bytes) -> None:
+    with pytest.raises(ShapeError, match="ask for fewer at once"):
         Reply(fresh(LATEST_CANDLES, Candles).request("BTC", "1m"), 200, DATE, body).decode()
+
+
+@pytest.mark.parametrize("shape", ["long names, wrapped", "bare arrays", "columns, seconds"])
+def test_a_large_body_of_rows_that_are_alike_is_read(shape: str) -> None:
+    later = [{"t": 60_000_000 * turn, "T": 60_000_000 * turn} for turn in range(15)]
+    minutes = canonical(1_000)
+    rows = [{**row, **{name: row[name] + by for name, by in more.items()}} for more in later for row in minutes]
+    body = b" " * (4 << 20) + json.dumps(SHAPES[shape](rows)).encode()
+    candles = Reply(fresh(LATEST_CANDLES, Candles).request("BTC", "1m"), 200, DATE, body).decode()
+    assert len(candles) == 15_000
+    assert candles[-1].open_time_ms == T0 + 60_000 * 14_999
 
 
 def test_a_large_body_of_exactly_the_expected_shape_is_read() -> None:
