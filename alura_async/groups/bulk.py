@@ -116,7 +116,9 @@ class Bulk(Group[Mode]):
         before. What is believed without proof: where a server cuts its replies to less than 500 intervals of time, and
         all that is pulled is traded seldom, a candle that no reply reaches is taken for none, as it is where a server
         rounds the start of a range up, or adds several candles before it, at the edge of a long hole. A series without
-        a candle in the range is checked by the server's latest candles only.
+        a candle in the range is checked by the server's latest candles only. Where a series ends long before the range
+        does, one reply tells that nothing follows, if another one began long after its range did: that is no proof
+        from a server that cuts by time, counts from its own earliest time on, and gives old candles as its latest.
 
             async with aclosing(alura.bulk.candles("all", "1m", start=start)) as pages:
                 async for page in pages:
@@ -190,9 +192,9 @@ class Bulk(Group[Mode]):
         from ..bulk.pull import concurrency_of, probe
 
         client = cast("AsyncAlura", self._client)
-        page, latency_s = await probe(client, ranges, query)
-        rate = client._road.limiter.rate
-        return plan_of(ranges, page, rate=rate, slots=concurrency_of(client), latency_s=latency_s)
+        page, latency_s, empty = await probe(client, ranges, query)
+        rate, slots = client._road.limiter.rate, concurrency_of(client)
+        return plan_of(ranges, page, empty=empty, rate=rate, slots=slots, latency_s=latency_s)
 
     @operation
     async def latest(

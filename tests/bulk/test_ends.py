@@ -1,0 +1,174 @@
+"""Where a series ends: a symbol that is traded no more."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from contextlib import aclosing
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+
+from alura_async import AsyncAlura, RateLimiter
+from alura_async.bulk import CandlePage, Candles, Progress
+from tests.raw_server import RawServer, Received, reply
+
+pytestmark = pytest.mark.anyio
+
+MINUTE, DAY = 60_000, 86_400_000
+NOW_MS = 29_480_400 * MINUTE
+PAGE = 500
+BAD = reply('{"statusCode":500,"message":"Internal server error"}', "500 Internal Server Error")
+UNKNOWN = reply('{"statusCode":404,"message":"Not Found"}', "404 Not Found")
+
+Odd = Callable[[str, int, int], "bytes | None"]
+
+
+class Traded:
+    """A server of symbols that were traded in each minute from one to another; but first asks `odd` for an answer.
+
+    Args:
+        since_ms: the first minute.
+        until_ms: the end.
+        odd: given a symbol and a range, what to answer instead.
+        latest: what to answer where no range is asked for; by default the last candles.
+        last_first: whether the last candles are given where there are too many.
+    """
+
+    def __init__(
+        self,
+        since_ms: int,
+        until_ms: int,
+        *,
+        odd: Odd = lambda symbol, start, end: None,
+        latest: bytes | None = None,
+        last_first: bool = False,
+    ) -> None:
+        self._since, self._until = since_ms // MINUTE, until_ms // MINUTE
+        self._odd, self._latest, self._last_first = odd, latest, last_first
+        self.asked: list[str] = []
+
+    async def __call__(self, request: Received, writer: Any) -> bytes:
+        target = urlsplit(request.target)
+        query = dict(parse_qsl(target.query))
+        if "startTime" not in query:
+            self.asked.append("latest")
+            return self._latest or self._rows(self._until - PAGE, self._until)
+        symbol = target.path.rpartition("/")[2]
+        start, end = int(query["startTime"]), int(query["endTime"])
+        self.asked.append(symbol)
+        first, last = max(self._since, -(-start // MINUTE)), min(self._until, end // MINUTE + 1)
+        if self._last_first:
+            first = max(first, last - PAGE)
+        return self._odd(symbol, start, end) or self._rows(first, min(last, first + PAGE))
+
+    def _rows(self, since: int, until: int) -> bytes:
+        return reply(rows(since, until))
+
+
+def rows(since: int, until: int, price: str = "2") -> bytes:
+    """Candles of some minutes, as a server writes them."""
+    found = [{"t": at * MINUTE, "o": "2", "h": price, "l": "1", "c": "2", "v": "3"} for at in range(since, until)]
+    return json.dumps(found).encode()
+
+
+async def pulled(raw: RawServer, symbols: str | list[str], start_ms: int, **how: Any) -> list[CandlePage]:
+    """All pages of a pull up to now."""
+    limiter = RateLimiter(rate=1000)
+    async with AsyncAlura(base_url=raw.url, limiter=limiter) as alura, asyncio.timeout(20):
+        return [page async for page in alura.bulk.candles(symbols, "1m", start=start_ms, end=NOW_MS, **how)]
+
+
+def require(pages: list[CandlePage], start_ms: int, since_ms: int, until_ms: int) -> Candles:
+    """The pages of a series cover all up to now, and hold each minute of a range and no other."""
+    assert [page.error for page in pages if page.error is not None] == []
+    pages = sorted(pages, key=lambda page: page.start_ms)
+    edges = [start_ms, *(page.end_ms for page in pages)]
+    assert edges == [*(page.start_ms for page in pages), NOW_MS]
+    candles = Candles.concat(page.candles for page in pages)
+    assert candles.open_time.astype(int).tolist() == list(range(max(start_ms, since_ms), until_ms, MINUTE))
+    return candles
+
+
+# A symbol that is traded no more
+
+ENDED_MS = NOW_MS - 300 * DAY
+START_MS = ENDED_MS - 20 * PAGE * MINUTE
+
+
+@pytest.mark.parametrize("last_first", [False, True])
+async def test_a_symbol_that_is_traded_no_more_takes_hardly_more_requests_than_its_candles(
+    last_first: bool, raw: RawServer
+) -> None:
+    server = Traded(START_MS - DAY, ENDED_MS, last_first=last_first)
+    raw.answers = [server]
+    pages = await pulled(raw, "BTC", START_MS)
+    require(pages, START_MS, START_MS, ENDED_MS)
+    # The 864 that the days without candles would take are two.
+    assert len(server.asked) <= 20 + 6
+
+
+async def test_its_first_candles_come_within_a_few_requests_and_it_is_known_how_much_is_left(raw: RawServer) -> None:
+    server = Traded(START_MS - DAY, ENDED_MS)
+    raw.answers = [server]
+    told: list[Progress] = []
+    async with AsyncAlura(base_url=raw.url, limiter=RateLimiter(rate=1000)) as alura:
+        pages = alura.bulk.candles("BTC", "1m", start=START_MS, end=NOW_MS, progress=told.append, concurrency=1)
+        async with aclosing(pages):
+            while not told or not told[-1].candles:
+                await anext(pages)
+            assert told[-1].requests <= 5
+            for _ in range(3):
+                await anext(pages)
+    # Of 432,000 minutes without candles and 10,000 with, the former are done.
+    assert told[-1].done > 0.97
+    assert 10 <= told[-1].requests_left <= 20
+    assert told[-1].eta_s is not None
+
+
+async def test_an_estimate_knows_where_a_symbol_ends(raw: RawServer) -> None:
+    raw.answers = [Traded(START_MS - DAY, ENDED_MS)]
+    async with AsyncAlura(base_url=raw.url) as alura:
+        plan = await alura.bulk.plan("BTC", "1m", start=START_MS, end=NOW_MS)
+        live = await alura.bulk.plan("BTC", "1m", start=START_MS, end=ENDED_MS)
+    assert plan.candles == live.candles == 20 * PAGE
+    assert plan.requests == live.requests
+    assert len(raw.received) <= 14
+
+
+async def test_symbols_that_ended_before_the_range_take_three_requests(raw: RawServer) -> None:
+    server = Traded(START_MS - DAY, ENDED_MS)
+    raw.answers = [server]
+    pages = await pulled(raw, ["BTC", "ETH"], ENDED_MS + DAY, concurrency=1)
+    for symbol in ("BTC", "ETH"):
+        require([page for page in pages if page.symbol == symbol], ENDED_MS + DAY, ENDED_MS + DAY, ENDED_MS + DAY)
+    # Once, it is asked how far a reply reaches.
+    assert server.asked == ["BTC", "latest", "BTC", "BTC", "ETH", "latest", "ETH"]
+
+
+@pytest.mark.parametrize("latest", [BAD, UNKNOWN, reply("[]"), reply("{}")])
+async def test_a_server_that_does_not_give_its_latest_candles_is_read_without_them(
+    latest: bytes, raw: RawServer
+) -> None:
+    ended_ms = NOW_MS - 12 * PAGE * MINUTE
+    raw.answers = [Traded(0, ended_ms, latest=latest)]
+    start_ms = ended_ms - 5 * PAGE * MINUTE
+    require(await pulled(raw, "BTC", start_ms), start_ms, start_ms, ended_ms)
+
+
+async def test_what_a_copy_of_the_latest_candles_says_is_not_taken_for_a_candle_nor_for_the_end(raw: RawServer) -> None:
+    """It was made when the last one was running, and others came since."""
+    copied = ENDED_MS // MINUTE - 3000
+    raw.answers = [Traded(0, ENDED_MS, latest=reply(rows(copied - PAGE, copied, price="1.5")))]
+    candles = require(await pulled(raw, "BTC", START_MS), START_MS, START_MS, ENDED_MS)
+    assert candles.high.tolist() == [2.0] * len(candles)
+
+
+async def test_a_series_that_has_candles_at_its_end_is_not_asked_for_the_latest(raw: RawServer) -> None:
+    server = Traded(NOW_MS - 20 * PAGE * MINUTE, NOW_MS)
+    raw.answers = [server]
+    start_ms = NOW_MS - 40 * PAGE * MINUTE
+    require(await pulled(raw, "BTC", start_ms), start_ms, NOW_MS - 20 * PAGE * MINUTE, NOW_MS)
+    assert "latest" not in server.asked
