@@ -10,6 +10,7 @@ the same whatever the size of a pull.
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -212,6 +213,7 @@ class Pull:
         # What is going on.
         self._under_way = 0
         self._is_alone = False
+        self._is_looking = False
         self._working = self.concurrency
         self._changed = asyncio.Event()
         self._settling = asyncio.Lock()
@@ -317,6 +319,8 @@ class Pull:
                 self._under_way += 1
                 try:
                     await self._failures.pause()
+                    if self._failures.needs_witness(question.window):
+                        await self._look_around(_series(question.window))
                     error = self._why_not(question.window)
                     if error is None:
                         await self._ask(question)
@@ -447,6 +451,32 @@ class Pull:
             self._leave(question)
         else:
             self._add(question, verdict, candles)
+
+    async def _look_around(self, series: tuple[str, str]) -> None:
+        """Nothing is left but what fails: see whether the server answers for something else.
+
+        Args:
+            series: the one that fails. Its end is asked for where it is the only one that was ever answered for.
+        """
+        others = self._answered - {series} or self._answered
+        if not others or self._is_looking:
+            return
+        symbol, interval = random.choice([*others])  # noqa: S311 - any will do, if it is not always the same
+        # Its end is this moment: nobody can have kept the reply.
+        now_ms = _now_ms()
+        window = Window(symbol, interval, now_ms - span_ms(interval), now_ms)
+        witness = self._habits.question(Stretch(window), now_ms=now_ms)
+        self._is_looking = True
+        try:
+            await self._send(witness, witness.limit)
+        except (ClosedError, UsageError):
+            raise
+        except AluraError:
+            return
+        finally:
+            self._is_looking = False
+            self._told.requests += 1
+        self._failures.succeeded(window)
 
     async def _send(self, question: Question, limit: int | None) -> Candles:
         candles = await told(self._client, _request(question, limit, self._query))

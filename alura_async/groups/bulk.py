@@ -110,7 +110,8 @@ class Bulk(Group[Mode]):
 
         A part that fails is asked for again later, and is a gap when it has failed twice while others came. While
         nothing comes at all, a pull pauses and tries again, for two minutes; then all the rest is a gap. A series that
-        fails again and again while others come is given up by itself.
+        fails again and again while others come is given up by itself. What is left at the end and fails for some ten
+        seconds is a gap as well, if the server answers for something else meanwhile, which is asked for to see that.
 
         A page is what a reply proves: what lies between its candles, or between one of them and a candle that was known
         before. What is believed without proof: where a server cuts its replies to less than 500 intervals of time, and

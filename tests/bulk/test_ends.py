@@ -1,4 +1,4 @@
-"""Where a series ends: a symbol that is traded no more."""
+"""What ends a pull, or a part of it: a symbol that is traded no more, one that always fails."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from alura_async import AsyncAlura, RateLimiter
+from alura_async import AsyncAlura, RateLimiter, Retry, ServerError
 from alura_async.bulk import CandlePage, Candles, Progress
 from tests.raw_server import RawServer, Received, reply
 
@@ -77,7 +77,8 @@ def rows(since: int, until: int, price: str = "2") -> bytes:
 async def pulled(raw: RawServer, symbols: str | list[str], start_ms: int, **how: Any) -> list[CandlePage]:
     """All pages of a pull up to now."""
     limiter = RateLimiter(rate=1000)
-    async with AsyncAlura(base_url=raw.url, limiter=limiter) as alura, asyncio.timeout(20):
+    retry = how.pop("retry", Retry())
+    async with AsyncAlura(base_url=raw.url, limiter=limiter, retry=retry) as alura, asyncio.timeout(20):
         return [page async for page in alura.bulk.candles(symbols, "1m", start=start_ms, end=NOW_MS, **how)]
 
 
@@ -172,3 +173,46 @@ async def test_a_series_that_has_candles_at_its_end_is_not_asked_for_the_latest(
     start_ms = NOW_MS - 40 * PAGE * MINUTE
     require(await pulled(raw, "BTC", start_ms), start_ms, NOW_MS - 20 * PAGE * MINUTE, NOW_MS)
     assert "latest" not in server.asked
+
+
+# A symbol that always fails, when all else is done
+
+LIVE_MS = NOW_MS - 24 * PAGE * MINUTE
+
+
+@pytest.mark.waits
+async def test_a_part_that_always_fails_does_not_hold_what_is_otherwise_finished(
+    raw: RawServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("alura_async.bulk.failures._PASSING_S", 0.2)
+    lost = LIVE_MS + 100 * MINUTE
+    server = Traded(0, NOW_MS, odd=lambda symbol, start, end: BAD if start < lost else None)
+    raw.answers = [server]
+    # It would take two minutes, which is more than the test may.
+    pages = await pulled(raw, ["ETH", "BTC"], LIVE_MS, retry=Retry(attempts=1))
+    gaps = [page for page in pages if page.error is not None]
+    assert {gap.symbol for gap in gaps} == {"ETH", "BTC"}
+    assert all(isinstance(gap.error, ServerError) and gap.end_ms <= LIVE_MS + 2 * PAGE * MINUTE for gap in gaps)
+
+
+@pytest.mark.waits
+@pytest.mark.parametrize(("lasts_s", "is_all"), [(0.15, False), (0.6, True)])
+async def test_what_passes_at_the_end_of_a_pull_makes_no_gap(
+    lasts_s: float, is_all: bool, raw: RawServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error of one part for less than its time; or an outage of everything, for longer."""
+    monkeypatch.setattr("alura_async.bulk.failures._PASSING_S", 0.3)
+    monkeypatch.setattr("alura_async.bulk.failures._FIRST_PAUSE_S", 0.005)
+    loop = asyncio.get_running_loop()
+    began: list[float] = []
+
+    def odd(symbol: str, start: int, end: int) -> bytes | None:
+        is_last = start < LIVE_MS + 100 * MINUTE
+        if is_last and not began:
+            began.append(loop.time())
+        return BAD if began and (is_last or is_all) and loop.time() < began[0] + lasts_s else None
+
+    raw.answers = [Traded(0, NOW_MS, odd=odd)]
+    pages = await pulled(raw, "BTC", LIVE_MS, concurrency=1, retry=Retry(attempts=1))
+    require(pages, LIVE_MS, LIVE_MS, NOW_MS)
+    assert loop.time() >= began[0] + lasts_s
