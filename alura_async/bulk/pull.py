@@ -32,6 +32,7 @@ from ..errors import (
     Outcome,
     RefusedError,
     ResponseError,
+    ServerError,
     ShapeError,
     SignInError,
     TransportError,
@@ -214,6 +215,7 @@ class Pull:
         self._under_way = 0
         self._is_alone = False
         self._is_looking = False
+        self._knows_unit = False
         self._working = self.concurrency
         self._changed = asyncio.Event()
         self._settling = asyncio.Lock()
@@ -433,7 +435,11 @@ class Pull:
                 # It goes without.
                 self._todo.append(self._habits.unsought(question.stretch))
             elif not question.stretch.is_latest:
-                self._fail(question, error)
+                misled = await self._misled(question, error) if self._may_mislead(error) else None
+                if misled is None:
+                    self._fail(question, error)
+                else:
+                    self._end(question, misled)
             elif isinstance(error, NotFoundError):
                 # Neither path knows of a candle.
                 self._give(CandlePage(question.window, _now_ms(), candles=Candles.empty(*_series(question.window))))
@@ -446,6 +452,12 @@ class Pull:
         self._answered.add((window.symbol, window.interval))
         if verdict is None:
             self._ask_again(question)
+            return
+        if verdict.is_odd:
+            question = self._habits.question(*verdict.rest, now_ms=_now_ms())
+        misled = await self._misled(question) if verdict.is_stuck or verdict.is_odd else None
+        if misled is not None:
+            self._end(question, misled)
         elif verdict.is_stuck:
             self._refuse(question, _unreadable(question, self._query, candles))
             self._leave(question)
@@ -478,8 +490,46 @@ class Pull:
             self._told.requests += 1
         self._failures.succeeded(window)
 
-    async def _send(self, question: Question, limit: int | None) -> Candles:
-        candles = await told(self._client, _request(question, limit, self._query))
+    def _may_mislead(self, error: AluraError) -> bool:
+        """Whether it may be about times in another unit: a server refuses such a time, or stumbles over it."""
+        if self._told.candles or not isinstance(error, BadRequestError | UnprocessableError | ServerError):
+            return False
+        return isinstance(error, ServerError) or not self._names_limit(error)
+
+    async def _misled(self, question: Question, error: AluraError | None = None) -> ShapeError | None:
+        """See once whether the server understands times in the other unit.
+
+        Args:
+            question: one that it did not answer as it should.
+            error: what it answered, if that was no candles.
+
+        Returns:
+            What to tell, if it gives more candles of what is asked for then.
+        """
+        if self._knows_unit:
+            return None
+        self._knows_unit = True
+        query = msgspec.structs.replace(self._query, unit="s" if self._query.unit == "ms" else "ms")
+        if await self._gives(question, query) <= await self._gives(question, self._query):
+            return None
+        misled = _other_unit(question, query)
+        misled.__cause__ = error
+        return misled
+
+    async def _gives(self, question: Question, query: CandleQuery) -> int:
+        """How many candles a question brings of those that it asks for."""
+        try:
+            candles = await self._send(question, question.limit, query)
+        except (ClosedError, UsageError):
+            raise
+        except AluraError:
+            return 0
+        finally:
+            self._told.requests += 1
+        return len(candles.between(question.start_ms, question.end_ms + 1))
+
+    async def _send(self, question: Question, limit: int | None, query: CandleQuery | None = None) -> Candles:
+        candles = await told(self._client, _request(question, limit, query or self._query))
         if candles.interval is None:
             # The parameter has another name than usual, so nobody could know.
             candles = _named(candles, question.window)
@@ -823,6 +873,16 @@ def _unreadable(question: Question, query: CandleQuery, candles: Candles) -> Sha
         f"may know the parameters {query.start!r}, {query.end!r} and {query.limit!r} by other names, or times in "
         f"another unit than {query.unit!r}, or serve ranges on its other path: say so by CandleQuery(start=…, end=…, "
         "limit=…, unit=…, path=…)",
+    )
+
+
+def _other_unit(question: Question, query: CandleQuery) -> ShapeError:
+    takes, given = ("seconds", "milliseconds") if query.unit == "s" else ("milliseconds", "seconds")
+    return _shape_error(
+        question,
+        f"the server takes times in {takes}, and was asked in {given}: it gives candles of {question.window.symbol} "
+        f"{question.window.interval} from {question.window.start:%Y-%m-%d %H:%M} to "
+        f"{question.window.end:%Y-%m-%d %H:%M} UTC only by the former: say so by CandleQuery(unit={query.unit!r})",
     )
 
 

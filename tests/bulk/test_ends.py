@@ -1,4 +1,4 @@
-"""What ends a pull, or a part of it: a symbol that is traded no more, one that always fails."""
+"""What ends a pull, or a part of it: a symbol that is traded no more, one that always fails, times in another unit."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from alura_async import AsyncAlura, RateLimiter, Retry, ServerError
-from alura_async.bulk import CandlePage, Candles, Progress
+from alura_async import AsyncAlura, RateLimiter, Retry, ServerError, ShapeError
+from alura_async.bulk import CandlePage, CandleQuery, Candles, Progress
 from tests.raw_server import RawServer, Received, reply
 
 pytestmark = pytest.mark.anyio
@@ -21,6 +21,7 @@ MINUTE, DAY = 60_000, 86_400_000
 NOW_MS = 29_480_400 * MINUTE
 PAGE = 500
 BAD = reply('{"statusCode":500,"message":"Internal server error"}', "500 Internal Server Error")
+REFUSED = reply('{"statusCode":400,"message":["startTime must be a timestamp"]}', "400 Bad Request")
 UNKNOWN = reply('{"statusCode":404,"message":"Not Found"}', "404 Not Found")
 
 Odd = Callable[[str, int, int], "bytes | None"]
@@ -34,6 +35,7 @@ class Traded:
         until_ms: the end.
         odd: given a symbol and a range, what to answer instead.
         latest: what to answer where no range is asked for; by default the last candles.
+        unit_ms: how many milliseconds its times are counted in.
         last_first: whether the last candles are given where there are too many.
     """
 
@@ -44,10 +46,11 @@ class Traded:
         *,
         odd: Odd = lambda symbol, start, end: None,
         latest: bytes | None = None,
+        unit_ms: int = 1,
         last_first: bool = False,
     ) -> None:
         self._since, self._until = since_ms // MINUTE, until_ms // MINUTE
-        self._odd, self._latest, self._last_first = odd, latest, last_first
+        self._odd, self._latest, self._unit_ms, self._last_first = odd, latest, unit_ms, last_first
         self.asked: list[str] = []
 
     async def __call__(self, request: Received, writer: Any) -> bytes:
@@ -57,7 +60,7 @@ class Traded:
             self.asked.append("latest")
             return self._latest or self._rows(self._until - PAGE, self._until)
         symbol = target.path.rpartition("/")[2]
-        start, end = int(query["startTime"]), int(query["endTime"])
+        start, end = int(query["startTime"]) * self._unit_ms, int(query["endTime"]) * self._unit_ms
         self.asked.append(symbol)
         first, last = max(self._since, -(-start // MINUTE)), min(self._until, end // MINUTE + 1)
         if self._last_first:
@@ -216,3 +219,49 @@ async def test_what_passes_at_the_end_of_a_pull_makes_no_gap(
     pages = await pulled(raw, "BTC", LIVE_MS, concurrency=1, retry=Retry(attempts=1))
     require(pages, LIVE_MS, LIVE_MS, NOW_MS)
     assert loop.time() >= began[0] + lasts_s
+
+
+# Times in another unit
+
+
+def absurd(start_ms: int) -> bool:
+    """Whether a time is not of this century."""
+    return not 10**12 < start_ms < 10**13
+
+
+@pytest.mark.parametrize("unit", ["ms", "s"])
+@pytest.mark.parametrize("kind", ["empty", "latest", "refused", "stumbles"])
+async def test_a_server_that_takes_times_in_another_unit_says_so(kind: str, unit: str, raw: RawServer) -> None:
+    latest = reply(rows(NOW_MS // MINUTE - PAGE, NOW_MS // MINUTE))
+    answer = {"empty": None, "latest": latest, "refused": REFUSED, "stumbles": BAD}[kind]
+    server = Traded(
+        LIVE_MS - DAY,
+        NOW_MS,
+        odd=lambda symbol, start, end: answer if absurd(start) else None,
+        unit_ms=1 if unit == "ms" else 1000,
+    )
+    raw.answers = [server]
+    asked: Any = CandleQuery(unit="s" if unit == "ms" else "ms")
+    pages = await pulled(raw, ["BTC", "ETH"], LIVE_MS, query=asked)
+    gaps = [page for page in pages if page.error is not None]
+    assert {gap.symbol for gap in gaps} == {"BTC", "ETH"}
+    for gap in gaps:
+        assert isinstance(gap.error, ShapeError)
+        takes = "milliseconds" if unit == "ms" else "seconds"
+        assert f"the server takes times in {takes}, and was asked in" in str(gap.error)
+        assert f"CandleQuery(unit={unit!r})" in str(gap.error)
+    assert len(server.asked) <= 12
+
+
+async def test_a_passing_error_is_not_put_down_to_the_unit(raw: RawServer) -> None:
+    """The server gives its latest candles where a time makes no sense, so it does in the other unit as well."""
+    latest = reply(rows(NOW_MS // MINUTE - PAGE, NOW_MS // MINUTE))
+    asked: list[int] = []
+
+    def odd(symbol: str, start: int, end: int) -> bytes | None:
+        asked.append(start)
+        return latest if absurd(start) else BAD if len(asked) <= 4 else None
+
+    raw.answers = [Traded(0, NOW_MS, odd=odd)]
+    require(await pulled(raw, "BTC", LIVE_MS), LIVE_MS, LIVE_MS, NOW_MS)
+    assert any(absurd(start) for start in asked)
