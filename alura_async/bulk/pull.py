@@ -320,9 +320,9 @@ class Pull:
             while (question := await self._next()) is not None:
                 self._under_way += 1
                 try:
-                    await self._failures.pause()
                     if self._failures.needs_witness(question.window):
                         await self._look_around(_series(question.window))
+                    await self._failures.pause()
                     error = self._why_not(question.window)
                     if error is None:
                         await self._ask(question)
