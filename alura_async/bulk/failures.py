@@ -2,7 +2,9 @@
 
 One failure says little. Where others succeed meanwhile, it is the window's, or its series'. Where nothing succeeds any
 more, it is the server's, or of the way to it: all of a pull pauses then, longer each time, until something succeeds or
-its patience is over. What came too early says nothing of a window. It knows neither requests nor candles.
+its patience is over. Where nothing is left but what fails, nothing would succeed either way: something else is asked
+for then, to tell the one from the other. What came too early says nothing of a window. It knows neither requests nor
+candles.
 """
 
 from __future__ import annotations
@@ -27,6 +29,10 @@ _FIRST_PATIENCE_S = 30.0
 # Where waits are off, or time passes in a single call: so many failures in a row, for each worker, or at all.
 _ROUNDS = 3
 _LEAST_FAILURES = 3
+# For so many seconds a series fails before something else is asked for. The retry policy's attempts are over after one
+# or two; in the others, what serves one symbol is restarted, or replaced. While all is out, however long, what else is
+# asked for fails as well, and nothing counts against the series.
+_PASSING_S = 10.0
 # Pauses while nothing succeeds.
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 30.0
@@ -80,6 +86,13 @@ class Failures:
         self._rows.pop(_series(window), None)
         self._tried.pop(_key(window), None)
 
+    def needs_witness(self, window: Window) -> bool:
+        """Whether a window has failed for some time, and nothing has succeeded since: it may be the server."""
+        row, tried = self._rows.get(_series(window)), self._tried.get(_key(window))
+        if row is None or tried is None or not tried.count or tried.successes < self._successes:
+            return False
+        return waits.are_off() or time.monotonic() - row.since >= _PASSING_S
+
     def failed(self, window: Window, error: AluraError, *, has_answered: bool) -> Next:
         """A request failed in a way that may pass.
 
@@ -91,7 +104,7 @@ class Failures:
         is_hopeless = self._note()
         if not isinstance(error, RateLimitedError | NotSentError):
             now = self._successes
-            row = self._rows.setdefault(_series(window), _Row(now, now))
+            row = self._rows.setdefault(_series(window), _Row(now, now, time.monotonic()))
             # The others' successes show that it is not the server; so does a body, that it answers.
             since = row.latest if has_answered else row.first
             row.count += now > since or (isinstance(error, ShapeError) and not has_answered)
@@ -117,7 +130,7 @@ class Failures:
         tried.count += 1
         if not tried.halvings and tried.count < _TRIES:
             return Next.AGAIN
-        row = self._rows.setdefault(_series(window), _Row(self._successes, self._successes))
+        row = self._rows.setdefault(_series(window), _Row(self._successes, self._successes, time.monotonic()))
         if isinstance(error, BadRequestError | NotFoundError):
             if tried.halvings >= _HALVINGS:
                 return Next.EARLIER
@@ -191,12 +204,14 @@ class _Row(msgspec.Struct):
     Attributes:
         first: how many requests had succeeded at the first.
         latest: how many at the latest.
+        since: when the first was, by the monotonic clock, in seconds.
         count: how many failures count against the series.
         refused: how many windows were refused for good.
     """
 
     first: int
     latest: int
+    since: float
     count: int = 1
     refused: int = 0
 

@@ -14,6 +14,11 @@ the stretch. A reply that has the anchor and nothing before it proves a window w
 longer than what replies have been shown to span; one that should have the anchor and has not proves nothing. Where
 there is no anchor, a reply without candles is believed when it has come twice, or when nothing is found before it.
 
+Where a series begins with such a reply, and its range is longer than one may speak for, its latest candles are asked
+for, which needs no range. They say where to look, and no more: they may be a copy of long ago. From the newest of them
+to the range's end, one reply speaks for all if it has that candle, so that it is not about the end of a long range
+only, and if another one, to a range from long ago, has shown that replies are not about the beginning only.
+
 All of this is pure: it knows times and numbers, and neither requests nor candles.
 """
 
@@ -29,31 +34,20 @@ import msgspec
 from ..errors import AluraError
 from .plan import Window, last_part, least_span_ms, span_ms
 from .query import CandlePath, CandleQuery
+from .reach import LEAST_REACH, LIMITS, Reach
 
-# As long as no reply has been shown to be cut, one without a candle speaks for a range of so many intervals.
-_LEAST_REACH = 500
-# A number of candles that is refused is replaced by one of these.
-_LIMITS = (5000, 1000, 500, 200, 100, 50, 20, 10)
-# A question reaches beyond its window by an interval below, and to the candle after it above.
-_MARGINS = 2
-# A server may begin earlier than it is asked to: with the candle before, or with the one that ends then.
-_MOST_EARLY = 2
-# So many replies in a row may leave open how much one holds; afterwards several are asked for side by side.
-_MOST_ALONE = 5
 # A candle may come late, and shows no more than that by being there afterwards.
 _LATE = 20
 # A `Date` has whole seconds.
 _TICK_MS = 1000
 _HOUR_MS, _DAY_MS = 3_600_000, 86_400_000
+# The year 2000: no candle is as old.
+_LONG_AGO_MS = 946_684_800_000
 # How much further it is asked where a candle that is known to be there was not given: a reply may have been an
 # accident, and a server may round what it is asked for.
 _FURTHER_MS = (0, 0, _HOUR_MS, _DAY_MS)
 # A reply of so few candles has not been cut, unless by time.
 _FEW = 8
-# From so many candles on, a reply shows how long a time it may be about.
-_MANY = 8
-# A stretch may be asked for at so many times the length of a reply, if there is little in it.
-_LONGEST = 1 << 20
 
 
 class Cut(enum.Enum):
@@ -76,7 +70,10 @@ class Stretch(msgspec.Struct, frozen=True):
         hollow: the longest range, in intervals, that one of them was about.
         is_check: whether nothing was found in it, and it is asked for once more.
         is_checked: whether it was, in vain: it is too long for one reply.
-        is_latest: whether nothing was found in a whole series: the latest candles are asked for, without a range.
+        is_latest: whether the latest candles are asked for, without a range: to know where to look; or because nothing
+            was found in a whole series, where that `is_repeated`.
+        newest_ms: the newest of the latest candles: what is later is asked for at once, together with that one.
+        is_from_long_ago: whether something else is asked for before: how far a reply reaches from a range's start.
         asked_ms: from here on it was asked for before, by a question that brought others.
         tries: how often a candle that is known to be there was not given.
     """
@@ -90,8 +87,20 @@ class Stretch(msgspec.Struct, frozen=True):
     is_check: bool = False
     is_checked: bool = False
     is_latest: bool = False
+    newest_ms: int | None = None
+    is_from_long_ago: bool = False
     asked_ms: int | None = None
     tries: int = 0
+
+    @property
+    def is_undivided(self) -> bool:
+        """Whether it is one question, and more than one would be others."""
+        return self.is_check or self.is_latest or self.newest_ms is not None
+
+    @property
+    def is_seeking(self) -> bool:
+        """Whether it is asked where the series ends, and none of the stretch itself."""
+        return self.is_from_long_ago or (self.is_latest and not self.is_repeated)
 
     @property
     def end_ms(self) -> int:
@@ -186,12 +195,14 @@ class Verdict(NamedTuple):
         rest: what is to be asked still.
         is_stuck: whether asking again would bring the same.
         assumed: nothing was found in `proven`, and it is assumed that a reply speaks for so many intervals; 0 if not.
+        is_odd: whether the latest candles have one that was asked for and did not come.
     """
 
     proven: Window | None
     rest: tuple[Stretch, ...] = ()
     is_stuck: bool = False
     assumed: int = 0
+    is_odd: bool = False
 
 
 class Habits:
@@ -217,6 +228,8 @@ class Habits:
         self._refusal: AluraError | None = None
         self._reaches: dict[str, Reach] = {}
         self._filled: set[tuple[str, str]] = set()
+        # Of which series the latest candles were asked for, and the newest of them.
+        self._newest: dict[tuple[str, str], int | None] = {}
 
     def reach(self, interval: str) -> Reach:
         """What is known of one interval: a server may limit its replies by time."""
@@ -233,9 +246,16 @@ class Habits:
         """Whether a candle of a series has come."""
         return (symbol, interval) in self._filled
 
-    def stands(self, window: Window, assumed: int) -> bool:
-        """Whether what was assumed when nothing was found may still be assumed."""
-        return assumed <= self.reach(window.interval).empty_reach
+    def doubt(self, verdict: Verdict) -> Stretch | None:
+        """What is to be asked of a part in which nothing was found, now that all else has come; None if nothing is."""
+        assert verdict.proven is not None  # there is such a part
+        window = verdict.proven
+        reach = self.reach(window.interval)
+        if not self.has_candles(window.symbol, window.interval):
+            # Of a whole series. Its latest candles need no range.
+            return Stretch(window, is_repeated=True, is_latest=True)
+        # What has been learned meanwhile may speak against it.
+        return Stretch(window, is_repeated=True) if verdict.assumed > reach.empty_reach else None
 
     def question(self, stretch: Stretch, *, now_ms: int) -> Question:
         """Ask for the end of a stretch: as much of it as one reply will probably answer for.
@@ -248,8 +268,9 @@ class Habits:
         span = span_ms(window.interval)
         reach = self.reach(window.interval)
         size = reach.size(window.symbol)
-        is_whole = stretch.is_check or stretch.is_latest
-        part = stretch.whole if is_whole else _end_of(window, size, now_ms + 2 * span)
+        if stretch.newest_ms is not None:
+            return self._question_of_later(stretch, stretch.newest_ms, now_ms)
+        part = stretch.whole if stretch.is_undivided else _end_of(window, size, now_ms + 2 * span)
         after, before = stretch.after_ms, stretch.before_ms
         is_all = part.start_ms == window.start_ms
         start_ms = part.start_ms - span
@@ -277,6 +298,18 @@ class Habits:
             stretch, part, max(0, start_ms), end_ms + further_ms, reach.limit, self.path, now_ms, has_anchor
         )
 
+    def _question_of_later(self, stretch: Stretch, newest: int, now_ms: int) -> Question:
+        """Ask for all that is later than the newest candle, and for that one."""
+        window, span = stretch.window, span_ms(stretch.window.interval)
+        part = _part(window, max(window.start_ms, newest + least_span_ms(window.interval)), window.end_ms)
+        limit = self.reach(window.interval).limit
+        if stretch.is_from_long_ago:
+            return Question(stretch, part, _LONG_AGO_MS, newest + span - 1, limit, self.path, now_ms)
+        # The end may be rounded down.
+        further_ms = max(self._further_ms, _beyond_ms(newest, part.end_ms, 1))
+        end_ms = part.end_ms + -part.end_ms % span + span - 1 + further_ms
+        return Question(stretch, part, max(0, newest - span), end_ms, limit, self.path, now_ms)
+
     def judge(self, question: Question, times: Sequence[int], as_of_ms: int) -> Verdict:
         """What a reply proves, and learn from it.
 
@@ -292,6 +325,9 @@ class Habits:
         span, least = span_ms(window.interval), least_span_ms(window.interval)
         if not len(times):
             reach.asked += 1
+        if stretch.newest_ms is not None:
+            return self._judge_later(question, times, stretch.newest_ms)
+        if not len(times):
             if question.has_anchor or question.has_candle_before:
                 return self._ask_further(question, reach)
             return self._judge_nothing(question, reach, question.to_end, is_sure=False)
@@ -318,8 +354,9 @@ class Habits:
         if since <= part.start_ms and until >= part.end_ms and part.candles > 1:
             reach.is_whole = True
         if until < part.end_ms and (stretch.after_ms is None or question.has_anchor):
-            # The first candles were given, and fewer than there are.
-            reach.shrink(window.symbol, (until - max(since, part.start_ms)) // span, part.candles)
+            # The first candles were given, and fewer than there are; without an anchor, there may be no more.
+            held = (until - max(since, part.start_ms)) // span if question.has_anchor else None
+            reach.shrink(window.symbol, held, part.candles)
         else:
             reach.grow(window.symbol, len(times))
         rest: list[Stretch] = []
@@ -368,6 +405,9 @@ class Habits:
             reach.narrow(window.symbol)
             rest = Stretch(stretch.whole, True, stretch.after_ms, stretch.before_ms, is_checked=True)
             return Verdict(None, (rest,))
+        is_all = intervals <= reach.empty_reach and question.window.start_ms <= window.start_ms
+        if not is_all and (sought := self._sought(stretch)) is not None:
+            return sought
         if intervals > reach.empty_reach:
             beyond = max(0, intervals - question.to_window)
             if not reach.narrow(window.symbol, beyond):
@@ -462,13 +502,28 @@ class Habits:
         )
         return Verdict(None, (again,))
 
+    def _sought(self, stretch: Stretch) -> Verdict | None:
+        """Where nothing is known of a series but that nothing was found: first to be known is where it ends."""
+        window = stretch.window
+        series = (window.symbol, window.interval)
+        is_known = not (stretch.after_ms is stretch.before_ms is stretch.hollow_ms is None)
+        if is_known or stretch.is_repeated or series in self._filled:
+            return None
+        if series not in self._newest:
+            return Verdict(None, (msgspec.structs.replace(stretch, is_latest=True),))
+        newest = self._newest[series]
+        return None if newest is None else self._asking_later(stretch, newest)
+
     def _judge_latest(self, question: Question, times: Sequence[int]) -> Verdict:
-        """The latest candles of a series that none was found of: if they are in its range, the replies were wrong."""
-        window = question.window
+        """The latest candles of a series, which were asked for without a range."""
+        stretch, window = question.stretch, question.window
+        if not stretch.is_repeated:
+            return self._seek(stretch, times)
+        # None was found of it: if they are in its range, the replies were wrong.
         since, until = bisect_left(times, window.start_ms), bisect_left(times, window.end_ms)
         if since == until:
             return Verdict(window)
-        self.reach(window.interval).believe_less(_LEAST_REACH)
+        self.reach(window.interval).believe_less(LEAST_REACH)
         first, last = int(times[since]), int(times[until - 1])
         end_ms = min(window.end_ms, last + least_span_ms(window.interval))
         rest: list[Stretch] = []
@@ -477,6 +532,76 @@ class Habits:
         if end_ms < window.end_ms:
             rest.append(Stretch(_part(window, end_ms, window.end_ms), True, before_ms=last))
         return Verdict(_part(window, first, end_ms), tuple(rest))
+
+    def _seek(self, stretch: Stretch, times: Sequence[int]) -> Verdict:
+        """Learn where a series ends."""
+        unsought = self.unsought(stretch)
+        place = bisect_left(times, stretch.window.end_ms)
+        if not place:
+            return Verdict(None, (unsought,))
+        window = stretch.window
+        newest = self._newest[window.symbol, window.interval] = int(times[place - 1])
+        if newest + least_span_ms(window.interval) >= window.end_ms:
+            return Verdict(None, (unsought,), is_odd=True)
+        return self._asking_later(unsought, newest) or Verdict(None, (unsought,))
+
+    def unsought(self, stretch: Stretch) -> Stretch:
+        """The same, to be walked without knowing where the series ends."""
+        self._newest[stretch.window.symbol, stretch.window.interval] = None
+        return msgspec.structs.replace(stretch, is_latest=False, newest_ms=None, is_from_long_ago=False, tries=0)
+
+    def _asking_later(self, stretch: Stretch, newest: int) -> Verdict | None:
+        """Ask first for what is later than the newest candle; None if there is nothing, or too much for a reply.
+
+        Nothing is proven by the latest candles, and none is taken from them: they may be a copy of long ago, in which
+        the last one was running.
+        """
+        window = stretch.window
+        reach = self.reach(window.interval)
+        least = least_span_ms(window.interval)
+        if newest + least >= window.end_ms:
+            return None
+        is_far = (window.end_ms + _DAY_MS - newest) // least > max(reach.empty_reach, reach.bridged or 0)
+        if is_far and reach.bridged is not None:
+            return None
+        return Verdict(None, (msgspec.structs.replace(stretch, newest_ms=newest, is_from_long_ago=is_far),))
+
+    def _judge_later(self, question: Question, times: Sequence[int], newest: int) -> Verdict:
+        """From the newest candle to the end of a range: if that one came, so did what directly follows it.
+
+        Args:
+            question: what was asked.
+            times: the open times of all candles that came.
+            newest: the open time of the newest candle.
+        """
+        stretch, window, part = question.stretch, question.stretch.window, question.window
+        series = (window.symbol, window.interval)
+        reach, span = self.reach(window.interval), span_ms(window.interval)
+        if stretch.is_from_long_ago:
+            # Where even the end was not heeded, it shows nothing.
+            is_heeded = len(times) > 0 and int(times[-1]) <= question.end_ms + span
+            reach.bridged = (int(times[0]) - question.start_ms) // span if is_heeded else 0
+            unsought = msgspec.structs.replace(stretch, newest_ms=None, is_from_long_ago=False)
+            return self._asking_later(unsought, newest) or Verdict(None, (unsought,))
+        if not _has(times, newest, newest + 1):
+            # An accident; or replies do not reach so far, or the latest candles are not those of a range.
+            again = self.unsought(stretch) if stretch.tries else msgspec.structs.replace(stretch, tries=1)
+            return Verdict(None, (again,), is_odd=stretch.tries > 0)
+        rest: list[Stretch] = []
+        if window.start_ms < part.start_ms:
+            rest.append(Stretch(_part(window, window.start_ms, part.start_ms)))
+        last = self._newest[series] = int(times[-1])
+        if last == newest:
+            length = (min(question.end_ms, question.now_ms) - newest) // least_span_ms(window.interval)
+            return Verdict(part, tuple(rest), assumed=length if length > max(reach.slots, reach.bridged or 0) else 0)
+        # It came meanwhile, or the latest candles were not the latest.
+        until = min(part.end_ms, max(part.start_ms, last + least_span_ms(window.interval)))
+        if until < part.end_ms:
+            rest.append(Stretch(_part(part, until, part.end_ms), newest_ms=last))
+        if until == part.start_ms:
+            return Verdict(None, tuple(rest))
+        self._filled.add(series)
+        return Verdict(_part(part, part.start_ms, until), tuple(rest))
 
     def learn_cut(self, before: Sequence[int], after: Sequence[int]) -> None:
         """Learn which part a server leaves out, by two replies to the same question.
@@ -504,7 +629,7 @@ class Habits:
             del self._reaches[question.window.interval]
             return False
         if reach.limit == question.limit:
-            fewer = next((limit for limit in _LIMITS if limit < question.limit), None)
+            fewer = next((limit for limit in LIMITS if limit < question.limit), None)
             self._reaches[question.window.interval] = Reach(fewer)
         return True
 
@@ -538,109 +663,6 @@ class Habits:
         self._reaches.clear()
         self.cuts, self.knows_cut = None, False
         self._further_ms = 0
-
-
-class Reach:
-    """How much replies have held so far, of one interval.
-
-    Args:
-        limit: how many candles are asked for; None where no number is.
-
-    Attributes:
-        limit: the same.
-        rows: the most candles in one.
-        slots: the most intervals from the first to the last candle of one.
-        is_capped: whether a reply has been shown to be cut.
-        is_whole: whether a reply had candles, and proved all of its window.
-        asked: how many replies there were.
-    """
-
-    def __init__(self, limit: int | None) -> None:
-        self.limit = limit
-        self.rows = 0
-        self.slots = 0
-        self.is_capped = False
-        self.is_whole = False
-        self.asked = 0
-        self._believed = min(limit or _LEAST_REACH, _LEAST_REACH)
-        # What is asked for where replies are cut at the end, and what of symbols that differ from the others.
-        self._most: int | None = None
-        self._sizes: dict[str, int] = {}
-        self._tight: set[str] = set()
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether enough is known to ask for several windows at once."""
-        return self.is_capped or self.is_whole or self.asked >= _MOST_ALONE
-
-    @property
-    def empty_reach(self) -> int:
-        """The most intervals that a reply speaks for which has nothing in them."""
-        return max(self.slots, _LIMITS[-2] if self.is_capped and self.rows >= _MANY else self._believed)
-
-    def size(self, symbol: str | None = None) -> int:
-        """How many intervals to ask for."""
-        size = self._sizes.get(symbol) if symbol is not None else None
-        if size is not None:
-            return size
-        most = self.limit or _LIMITS[0]
-        if self.is_capped:
-            # What holds little, because there is little, shows nothing of how much it may hold.
-            most = min(most, max(self.rows, min(self.slots, _LEAST_REACH), self.empty_reach))
-        size = _within(most)
-        return size if self._most is None else min(size, self._most)
-
-    def learn(self, count: int, slots: int) -> None:
-        """Learn from a reply that has candles."""
-        self.asked += 1
-        self.rows = max(self.rows, count)
-        self.slots = max(self.slots, slots)
-
-    def believe_less(self, intervals: int) -> None:
-        """A reply to a range so long did not have a candle that it should have had."""
-        self._believed = max(_LIMITS[-2], min(self._believed, intervals // 2))
-
-    def narrow(self, symbol: str, beyond: int = 0) -> bool:
-        """Ask for no more than what a reply without a candle speaks for, if that is less.
-
-        Args:
-            symbol: of which symbol.
-            beyond: how many intervals are asked for beyond the window.
-        """
-        self._tight.add(symbol)
-        size = _within(self.empty_reach - max(0, beyond - _MARGINS))
-        if size >= self.size(symbol):
-            return False
-        self._sizes[symbol] = size
-        return True
-
-    def halve(self, symbol: str, asked: int) -> bool:
-        """Ask for half of what was asked for, if that is not the least already."""
-        self._sizes[symbol] = min(asked, self.size(symbol)) // 2 or 1
-        return asked > 1
-
-    def shrink(self, symbol: str, held: int, asked: int) -> None:
-        """A reply held the first intervals of those that were asked for."""
-        if self._sizes.pop(symbol, None) is None and self.is_capped and asked / 2 < held < asked <= self.size():
-            self._most = held
-
-    def recover(self, symbol: str) -> None:
-        """Ask for more again where less was asked for than a reply speaks for."""
-        most = min(_within(self.empty_reach), self.size())
-        if self.size(symbol) < most:
-            self._sizes[symbol] = min(2 * self.size(symbol), most)
-
-    def grow(self, symbol: str, count: int) -> None:
-        """Ask for more of a symbol that is seldom traded."""
-        size = self.size(symbol)
-        if size < self.size() or (self.is_capped and count < self.rows / 2):
-            most = _within(max(self.slots, self.empty_reach)) if symbol in self._tight else _LONGEST
-            self._sizes[symbol] = max(size, min(2 * size, most))
-
-
-def _within(most: int) -> int:
-    """The largest window for which a reply has room that may hold, or speak for, so much."""
-    return max(1, most - _MARGINS - min(_MOST_EARLY, most // 10))
 
 
 def _intervals(window: Window, end_ms: int, now_ms: int) -> int:

@@ -83,7 +83,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What a pull takes. As text, it says so in words.
 
     It counts with a trade in each interval, from the first moment asked for: where a symbol was listed later or is
-    seldom traded, there are fewer candles, and hardly fewer requests.
+    seldom traded, there are fewer candles, and hardly fewer requests. One that is not traded any more has fewer of both
+    from its last candle on; that is known of the few symbols that were asked for to make the plan.
 
     Attributes:
         ranges: what is pulled, one range for each series.
@@ -123,20 +124,32 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def plan_of(
-    ranges: Iterable[Window], page: int, *, rate: float = inf, slots: float = inf, latency_s: float = 0.0
+    ranges: Iterable[Window],
+    page: int,
+    *,
+    empty: Iterable[Window] = (),
+    rate: float = inf,
+    slots: float = inf,
+    latency_s: float = 0.0,
 ) -> Plan:
     """Reckon what ranges take.
 
     Args:
         ranges: what is pulled.
         page: how many candles the server gives at once.
+        empty: parts of the ranges in which there is nothing.
         rate: requests a second at most.
         slots: requests at once at most.
         latency_s: seconds from a request to its reply, where that is known.
     """
     ranges = tuple(ranges)
-    candles = sum(window.candles for window in ranges)
-    requests = sum(-(-window.candles // page) for window in ranges)
+    there = {window: window.candles for window in ranges}
+    for part in empty:
+        for window in there:
+            if (window.symbol, window.interval) == (part.symbol, part.interval):
+                there[window] -= part.candles
+    candles = sum(there.values())
+    requests = sum(max(1, -(-count // page)) for count in there.values())
     rate = min(rate, slots / latency_s if latency_s else inf)
     return Plan(
         ranges=ranges,

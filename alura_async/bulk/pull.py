@@ -10,6 +10,7 @@ the same whatever the size of a pull.
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -31,6 +32,7 @@ from ..errors import (
     Outcome,
     RefusedError,
     ResponseError,
+    ServerError,
     ShapeError,
     SignInError,
     TransportError,
@@ -75,6 +77,8 @@ _TELL_EVERY_S = 3.0
 _MANY = 50
 # Refusals that may be another answer next time.
 _PASSING = frozenset({408, 409, 425, 429})
+# Refusals that are as good for all that is asked as for one question.
+_UNAUTHORIZED = (CredentialsNeededError, SignInError, UnauthorizedError)
 
 Listener: TypeAlias = Callable[[Progress], object]
 """Called with how far a pull has come."""
@@ -112,8 +116,22 @@ def pull(
     return Batches(begin)
 
 
-async def probe(client: AsyncAlura, ranges: Iterable[Window], query: CandleQuery) -> tuple[int, float]:
-    """How many candles the server gives at once, and how many seconds it takes: of the end of a range.
+class Probed(NamedTuple):
+    """What a few requests have shown.
+
+    Attributes:
+        page: how many candles the server gives at once.
+        latency_s: how many seconds a reply takes.
+        empty: parts of the ranges in which there is nothing.
+    """
+
+    page: int
+    latency_s: float
+    empty: tuple[Window, ...] = ()
+
+
+async def probe(client: AsyncAlura, ranges: Iterable[Window], query: CandleQuery) -> Probed:
+    """How many candles the server gives at once, and how fast: of the end of a range.
 
     Some symbols that a server lists have no candles any more, so those of a few are asked for until some come.
 
@@ -126,7 +144,8 @@ async def probe(client: AsyncAlura, ranges: Iterable[Window], query: CandleQuery
         AluraError: the server could not be asked.
     """
     first_of_each = {window.symbol: window for window in reversed(tuple(ranges))}
-    found: tuple[int, float] | None = None
+    found: Probed | None = None
+    empty: list[Window] = []
     failure: CallError | None = None
     for window in islice(reversed(first_of_each.values()), _MOST_PROBED):
         pulling = Pull(client, (window,), concurrency=1, query=query, patience_s=0)
@@ -137,19 +156,20 @@ async def probe(client: AsyncAlura, ranges: Iterable[Window], query: CandleQuery
         except CallError as error:
             failure = failure or error
             continue
+        empty += found.empty
         if pulling.has_candles:
-            return found
+            break
     if found is None:
         assert failure is not None  # there is one range at least
         raise failure
-    return found
+    return found._replace(empty=tuple(empty))
 
 
 class _Held(NamedTuple):
-    """Where nothing was found, and what that is assumed by: see `Verdict`."""
+    """Where nothing was found, and what that is assumed by."""
 
     page: CandlePage
-    assumed: int
+    verdict: Verdict
 
 
 class Pull:
@@ -194,6 +214,8 @@ class Pull:
         # What is going on.
         self._under_way = 0
         self._is_alone = False
+        self._is_looking = False
+        self._knows_unit = False
         self._working = self.concurrency
         self._changed = asyncio.Event()
         self._settling = asyncio.Lock()
@@ -268,7 +290,7 @@ class Pull:
             for window, error in sorted(gaps, key=lambda gap: gap[0].start_ms)
         ]
 
-    async def probe(self, window: Window) -> tuple[int, float]:
+    async def probe(self, window: Window) -> Probed:
         """Ask until it is known how much a reply holds, and how fast one comes; see the function of this name."""
         latencies_s: list[float] = []
         # The first one waits for a connection, too, which the others do not.
@@ -282,7 +304,8 @@ class Pull:
             latencies_s.append(took_s / max(1, self._told.requests - asked))
         if not self._ready and self._gaps:
             raise next(iter(self._gaps.values()))[0][1]
-        return self._habits.page(window.interval), min(latencies_s, default=0.0)
+        empty = tuple(page.window for page in self._ready if not len(page.candles))
+        return Probed(self._habits.page(window.interval), min(latencies_s, default=0.0), empty)
 
     @property
     def has_candles(self) -> bool:
@@ -297,6 +320,8 @@ class Pull:
             while (question := await self._next()) is not None:
                 self._under_way += 1
                 try:
+                    if self._failures.needs_witness(question.window):
+                        await self._look_around(_series(question.window))
                     await self._failures.pause()
                     error = self._why_not(question.window)
                     if error is None:
@@ -370,7 +395,12 @@ class Pull:
         if not self._habits.has_candles(*_series(window)):
             # It may be that replies about it are wrong; that shows by one after the other.
             return stretch
-        if idle < 2 or window.candles < 2 * _LEAST_PAGES * page or not self._habits.reach(window.interval).is_settled:
+        if (
+            stretch.is_undivided
+            or idle < 2
+            or window.candles < 2 * _LEAST_PAGES * page
+            or not self._habits.reach(window.interval).is_settled
+        ):
             return stretch
         most = max(_LEAST_PAGES * page, -(-window.candles // idle))
         *rest, last = reversed([*parts(window, most)])
@@ -401,11 +431,20 @@ class Pull:
             raise
         except AluraError as error:
             self._told.requests += 1
-            if question.stretch.is_latest and isinstance(error, NotFoundError):
+            if question.stretch.is_seeking and not isinstance(error, _UNAUTHORIZED):
+                # It goes without.
+                self._todo.append(self._habits.unsought(question.stretch))
+            elif not question.stretch.is_latest:
+                misled = await self._misled(question, error) if self._may_mislead(error) else None
+                if misled is None:
+                    self._fail(question, error)
+                else:
+                    self._end(question, misled)
+            elif isinstance(error, NotFoundError):
                 # Neither path knows of a candle.
                 self._give(CandlePage(question.window, _now_ms(), candles=Candles.empty(*_series(question.window))))
-                return
-            self._fail(question, error)
+            else:
+                self._fail(question, error)
             return
         self._told.requests += 1
         window = question.window
@@ -413,14 +452,84 @@ class Pull:
         self._answered.add((window.symbol, window.interval))
         if verdict is None:
             self._ask_again(question)
+            return
+        if verdict.is_odd:
+            question = self._habits.question(*verdict.rest, now_ms=_now_ms())
+        misled = await self._misled(question) if verdict.is_stuck or verdict.is_odd else None
+        if misled is not None:
+            self._end(question, misled)
         elif verdict.is_stuck:
             self._refuse(question, _unreadable(question, self._query, candles))
             self._leave(question)
         else:
             self._add(question, verdict, candles)
 
-    async def _send(self, question: Question, limit: int | None) -> Candles:
-        candles = await told(self._client, _request(question, limit, self._query))
+    async def _look_around(self, series: tuple[str, str]) -> None:
+        """Nothing is left but what fails: see whether the server answers for something else.
+
+        Args:
+            series: the one that fails. Its end is asked for where it is the only one that was ever answered for.
+        """
+        others = self._answered - {series} or self._answered
+        if not others or self._is_looking:
+            return
+        symbol, interval = random.choice([*others])  # noqa: S311 - any will do, if it is not always the same
+        # Its end is this moment: nobody can have kept the reply.
+        now_ms = _now_ms()
+        window = Window(symbol, interval, now_ms - span_ms(interval), now_ms)
+        witness = self._habits.question(Stretch(window), now_ms=now_ms)
+        self._is_looking = True
+        try:
+            await self._send(witness, witness.limit)
+        except (ClosedError, UsageError):
+            raise
+        except AluraError:
+            return
+        finally:
+            self._is_looking = False
+            self._told.requests += 1
+        self._failures.succeeded(window)
+
+    def _may_mislead(self, error: AluraError) -> bool:
+        """Whether it may be about times in another unit: a server refuses such a time, or stumbles over it."""
+        if self._told.candles or not isinstance(error, BadRequestError | UnprocessableError | ServerError):
+            return False
+        return isinstance(error, ServerError) or not self._names_limit(error)
+
+    async def _misled(self, question: Question, error: AluraError | None = None) -> ShapeError | None:
+        """See once whether the server understands times in the other unit.
+
+        Args:
+            question: one that it did not answer as it should.
+            error: what it answered, if that was no candles.
+
+        Returns:
+            What to tell, if it gives more candles of what is asked for then.
+        """
+        if self._knows_unit:
+            return None
+        self._knows_unit = True
+        query = msgspec.structs.replace(self._query, unit="s" if self._query.unit == "ms" else "ms")
+        if await self._gives(question, query) <= await self._gives(question, self._query):
+            return None
+        misled = _other_unit(question, query)
+        misled.__cause__ = error
+        return misled
+
+    async def _gives(self, question: Question, query: CandleQuery) -> int:
+        """How many candles a question brings of those that it asks for."""
+        try:
+            candles = await self._send(question, question.limit, query)
+        except (ClosedError, UsageError):
+            raise
+        except AluraError:
+            return 0
+        finally:
+            self._told.requests += 1
+        return len(candles.between(question.start_ms, question.end_ms + 1))
+
+    async def _send(self, question: Question, limit: int | None, query: CandleQuery | None = None) -> Candles:
+        candles = await told(self._client, _request(question, limit, query or self._query))
         if candles.interval is None:
             # The parameter has another name than usual, so nobody could know.
             candles = _named(candles, question.window)
@@ -467,7 +576,8 @@ class Pull:
             return
         page = CandlePage(proven, _as_of_ms(candles), candles=candles.between(proven.start_ms, proven.end_ms))
         if verdict.assumed and not len(page.candles):
-            self._held.append(_Held(page, verdict.assumed))
+            self._held.append(_Held(page, verdict))
+            self._told.has_answered(proven)
         else:
             self._give(page)
 
@@ -479,20 +589,17 @@ class Pull:
         self._tell()
 
     def _look_again(self) -> None:
-        """All else has come. Nothing was found in some ranges; what has been learned meanwhile may speak against it."""
+        """All else has come: whether to believe that there is nothing where nothing was found."""
         held, self._held = self._held, []
-        for page, assumed in held:
-            window, habits = page.window, self._habits
-            error = self._why_not(window)
+        for page, verdict in held:
+            self._told.has_not_answered(page.window)
+            error = self._why_not(page.window)
             if error is not None:
-                self._add_gap(window, error)
-            elif not habits.has_candles(*_series(window)):
-                # Of a whole series. Its latest candles need no range.
-                self._todo.append(Stretch(window, is_latest=True))
-            elif habits.stands(window, assumed):
+                self._add_gap(page.window, error)
+            elif (doubt := self._habits.doubt(verdict)) is None:
                 self._give(page)
             else:
-                self._todo.append(Stretch(window, is_repeated=True))
+                self._todo.append(doubt)
 
     # What becomes of failures
 
@@ -506,12 +613,8 @@ class Pull:
             self._ask_again(question)
             return
         has_answered = _series(window) in self._answered
-        if isinstance(error, CredentialsNeededError | SignInError | UnauthorizedError):
-            # As good for all others as for this one.
-            self._last_resort = error
-            self._failures.give_up()
-            self._add_gap(window, error)
-            self._leave(question)
+        if isinstance(error, _UNAUTHORIZED):
+            self._end(question, error)
         elif not isinstance(error, ResponseError) or not _is_final(error):
             self._go_on(question, error, self._failures.failed(window, error, has_answered=has_answered))
         elif has_answered:
@@ -519,6 +622,13 @@ class Pull:
         else:
             self._refuse(question, error)
             self._leave(question)
+
+    def _end(self, question: Question, error: AluraError) -> None:
+        """All that is left would fail alike."""
+        self._last_resort = error
+        self._failures.give_up()
+        self._add_gap(question.window, error)
+        self._leave(question)
 
     def _go_on(self, question: Question, error: AluraError, then: Next) -> None:
         """Go on after a failure."""
@@ -546,7 +656,7 @@ class Pull:
         window, stretch = question.window, question.stretch
         if _series(window) not in self._answered:
             self._ranges.append(stretch.whole)
-        elif stretch.is_latest or stretch.is_check:
+        elif stretch.is_undivided:
             self._todo.insert(0, question.again)
         else:
             self._todo.insert(0, Stretch(window, question.is_repeated))
@@ -556,15 +666,17 @@ class Pull:
         """Why a window is not asked for any more; None if it is."""
         return self._last_resort or self._given_up.why(window)
 
-    def _is_about_limit(self, question: Question, error: AluraError) -> bool:
+    def _is_about_limit(self, question: Question, error: BadRequestError | UnprocessableError) -> bool:
         """Whether fewer candles may be given where so many are refused."""
-        if not isinstance(error, BadRequestError | UnprocessableError):
-            return False
+        if self._names_limit(error):
+            return True
+        said = " ".join(error.messages).casefold()
+        return self._habits.reach(question.window.interval).asked == 0 and "interval" not in said
+
+    def _names_limit(self, error: BadRequestError | UnprocessableError) -> bool:
         said = " ".join(error.messages).casefold()
         names = [name.casefold() for name in (self._query.limit, "limit") if name is not None]
-        if any(name in said for name in names):
-            return True
-        return self._habits.reach(question.window.interval).asked == 0 and "interval" not in said
+        return any(name in said for name in names)
 
     def _refuse(self, question: Question, error: AluraError) -> None:
         """The server does not serve this series, or not in this way: it is not asked for the rest of it."""
@@ -626,8 +738,12 @@ class _Told:
         self._all = max(1.0, self._intervals())
 
     def has_answered(self, window: Window) -> None:
-        """A window is a page now, or a gap."""
+        """A window is a page now, or a gap; or it is held, because it will probably be an empty one."""
         self._left[window.interval] -= window.end_ms - window.start_ms
+
+    def has_not_answered(self, window: Window) -> None:
+        """A window that was held is not."""
+        self._left[window.interval] += window.end_ms - window.start_ms
 
     @property
     def is_listened_to(self) -> bool:
@@ -757,6 +873,16 @@ def _unreadable(question: Question, query: CandleQuery, candles: Candles) -> Sha
         f"may know the parameters {query.start!r}, {query.end!r} and {query.limit!r} by other names, or times in "
         f"another unit than {query.unit!r}, or serve ranges on its other path: say so by CandleQuery(start=…, end=…, "
         "limit=…, unit=…, path=…)",
+    )
+
+
+def _other_unit(question: Question, query: CandleQuery) -> ShapeError:
+    takes, given = ("seconds", "milliseconds") if query.unit == "s" else ("milliseconds", "seconds")
+    return _shape_error(
+        question,
+        f"the server takes times in {takes}, and was asked in {given}: it gives candles of {question.window.symbol} "
+        f"{question.window.interval} from {question.window.start:%Y-%m-%d %H:%M} to "
+        f"{question.window.end:%Y-%m-%d %H:%M} UTC only by the former: say so by CandleQuery(unit={query.unit!r})",
     )
 
 

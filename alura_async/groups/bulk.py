@@ -110,13 +110,16 @@ class Bulk(Group[Mode]):
 
         A part that fails is asked for again later, and is a gap when it has failed twice while others came. While
         nothing comes at all, a pull pauses and tries again, for two minutes; then all the rest is a gap. A series that
-        fails again and again while others come is given up by itself.
+        fails again and again while others come is given up by itself. What is left at the end and fails for some ten
+        seconds is a gap as well, if the server answers for something else meanwhile, which is asked for to see that.
 
         A page is what a reply proves: what lies between its candles, or between one of them and a candle that was known
         before. What is believed without proof: where a server cuts its replies to less than 500 intervals of time, and
         all that is pulled is traded seldom, a candle that no reply reaches is taken for none, as it is where a server
         rounds the start of a range up, or adds several candles before it, at the edge of a long hole. A series without
-        a candle in the range is checked by the server's latest candles only.
+        a candle in the range is checked by the server's latest candles only. Where a series ends long before the range
+        does, one reply tells that nothing follows, if another one began long after its range did: that is no proof
+        from a server that cuts by time, counts from its own earliest time on, and gives old candles as its latest.
 
             async with aclosing(alura.bulk.candles("all", "1m", start=start)) as pages:
                 async for page in pages:
@@ -190,9 +193,9 @@ class Bulk(Group[Mode]):
         from ..bulk.pull import concurrency_of, probe
 
         client = cast("AsyncAlura", self._client)
-        page, latency_s = await probe(client, ranges, query)
-        rate = client._road.limiter.rate
-        return plan_of(ranges, page, rate=rate, slots=concurrency_of(client), latency_s=latency_s)
+        page, latency_s, empty = await probe(client, ranges, query)
+        rate, slots = client._road.limiter.rate, concurrency_of(client)
+        return plan_of(ranges, page, empty=empty, rate=rate, slots=slots, latency_s=latency_s)
 
     @operation
     async def latest(

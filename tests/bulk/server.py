@@ -7,7 +7,7 @@ from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
 from typing import Literal
 
-from alura_async.bulk.habits import Habits, Question, Stretch
+from alura_async.bulk.habits import Habits, Question, Stretch, Verdict
 from alura_async.bulk.plan import Window, span_ms
 from alura_async.bulk.query import CandleQuery
 
@@ -38,6 +38,8 @@ class Server:
         rounds_end: how its end is.
         blips: how many of the questions are answered by nothing when they are asked for the first time.
         unit: how many milliseconds its times are counted in.
+        latest_age_ms: how old that is which is given as the latest candles.
+        latest_kind: whether they are the last ones, the first ones of all, or none.
     """
 
     interval: str
@@ -61,6 +63,8 @@ class Server:
     rounds_end: Literal["up", "down", "no"] = "no"
     blips: float = 0.0
     unit: int = 1
+    latest_age_ms: int = 0
+    latest_kind: Literal["last", "first", "none"] = "last"
     requests: int = field(default=0, init=False)
     _asked: set[tuple[int, int]] = field(default_factory=set, init=False)
     _draw: random.Random = field(default_factory=lambda: random.Random(1), init=False)
@@ -112,8 +116,11 @@ class Server:
     def latest(self) -> list[int]:
         """The open times of the latest candles, when no range is asked for."""
         self.requests += 1
-        now_ms = self.now_ms - span_ms(self.interval) if self.without_running else self.now_ms
-        return self.opened[: self._place(now_ms, after=True)][-500:]
+        now_ms = self.now_ms - self.latest_age_ms
+        if self.without_running:
+            now_ms -= span_ms(self.interval)
+        found = self.opened[: self._place(now_ms, after=True)]
+        return {"last": found[-500:], "first": found[:500], "none": []}[self.latest_kind]
 
     def _place(self, time_ms: int, *, after: bool) -> int:
         return (bisect_right if after else bisect_left)(self.opened, time_ms)
@@ -132,7 +139,9 @@ class Pulled:
         return [time for _, times in sorted(self.proven, key=lambda page: page[0].start_ms) for time in times]
 
 
-def pull(server: Server, start_ms: int, end_ms: int, most: int = 5000, behind: int = 0) -> Pulled:
+def pull(
+    server: Server, start_ms: int, end_ms: int, most: int = 5000, behind: int = 0, now_ms: int | None = None
+) -> Pulled:
     """Pull a range of one series, one request after the other.
 
     Args:
@@ -141,24 +150,25 @@ def pull(server: Server, start_ms: int, end_ms: int, most: int = 5000, behind: i
         end_ms: its end.
         most: how many candles are asked for.
         behind: how many milliseconds the server's `Date` is behind.
+        now_ms: this machine's clock, where that is not the server's.
     """
     habits = Habits(CandleQuery(most=most))
     todo = [Stretch(Window("BTC", server.interval, start_ms, end_ms))]
-    held: list[tuple[Window, int]] = []
+    held: list[Verdict] = []
     pulled = Pulled([], [])
     while todo or held:
         if not todo:
-            for window, assumed in held:
-                if not habits.has_candles(window.symbol, window.interval):
-                    todo.append(Stretch(window, is_latest=True))
-                elif habits.stands(window, assumed):
-                    pulled.proven.append((window, []))
+            for verdict in held:
+                assert verdict.proven is not None  # it is held for that
+                doubt = habits.doubt(verdict)
+                if doubt is None:
+                    pulled.proven.append((verdict.proven, []))
                 else:
-                    todo.append(Stretch(window))
+                    todo.append(doubt)
             held.clear()
             continue
         stretch = todo.pop()
-        question = habits.question(stretch, now_ms=server.now_ms)
+        question = habits.question(stretch, now_ms=server.now_ms if now_ms is None else now_ms)
         times = server.latest() if stretch.is_latest else ask(server, question)
         verdict = habits.judge(question, times, server.now_ms - behind)
         if verdict.is_stuck and not habits.knows_cut:
@@ -168,12 +178,16 @@ def pull(server: Server, start_ms: int, end_ms: int, most: int = 5000, behind: i
         if verdict.is_stuck:
             # The rest of the series is not asked for.
             rest = [*question.left, *todo]
-            pulled.stuck += [question.window, *(left.whole for left in rest), *(window for window, _ in held)]
+            pulled.stuck += [
+                question.window,
+                *(left.whole for left in rest),
+                *(each.proven for each in held if each.proven),
+            ]
             return pulled
         if verdict.proven is not None:
             within = [time for time in times if verdict.proven.start_ms <= time < verdict.proven.end_ms]
             if verdict.assumed and not within:
-                held.append((verdict.proven, verdict.assumed))
+                held.append(verdict)
             else:
                 pulled.proven.append((verdict.proven, within))
         todo += verdict.rest

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from bisect import bisect_left
 from typing import Any
 
 import pytest
@@ -52,7 +53,8 @@ def check(server: Server, pulled: Pulled, start_ms: int, end_ms: int) -> None:
     assert at == end_ms
     span = span_ms(server.interval)
     for window, times in pulled.proven:
-        there = [time for time in server.opened if window.start_ms <= time < window.end_ms and time <= server.now_ms]
+        since, until = bisect_left(server.opened, window.start_ms), bisect_left(server.opened, window.end_ms)
+        there = [time for time in server.opened[since:until] if time <= server.now_ms]
         if server.without_running:
             there = [time for time in there if time + span <= server.now_ms]
         assert set(there) - set(times) <= {server.now_ms // span * span}
@@ -174,6 +176,48 @@ def test_no_candle_is_lost_silently_on_an_irregular_server(
         assert not pulled.stuck
 
 
+LATEST: Any = st.fixed_dictionaries(
+    {
+        "latest_age_ms": st.sampled_from([0, 0, 0, 5 * MINUTE, HOUR, DAY, 5 * DAY]),
+        "latest_kind": st.sampled_from(["last", "last", "last", "first", "none"]),
+    }
+)
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(
+    habits=st.one_of(READABLE, AWKWARD.filter(lambda habits: habits.get("spans", 500) >= 500)),
+    kind=KINDS,
+    latest=LATEST,
+    seed=st.integers(0, 10**9),
+    length=st.sampled_from([200, 900, 2500, 9000, 20_000]),
+    ended=st.sampled_from([1, 30, 501, 2000, 5001, 12_000, 30_000]),
+    late=st.sampled_from([0, 0, 2, 600, 9000]),
+    until=st.sampled_from([0, 0, 5, 300]),
+)
+def test_no_candle_is_lost_where_a_series_ends_early_whatever_its_latest_candles_are(
+    habits: dict[str, Any],
+    kind: dict[str, Any],
+    latest: dict[str, Any],
+    seed: int,
+    length: int,
+    ended: int,
+    late: int,
+    until: int,
+) -> None:
+    """It is traded no more, or the server's clock is late; and the latest candles are a copy of any age."""
+    if (habits.get("cap") or 500) < 500 or "ignores_start" in kind or "ignores_end" in kind:
+        habits = {**habits, "by_time": False}
+    if "rounds_ms" in habits or "blips" in habits:
+        # Of a short range that is answered by nothing, nothing else tells.
+        latest = {}
+    opened = [time - ended * MINUTE for time in series(seed, length)]
+    server = Server("1m", opened, NOW - late * MINUTE, **habits, **kind, **latest)
+    start = NOW // MINUTE * MINUTE - (length + ended // 2) * MINUTE
+    end = max(start + MINUTE, NOW - until * MINUTE)
+    check(server, pull(server, start, end, now_ms=NOW), start, end)
+
+
 @pytest.mark.parametrize("last_first", [False, True])
 def test_times_in_another_unit_are_an_error_and_never_no_candles(last_first: bool) -> None:
     server = Server("1m", dense(5000), NOW, cap=500, unit=1000, last_first=last_first)
@@ -223,6 +267,41 @@ def test_a_series_that_is_traded_always_takes_hardly_more_requests_than_it_must(
     check(server, pulled, start, NOW)
     assert not pulled.stuck
     assert server.requests <= 1.1 * length / cap + 3
+
+
+@pytest.mark.parametrize("habits", [{}, {"last_first": True}, {"ignores_end": True}, {"overlaps": True}])
+@pytest.mark.parametrize("cap", [100, 500, 1000])
+@pytest.mark.parametrize("days", [1, 30, 300])
+def test_days_without_candles_at_the_end_take_hardly_any_requests(days: int, cap: int, habits: dict[str, Any]) -> None:
+    ended, length = days * 1440, 20 * cap
+    server = Server("1m", minutes(ended + length + 10 * cap, ended), NOW, cap=cap, **habits)
+    start = NOW // MINUTE * MINUTE - (ended + length) * MINUTE
+    pulled = pull(server, start, NOW)
+    check(server, pulled, start, NOW)
+    assert pulled.times == minutes(ended + length, ended)
+    # What is no longer than a first question is walked, before it is known where the series ends.
+    assert server.requests <= 1.2 * (length + min(ended, 5000)) / cap + 8
+
+
+def test_a_clock_that_is_months_late_takes_hardly_any_requests() -> None:
+    server = Server("1m", dense(100 * 1440 + 20_000), NOW - 100 * DAY, cap=500)
+    start = NOW // MINUTE * MINUTE - 100 * DAY - 10_000 * MINUTE
+    pulled = pull(server, start, NOW, now_ms=NOW)
+    check(server, pulled, start, NOW)
+    assert len(pulled.times) == 10_001
+    assert server.requests <= 20 + 8
+
+
+@pytest.mark.parametrize("spans", [500, 600, 1440])
+@pytest.mark.parametrize("last_first", [False, True])
+def test_the_newest_of_a_copy_of_long_ago_is_not_the_end_where_replies_reach_no_farther(
+    last_first: bool, spans: int
+) -> None:
+    """There is a hole after it that no reply reaches over, and others come after that."""
+    opened = minutes(30_000, 20_000) + minutes(16_000, 12_000)
+    server = Server("1m", opened, NOW, cap=1000, spans=spans, last_first=last_first, latest_age_ms=18_000 * MINUTE)
+    start = NOW // MINUTE * MINUTE - 30_000 * MINUTE
+    check(server, pull(server, start, NOW), start, NOW)
 
 
 def test_a_symbol_that_is_seldom_traded_takes_few_requests() -> None:
@@ -305,13 +384,14 @@ def test_what_nothing_was_found_in_is_not_believed_to_be_longer_than_a_reply_rea
     habits.judge(habits.question(Stretch(ago(9000, 8000)), now_ms=NOW), [], NOW)
     verdict = judged(habits, Stretch(ago(480, 0)), [])
     assert verdict.proven == ago(480, 0)
-    assert habits.stands(ago(480, 0), verdict.assumed)
+    judged(habits, Stretch(ago(481, 480)), minutes(481, 481))
+    assert habits.doubt(verdict) is None
     first = judged(habits, Stretch(ago(4000, 3000, "ETH")), minutes(3049, 2999))
     (rest,) = first.rest
     assert rest.after_ms == minutes(3049, 3049)[0]
     judged(habits, rest, minutes(3098, 3049))
     assert habits.reach("1m").is_capped
-    assert not habits.stands(ago(480, 0), verdict.assumed)
+    assert habits.doubt(verdict) == Stretch(ago(480, 0), is_repeated=True)
 
 
 def test_a_reply_proves_what_lies_between_its_first_and_its_last_candle_and_no_more() -> None:
