@@ -75,6 +75,7 @@ class Stretch(msgspec.Struct, frozen=True):
         newest_ms: the newest of the latest candles: what is later is asked for at once, together with that one.
         is_from_long_ago: whether something else is asked for before: how far a reply reaches from a range's start.
         asked_ms: from here on it was asked for before, by a question that brought others.
+        is_cut_off: whether the candles around it are not asked for, since a reply may have had no room for others.
         tries: how often a candle that is known to be there was not given.
     """
 
@@ -90,6 +91,7 @@ class Stretch(msgspec.Struct, frozen=True):
     newest_ms: int | None = None
     is_from_long_ago: bool = False
     asked_ms: int | None = None
+    is_cut_off: bool = False
     tries: int = 0
 
     @property
@@ -284,7 +286,11 @@ class Habits:
             or (stretch.hollow_ms is None and after - part.start_ms <= (size + 1) * span)
             or after <= part.end_ms + span
         )
-        if has_anchor and after is not None:
+        if stretch.is_cut_off:
+            has_anchor = False
+            start_ms = start_ms if before is None else max(start_ms, before + 1)
+            end_ms = end_ms if after is None else min(end_ms, after - 1)
+        elif has_anchor and after is not None:
             end_ms = after + 2 * span - 1
             further_ms = _FURTHER_MS[stretch.tries] if stretch.tries < len(_FURTHER_MS) else 0
         elif before is not None and is_end:
@@ -450,6 +456,10 @@ class Habits:
         is_few = count <= _FEW or 2 * count <= reach.rows
         after, before = stretch.after_ms, stretch.before_ms
         stuck = Verdict(None, (stretch,), is_stuck=True)
+        is_known = first == after or last == before
+        if is_known and count == reach.rows <= _FEW and not stretch.is_check and not stretch.is_cut_off:
+            # There may have been no room for others, for no reply has held more.
+            return Verdict(None, (msgspec.structs.replace(stretch, is_cut_off=True),))
         if first >= stretch.end_ms:
             if after is not None and first == after:
                 is_sure = is_few or self.cuts is Cut.LATER

@@ -116,8 +116,9 @@ class Bulk(Group[Mode]):
         A page is what a reply proves: what lies between its candles, or between one of them and a candle that was known
         before. What is believed without proof: where a server cuts its replies to less than 500 intervals of time, and
         all that is pulled is traded seldom, a candle that no reply reaches is taken for none, as it is where a server
-        rounds the start of a range up, or adds several candles before it, at the edge of a long hole. A series without
-        a candle in the range is checked by the server's latest candles only. Where a series ends long before the range
+        rounds the start of a range up, or adds several candles before it, at the edge of a long hole. The same eight
+        candles or fewer, whatever is asked for, are taken for all there are. A series without a candle in the range is
+        checked by the server's latest candles only. Where a series ends long before the range
         does, one reply tells that nothing follows, if another one began long after its range did: that is no proof
         from a server that cuts by time, counts from its own earliest time on, and gives old candles as its latest.
 

@@ -166,13 +166,14 @@ def test_no_candle_is_lost_silently_on_an_irregular_server(
     if awkward.get("spans", 500) < 500:
         # Where all replies are about so short a time and hold little, nobody can know of what is farther away.
         latest = minutes(3 * awkward["spans"], 0)
-        opened = sorted({*series(seed, length, least=0.5), *latest})
+        opened = sorted({*series(seed, length, least=0.5), *minutes(length, 0)[::5], *latest})
     server = Server("1m", opened, NOW, last_first=last_first, **awkward)
     start = NOW // MINUTE * MINUTE - length * MINUTE
     end = max(start + MINUTE, NOW - until * MINUTE)
     pulled = pull(server, start, end)
     check(server, pulled, start, end)
-    if "rounds_ms" not in awkward:
+    # Of many accidents some come four times in a row.
+    if "rounds_ms" not in awkward and awkward.get("blips", 0) < 0.3:
         assert not pulled.stuck
 
 
@@ -405,6 +406,17 @@ def test_a_reply_proves_what_lies_between_its_first_and_its_last_candle_and_no_m
     assert after.before_ms == minutes(3910, 3910)[0]
 
 
+@pytest.mark.parametrize("kind", [{}, {"last_first": True}])
+@pytest.mark.parametrize("cap", [2, 3])
+def test_where_a_reply_has_room_for_hardly_more_than_what_is_known_it_is_asked_for_the_rest(
+    cap: int, kind: dict[str, Any]
+) -> None:
+    server = Server("1m", minutes(120, 0), NOW, cap=cap, **kind)
+    pulled = pull(server, NOW - 120 * MINUTE, NOW)
+    check(server, pulled, NOW - 120 * MINUTE, NOW)
+    assert not pulled.stuck
+
+
 def test_a_window_is_asked_for_with_the_candle_after_it() -> None:
     habits = Habits(CandleQuery())
     anchor = minutes(300, 300)[0]
@@ -412,7 +424,10 @@ def test_a_window_is_asked_for_with_the_candle_after_it() -> None:
     assert question.end_ms > anchor + MINUTE
     # Without it, nothing is proven.
     assert habits.judge(question, [], NOW).proven is None
-    # With nothing but it, the window is empty.
+    # With nothing but it, the window is empty, if a reply has room for another.
+    (again,) = habits.judge(question, [anchor], NOW).rest
+    assert habits.question(again, now_ms=NOW).end_ms < anchor
+    judged(habits, Stretch(ago(6000, 5990)), minutes(6000, 5991))
     assert habits.judge(question, [anchor], NOW).proven == ago(700, 300)
 
 
