@@ -13,14 +13,13 @@ import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import msgspec
 
 from ..core.messages import LONGEST_HOLD_S
-from ..core.request import Parts
 from ..core.road import Road
 from ..errors import (
     AluraError,
@@ -29,7 +28,6 @@ from ..errors import (
     ClosedError,
     CredentialsNeededError,
     NotFoundError,
-    Outcome,
     RefusedError,
     ResponseError,
     ServerError,
@@ -40,16 +38,16 @@ from ..errors import (
     UnprocessableError,
     UsageError,
 )
-from .asking import told
+from .asking import answered, other_unit, unreadable
 from .batches import Batches
 from .columns import Candles
-from .decoding import CANDLE_HISTORY, LATEST_CANDLES
 from .extra import needing
 from .failures import PATIENCE_S, Failures, GivenUp, Next, halves
 from .habits import Habits, Question, Stretch, Verdict
-from .pages import CandlePage, Progress
+from .pages import CandlePage
 from .plan import Window, parts, span_ms
-from .query import CandlePath, CandleQuery
+from .query import CandleQuery
+from .telling import Listener, Telling
 
 with needing("numpy"):
     import numpy as np
@@ -67,21 +65,12 @@ _LEAST_PAGES = 8
 _MOST_WORKERS = 32
 # Waiting for its turn counts as part of a call's time: so much of it may be spent so.
 _WAITING_SHARE = 0.25
-# The pace is that of the last seconds, without those in which nothing came and so much more than one might have.
-_PACE_S = 30.0
-_STILL_S = 3.0
-_STILL_TIMES = 5
 # While no page comes, it is told that often how far it is.
 _TELL_EVERY_S = 3.0
-# Candles from which it can be said that they are of a longer interval than the one asked for.
-_MANY = 50
 # Refusals that may be another answer next time.
 _PASSING = frozenset({408, 409, 425, 429})
 # Refusals that are as good for all that is asked as for one question.
 _UNAUTHORIZED = (CredentialsNeededError, SignInError, UnauthorizedError)
-
-Listener: TypeAlias = Callable[[Progress], object]
-"""Called with how far a pull has come."""
 
 
 def pull(
@@ -231,7 +220,7 @@ class Pull:
         self._last_resort: AluraError | None = None
         self._workers: list[asyncio.Task[None]] = []
         self._has_ended = False
-        self._told = _Told(self._ranges, self._road, progress)
+        self._telling = Telling(self._ranges, self._road, progress)
 
     # What the consumer does
 
@@ -269,7 +258,7 @@ class Pull:
         """Wait, and say now and then how far it is: a server may ask for a pause."""
         while True:
             try:
-                async with asyncio.timeout(_TELL_EVERY_S if self._told.is_listened_to else None):
+                async with asyncio.timeout(_TELL_EVERY_S if self._telling.is_listened_to else None):
                     await self._ready_there.wait()
                     return
             except TimeoutError:
@@ -294,14 +283,14 @@ class Pull:
         """Ask until it is known how much a reply holds, and how fast one comes; see the function of this name."""
         latencies_s: list[float] = []
         # The first one waits for a connection, too, which the others do not.
-        while not self._habits.reach(window.interval).is_settled or self._told.requests == 1:
+        while not self._habits.reach(window.interval).is_settled or self._telling.requests == 1:
             if (question := self._take()) is None:
                 break
             self._is_alone = False
-            began, asked, waited_s = time.monotonic(), self._told.requests, self._road.market_wait_s
+            began, asked, waited_s = time.monotonic(), self._telling.requests, self._road.market_wait_s
             await self._ask(question)
             took_s = time.monotonic() - began - (self._road.market_wait_s - waited_s)
-            latencies_s.append(took_s / max(1, self._told.requests - asked))
+            latencies_s.append(took_s / max(1, self._telling.requests - asked))
         if not self._ready and self._gaps:
             raise next(iter(self._gaps.values()))[0][1]
         empty = tuple(page.window for page in self._ready if not len(page.candles))
@@ -310,7 +299,7 @@ class Pull:
     @property
     def has_candles(self) -> bool:
         """Whether a candle has come."""
-        return self._told.candles > 0
+        return self._telling.candles > 0
 
     # What the workers do
 
@@ -430,7 +419,7 @@ class Pull:
         except (ClosedError, UsageError):
             raise
         except AluraError as error:
-            self._told.requests += 1
+            self._telling.requests += 1
             if question.stretch.is_seeking and not isinstance(error, _UNAUTHORIZED):
                 # It goes without.
                 self._todo.append(self._habits.unsought(question.stretch))
@@ -446,7 +435,7 @@ class Pull:
             else:
                 self._fail(question, error)
             return
-        self._told.requests += 1
+        self._telling.requests += 1
         window = question.window
         self._failures.succeeded(window)
         self._answered.add((window.symbol, window.interval))
@@ -459,7 +448,7 @@ class Pull:
         if misled is not None:
             self._end(question, misled)
         elif verdict.is_stuck:
-            self._refuse(question, _unreadable(question, self._query, candles))
+            self._refuse(question, unreadable(question, self._query, candles))
             self._leave(question)
         else:
             self._add(question, verdict, candles)
@@ -487,12 +476,12 @@ class Pull:
             return
         finally:
             self._is_looking = False
-            self._told.requests += 1
+            self._telling.requests += 1
         self._failures.succeeded(window)
 
     def _may_mislead(self, error: AluraError) -> bool:
         """Whether it may be about times in another unit: a server refuses such a time, or stumbles over it."""
-        if self._told.candles or not isinstance(error, BadRequestError | UnprocessableError | ServerError):
+        if self._telling.candles or not isinstance(error, BadRequestError | UnprocessableError | ServerError):
             return False
         return isinstance(error, ServerError) or not self._names_limit(error)
 
@@ -512,7 +501,7 @@ class Pull:
         query = msgspec.structs.replace(self._query, unit="s" if self._query.unit == "ms" else "ms")
         if await self._gives(question, query) <= await self._gives(question, self._query):
             return None
-        misled = _other_unit(question, query)
+        misled = other_unit(question, query)
         misled.__cause__ = error
         return misled
 
@@ -525,16 +514,11 @@ class Pull:
         except AluraError:
             return 0
         finally:
-            self._told.requests += 1
+            self._telling.requests += 1
         return len(candles.between(question.start_ms, question.end_ms + 1))
 
     async def _send(self, question: Question, limit: int | None, query: CandleQuery | None = None) -> Candles:
-        candles = await told(self._client, _request(question, limit, query or self._query))
-        if candles.interval is None:
-            # The parameter has another name than usual, so nobody could know.
-            candles = _named(candles, question.window)
-        _require_interval(candles, question)
-        return candles
+        return await answered(self._client, question, limit, query or self._query)
 
     def _judge(self, question: Question, candles: Candles) -> Verdict | None:
         """What a reply proves; None if it was asked for in a way that is not followed any more."""
@@ -552,7 +536,7 @@ class Pull:
                 fewer: Candles | None = None
                 if question.limit is not None:
                     fewer = await self._send(question, max(1, len(candles) // 2))
-                    self._told.requests += 1
+                    self._telling.requests += 1
                 after: Any = () if fewer is None else fewer.open_time.view(np.int64)
                 before: Any = candles.open_time.view(np.int64)
                 self._habits.learn_cut(before, after)
@@ -577,22 +561,22 @@ class Pull:
         page = CandlePage(proven, _as_of_ms(candles), candles=candles.between(proven.start_ms, proven.end_ms))
         if verdict.assumed and not len(page.candles):
             self._held.append(_Held(page, verdict))
-            self._told.has_answered(proven)
+            self._telling.has_answered(proven)
         else:
             self._give(page)
 
     def _give(self, page: CandlePage) -> None:
-        self._told.candles += len(page.candles)
+        self._telling.candles += len(page.candles)
         self._ready.append(page)
         self._ready_there.set()
-        self._told.has_answered(page.window)
+        self._telling.has_answered(page.window)
         self._tell()
 
     def _look_again(self) -> None:
         """All else has come: whether to believe that there is nothing where nothing was found."""
         held, self._held = self._held, []
         for page, verdict in held:
-            self._told.has_not_answered(page.window)
+            self._telling.has_not_answered(page.window)
             error = self._why_not(page.window)
             if error is not None:
                 self._add_gap(page.window, error)
@@ -693,7 +677,7 @@ class Pull:
         self._add_gap(window, error)
 
     def _add_gap(self, window: Window, error: AluraError) -> None:
-        self._told.has_answered(window)
+        self._telling.has_answered(window)
         gaps = self._gaps.setdefault((window.symbol, window.interval), [])
         rest: list[tuple[Window, AluraError]] = []
         for gap in gaps:
@@ -704,98 +688,12 @@ class Pull:
                 window = msgspec.structs.replace(window, start_ms=start_ms, end_ms=end_ms)
             else:
                 rest.append(gap)
-        self._told.gaps += 1 + len(rest) - len(gaps)
+        self._telling.gaps += 1 + len(rest) - len(gaps)
         gaps[:] = [*rest, (window, error)]
         self._tell()
 
     def _tell(self) -> None:
-        self._told.tell(self._habits)
-
-
-class _Told:
-    """What is told of a pull's progress.
-
-    Args:
-        ranges: what is pulled.
-        road: what waits for its turn.
-        progress: whom it is told.
-    """
-
-    def __init__(self, ranges: Iterable[Window], road: Road, progress: Listener | None) -> None:
-        self.requests = 0
-        self.candles = 0
-        self.gaps = 0
-        self._progress = progress
-        self._road = road
-        self._began = time.monotonic()
-        self.waited_before = road.market_wait_s
-        self._lately = deque([(self._began, 0)])
-        self._pace = 0.0
-        # Milliseconds that nothing is known of yet.
-        self._left: dict[str, int] = {}
-        for window in ranges:
-            self._left[window.interval] = self._left.get(window.interval, 0) + window.end_ms - window.start_ms
-        self._all = max(1.0, self._intervals())
-
-    def has_answered(self, window: Window) -> None:
-        """A window is a page now, or a gap; or it is held, because it will probably be an empty one."""
-        self._left[window.interval] -= window.end_ms - window.start_ms
-
-    def has_not_answered(self, window: Window) -> None:
-        """A window that was held is not."""
-        self._left[window.interval] += window.end_ms - window.start_ms
-
-    @property
-    def is_listened_to(self) -> bool:
-        """Whether it is told to anybody."""
-        return self._progress is not None
-
-    def tell(self, habits: Habits) -> None:
-        """Tell how far it is."""
-        if self._progress is None:
-            return
-        now = time.monotonic()
-        self._keep_pace(now)
-        lasting = {name: left for name, left in self._left.items() if left > 0}
-        left = sum(-(-left // (span_ms(name) * habits.page(name))) for name, left in lasting.items())
-        # Until then it is not known how many requests that takes.
-        is_known = self._pace > 0 and all(habits.reach(name).is_settled for name in lasting)
-        self._progress(
-            Progress(
-                requests=self.requests,
-                requests_left=left,
-                candles=self.candles,
-                gaps=self.gaps,
-                done=1 - self._intervals() / self._all,
-                elapsed_s=now - self._began,
-                eta_s=left / self._pace if is_known else None if left else 0.0,
-                requests_per_s=self._pace,
-                lane_wait_s=self._road.market_wait_s - self.waited_before,
-            )
-        )
-
-    def _keep_pace(self, now: float) -> None:
-        """How many requests a second there are, a pause that the server asked for not counted."""
-        lately = self._lately
-        since, before = lately[0]
-        last_at, last = lately[-1]
-        if self.requests == last:
-            return
-        each = (last_at - since) / max(1, last - before)
-        if self._pace and now - last_at > max(_STILL_S, _STILL_TIMES * each):
-            lately.clear()
-            lately.append((now, self.requests))
-            return
-        if now >= last_at + _PACE_S / 100:
-            lately.append((now, self.requests))
-        while len(lately) > 2 and lately[1][0] < now - _PACE_S:
-            lately.popleft()
-        since, before = lately[0]
-        if now > since:
-            self._pace = (self.requests - before) / (now - since)
-
-    def _intervals(self) -> float:
-        return sum(left / span_ms(name) for name, left in self._left.items())
+        self._telling.tell(self._habits)
 
 
 def concurrency_of(client: AsyncAlura) -> int:
@@ -803,95 +701,6 @@ def concurrency_of(client: AsyncAlura) -> int:
     limiter = client._road.limiter
     in_time = limiter.rate * client._options.timeouts.call * _WAITING_SHARE
     return max(1, int(min(_MOST_WORKERS, limiter.market_slots, in_time)))
-
-
-def _request(question: Question, limit: int | None, query: CandleQuery) -> Any:
-    window = question.window
-    if question.stretch.is_latest:
-        return LATEST_CANDLES.request(window.symbol, window.interval, query={})
-    asked = {query.start: query.time(question.start_ms), query.end: query.time(question.end_ms)}
-    if query.limit is not None and limit is not None:
-        asked[query.limit] = limit
-    if question.path == "interval":
-        return LATEST_CANDLES.fill(Parts(window.symbol, window.interval, query=asked))
-    return CANDLE_HISTORY.fill(Parts(window.symbol, query={query.interval: window.interval, **asked}))
-
-
-def _named(candles: Candles, window: Window) -> Candles:
-    return Candles(
-        window.symbol,
-        window.interval,
-        open_time=candles.open_time,
-        open=candles.open,
-        high=candles.high,
-        low=candles.low,
-        close=candles.close,
-        volume=candles.volume,
-        trades=candles.trades,
-        as_of_ms=candles.as_of_ms,
-    )
-
-
-def _require_interval(candles: Candles, question: Question) -> None:
-    """Refuse candles that stand too close, or all at the distances of a longer interval.
-
-    Raises:
-        ShapeError: they are of another interval.
-    """
-    window, count = question.window, len(candles)
-    if candles.interval != window.interval:
-        raise _other_interval(question, f"of {candles.interval}")
-    if count < 2:
-        return
-    times: Any = candles.open_time.view(np.int64)
-    places = (int(times[-1]) - int(times[0])) // span_ms(window.interval) + 1
-    # A month is shorter than its name says, now and then.
-    is_shorter = count > places + 1 + places // 10
-    is_longer = count >= _MANY and places >= 2 * (count - 1) and _step(times) >= 2 * span_ms(window.interval)
-    if is_shorter or is_longer:
-        raise _other_interval(question, "of a shorter interval" if is_shorter else "of a longer interval")
-
-
-def _other_interval(question: Question, what: str) -> ShapeError:
-    return _shape_error(
-        question,
-        f"asked for candles of {question.window.interval}, it gave some {what}: it may know the parameter by another "
-        "name: CandleQuery(interval=…)",
-    )
-
-
-def _step(times: Any) -> int:
-    """The largest time that all distances are multiples of."""
-    return int(np.gcd.reduce(np.diff(times)))
-
-
-def _unreadable(question: Question, query: CandleQuery, candles: Candles) -> ShapeError:
-    return _shape_error(
-        question,
-        f"the server does not answer for a range: asked for {question.window.symbol} {question.window.interval} from "
-        f"{question.window.start:%Y-%m-%d %H:%M} to {question.window.end:%Y-%m-%d %H:%M} UTC, it gave {candles!r}. It "
-        f"may know the parameters {query.start!r}, {query.end!r} and {query.limit!r} by other names, or times in "
-        f"another unit than {query.unit!r}, or serve ranges on its other path: say so by CandleQuery(start=…, end=…, "
-        "limit=…, unit=…, path=…)",
-    )
-
-
-def _other_unit(question: Question, query: CandleQuery) -> ShapeError:
-    takes, given = ("seconds", "milliseconds") if query.unit == "s" else ("milliseconds", "seconds")
-    return _shape_error(
-        question,
-        f"the server takes times in {takes}, and was asked in {given}: it gives candles of {question.window.symbol} "
-        f"{question.window.interval} from {question.window.start:%Y-%m-%d %H:%M} to "
-        f"{question.window.end:%Y-%m-%d %H:%M} UTC only by the former: say so by CandleQuery(unit={query.unit!r})",
-    )
-
-
-def _shape_error(question: Question, message: str) -> ShapeError:
-    path = _PATHS[question.path]
-    return ShapeError(f"GET {path}: {message}", method="GET", path=path, outcome=Outcome.DONE)
-
-
-_PATHS: dict[CandlePath, str] = {"history": CANDLE_HISTORY.template, "interval": LATEST_CANDLES.template}
 
 
 def _is_final(error: ResponseError) -> bool:

@@ -643,7 +643,7 @@ async def test_progress_is_told_while_nothing_comes(raw: RawServer, monkeypatch:
 
 @pytest.mark.waits
 async def test_a_pause_does_not_spoil_the_estimate(raw: RawServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("alura_async.bulk.pull._STILL_S", 0.3)
+    monkeypatch.setattr("alura_async.bulk.telling._STILL_S", 0.3)
     told: list[Progress] = []
 
     async def slow(request: Received, writer: Any) -> bytes:
@@ -657,6 +657,45 @@ async def test_a_pause_does_not_spoil_the_estimate(raw: RawServer, monkeypatch: 
     paces = [at.requests_per_s for at in told if at.requests > 8]
     assert min(paces) > max(paces) / 4
     assert told[0].eta_s is None or told[0].requests > 1
+
+
+@pytest.mark.waits
+async def test_a_burst_is_not_taken_for_the_pace_of_the_rest(sandbox: Sandbox) -> None:
+    sandbox.quirks = Quirks(page_cap=100)
+    told: list[Progress] = []
+    async with AsyncAlura(base_url=sandbox.url, limiter=RateLimiter(rate=50, burst=20)) as alura:
+        await pulled(alura, "BTC", "1m", start=NOW - timedelta(days=2), end=NOW, progress=told.append)
+    assert any(at.requests_per_s > 60 for at in told)
+    estimates = [at for at in told if at.eta_s]
+    assert len(estimates) > 10
+    assert all(at.eta_s is not None and at.eta_s >= at.requests_left / 50 - 1e-9 for at in estimates)
+
+
+@pytest.mark.waits
+async def test_while_nothing_comes_nobody_knows_how_long_it_takes(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sandbox.quirks = Quirks(page_cap=100)
+    monkeypatch.setattr("alura_async.bulk.telling._STILL_S", 0.1)
+    monkeypatch.setattr("alura_async.bulk.telling._STILL_TIMES", 0)
+    monkeypatch.setattr("alura_async.bulk.pull._TELL_EVERY_S", 0.02)
+    told: list[Progress] = []
+    hung = asyncio.Event()
+
+    def listen(progress: Progress) -> None:
+        told.append(progress)
+        if progress.requests >= 10 and not sandbox.faults.rules:
+            sandbox.faults.add("hang on GET /api/indicators/*")
+        if progress.eta_s is None and progress.requests >= 10:
+            hung.set()
+
+    async with AsyncAlura(base_url=sandbox.url, limiter=RateLimiter(rate=1000)) as alura:
+        pulling = asyncio.create_task(
+            pulled(alura, "BTC", "1m", start=NOW - timedelta(days=2), end=NOW, concurrency=1, progress=listen)
+        )
+        await hung.wait()
+        pulling.cancel()
+    assert any(at.eta_s for at in told)
 
 
 async def test_progress_counts_gaps_as_they_are_given(sandbox: Sandbox, alura: AsyncAlura) -> None:
