@@ -210,3 +210,5 @@ __all__ = [
     "check_challenge",
     "no_waits",
 ]
+
+_start.is_over()

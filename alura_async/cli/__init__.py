@@ -6,7 +6,7 @@ import signal
 import sys
 from importlib import import_module
 
-from .._start import INTERRUPTED, is_over
+from .._start import INTERRUPTED
 
 _NEEDS = ("click", "rich")
 
@@ -36,7 +36,3 @@ def _run() -> int:
     from .entry import run
 
     return run()
-
-
-# What follows in either way of starting is `main`, or somebody else's code.
-is_over()

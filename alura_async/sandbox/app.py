@@ -347,8 +347,10 @@ class Sandbox:
         async with self._turn:
             runner, self._runner = self._runner, None
             if runner is not None:
-                await accept_no_more(self._door)
-                await runner.cleanup()
+                try:
+                    await accept_no_more(self._door)
+                finally:
+                    await runner.cleanup()
 
     async def _where_it_serves(self, change: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Start or stop in the loop that serves, whichever loop this is called in."""
@@ -454,9 +456,11 @@ async def accept_no_more(door: asyncio.Server) -> None:
         # Windows accepts in another way.
         with suppress(NotImplementedError):
             loop.remove_reader(listening.fileno())
-    for _ in range(_TURNS_TO_COME_IN):
-        await asyncio.sleep(0)
-    door.close()
+    try:
+        for _ in range(_TURNS_TO_COME_IN):
+            await asyncio.sleep(0)
+    finally:
+        door.close()
 
 
 def _funds(funds: Decimal | int) -> Decimal:

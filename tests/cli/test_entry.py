@@ -93,6 +93,7 @@ def test_ctrl_c_while_it_is_still_being_imported_ends_it_quietly(
     "program",
     [
         "from alura_async import Alura",
+        "from alura_async.cli import main",
         # A module of a program's own that uses the command's.
         "import module",
         "import sys; sys.argv = ['-m', 'alura_async']; import alura_async",
@@ -110,17 +111,26 @@ except KeyboardInterrupt:
     assert (done.returncode, done.stdout.strip()) == (0, "heard"), done.stderr
 
 
-def test_nothing_listens_for_ctrl_c_once_the_command_has_begun() -> None:
+@pytest.mark.parametrize("ends_in", ["alura_async", "alura_async.cli"])
+def test_nothing_listens_for_ctrl_c_once_the_package_has_been_imported(ends_in: str) -> None:
     done = python(
         "import signal, sys\n"
         "sys.argv = ['alura', '--version']\n"
-        "from alura_async.cli import main\n"
-        "try:\n"
-        "    main()\n"
-        "finally:\n"
-        "    print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
+        f"import {ends_in}\n"
+        "print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
     )
-    assert done.stdout.endswith("\nTrue\n")
+    assert done.stdout == "True\n"
+
+
+def test_a_thread_of_the_command_may_import_the_package() -> None:
+    done = python(
+        "import sys, threading\n"
+        "sys.argv = ['alura']\n"
+        "thread = threading.Thread(target=lambda: print(__import__('alura_async').__name__))\n"
+        "thread.start()\n"
+        "thread.join()"
+    )
+    assert done.stdout == "alura_async\n", done.stderr
 
 
 def test_importing_the_package_imports_neither_the_command_nor_its_libraries() -> None:

@@ -54,6 +54,23 @@ async def test_who_comes_in_while_it_stops_is_hung_up_on(turns: int) -> None:
                 assert await asyncio.to_thread(caller.recv, 1) == b""
 
 
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_stop_that_is_cancelled_leaves_nobody_waiting(turns: int) -> None:
+    sandbox = Sandbox(seed=7)
+    await sandbox.start()
+    at = urlsplit(sandbox.url)
+    stopping = asyncio.create_task(sandbox.stop())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    stopping.cancel()
+    await asyncio.gather(stopping, return_exceptions=True)
+    await sandbox.stop()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((str(at.hostname), at.port), 5)
+    async with sandbox:
+        assert urlsplit(sandbox.url).port == at.port
+
+
 async def test_it_goes_on_where_it_stopped_at_the_same_port(http: aiohttp.ClientSession) -> None:
     sandbox = Sandbox(seed=7)
     with pytest.raises(UsageError, match="not running"):
