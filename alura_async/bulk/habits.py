@@ -248,6 +248,10 @@ class Habits:
         """Whether a candle of a series has come."""
         return (symbol, interval) in self._filled
 
+    def has_some(self, interval: str) -> bool:
+        """Whether a candle of an interval has come."""
+        return any(interval == other for _, other in self._filled)
+
     def doubt(self, verdict: Verdict) -> Stretch | None:
         """What is to be asked of a part in which nothing was found, now that all else has come; None if nothing is."""
         assert verdict.proven is not None  # there is such a part

@@ -46,7 +46,7 @@ from .failures import PATIENCE_S, Failures, GivenUp, Next, halves
 from .habits import Habits, Question, Stretch, Verdict
 from .pages import CandlePage
 from .plan import Window, parts, span_ms
-from .query import CandleQuery
+from .query import CandlePath, CandleQuery
 from .telling import Listener, Telling
 
 with needing("numpy"):
@@ -205,6 +205,8 @@ class Pull:
         self._is_alone = False
         self._is_looking = False
         self._knows_unit = False
+        # What to tell where the latest candles of an interval did not come by their range; see `_unheeded`.
+        self._heeds: dict[tuple[str, CandlePath], ShapeError | None] = {}
         self._working = self.concurrency
         self._changed = asyncio.Event()
         self._settling = asyncio.Lock()
@@ -442,6 +444,10 @@ class Pull:
         if verdict is None:
             self._ask_again(question)
             return
+        unheeded = await self._unheeded(question, candles) if question.stretch.is_latest else None
+        if unheeded is not None:
+            self._refuse(question, unheeded)
+            return
         if verdict.is_odd:
             question = self._habits.question(*verdict.rest, now_ms=_now_ms())
         misled = await self._misled(question) if verdict.is_stuck or verdict.is_odd else None
@@ -504,6 +510,39 @@ class Pull:
         misled = other_unit(question, query)
         misled.__cause__ = error
         return misled
+
+    async def _unheeded(self, question: Question, latest: Candles) -> ShapeError | None:
+        """See whether the server heeds ranges, where none of an interval has brought a candle: once an interval.
+
+        Args:
+            question: brought the latest candles, without a range.
+            latest: what it brought. It should come by its range as well.
+
+        Returns:
+            What to tell of all that it is asked for; None if it does, or nobody can know.
+        """
+        window = question.window
+        asked = (window.interval, question.path)
+        if self._habits.has_some(window.interval) or not len(latest) or _is_about(latest, window):
+            return None
+        async with self._settling:
+            if asked not in self._heeds:
+                self._heeds[asked] = await self._tell_unheeded(window, latest)
+            return self._heeds[asked]
+
+    async def _tell_unheeded(self, window: Window, latest: Candles) -> ShapeError | None:
+        times: Any = latest.open_time.view(np.int64)
+        first, end = int(times[0]), int(times[-1]) + span_ms(window.interval)
+        # It may keep the latest apart from the others, which it has for ranges.
+        for start_ms in (first, min(first, window.start_ms)):
+            asked = msgspec.structs.replace(window, start_ms=start_ms, end_ms=end)
+            question = self._habits.question(Stretch(asked), now_ms=_now_ms())
+            if await self._gives(question, self._query):
+                return None
+            misled = await self._misled(question)
+            if misled is not None:
+                return misled
+        return unreadable(question, self._query, latest[:0])
 
     async def _gives(self, question: Question, query: CandleQuery) -> int:
         """How many candles a question brings of those that it asks for."""
@@ -711,6 +750,10 @@ def _is_final(error: ResponseError) -> bool:
 
 def _series(window: Window) -> tuple[str, str]:
     return window.symbol, window.interval
+
+
+def _is_about(candles: Candles, window: Window) -> bool:
+    return len(candles.between(window.start_ms, window.end_ms)) > 0
 
 
 def _as_of_ms(candles: Candles) -> int:

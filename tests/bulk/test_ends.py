@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Literal, TypeAlias
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
@@ -24,6 +24,7 @@ BAD = reply('{"statusCode":500,"message":"Internal server error"}', "500 Interna
 REFUSED = reply('{"statusCode":400,"message":["startTime must be a timestamp"]}', "400 Bad Request")
 UNKNOWN = reply('{"statusCode":404,"message":"Not Found"}', "404 Not Found")
 
+TimeUnit: TypeAlias = Literal["ms", "s"]
 Odd = Callable[[str, int, int], "bytes | None"]
 
 
@@ -78,11 +79,11 @@ def rows(since: int, until: int, price: str = "2") -> bytes:
 
 
 async def pulled(raw: RawServer, symbols: str | list[str], start_ms: int, **how: Any) -> list[CandlePage]:
-    """All pages of a pull up to now."""
+    """All pages of a pull, by default up to now."""
     limiter = RateLimiter(rate=1000)
-    retry = how.pop("retry", Retry())
+    retry, end_ms = how.pop("retry", Retry()), how.pop("end", NOW_MS)
     async with AsyncAlura(base_url=raw.url, limiter=limiter, retry=retry) as alura, asyncio.timeout(20):
-        return [page async for page in alura.bulk.candles(symbols, "1m", start=start_ms, end=NOW_MS, **how)]
+        return [page async for page in alura.bulk.candles(symbols, "1m", start=start_ms, end=end_ms, **how)]
 
 
 def require(pages: list[CandlePage], start_ms: int, since_ms: int, until_ms: int) -> Candles:
@@ -142,14 +143,14 @@ async def test_an_estimate_knows_where_a_symbol_ends(raw: RawServer) -> None:
     assert len(raw.received) <= 14
 
 
-async def test_symbols_that_ended_before_the_range_take_three_requests(raw: RawServer) -> None:
+async def test_symbols_that_ended_before_the_range_take_three_requests_and_the_first_one_four(raw: RawServer) -> None:
     server = Traded(START_MS - DAY, ENDED_MS)
     raw.answers = [server]
     pages = await pulled(raw, ["BTC", "ETH"], ENDED_MS + DAY, concurrency=1)
     for symbol in ("BTC", "ETH"):
         require([page for page in pages if page.symbol == symbol], ENDED_MS + DAY, ENDED_MS + DAY, ENDED_MS + DAY)
-    # Once, it is asked how far a reply reaches.
-    assert server.asked == ["BTC", "latest", "BTC", "BTC", "ETH", "latest", "ETH"]
+    # Once, it is asked whether the server heeds ranges, and how far a reply reaches.
+    assert server.asked == ["BTC", "latest", "BTC", "BTC", "BTC", "ETH", "latest", "ETH"]
 
 
 @pytest.mark.parametrize("latest", [BAD, UNKNOWN, reply("[]"), reply("{}")])
@@ -251,6 +252,45 @@ async def test_a_server_that_takes_times_in_another_unit_says_so(kind: str, unit
         assert f"the server takes times in {takes}, and was asked in" in str(gap.error)
         assert f"CandleQuery(unit={unit!r})" in str(gap.error)
     assert len(server.asked) <= 12
+
+
+@pytest.mark.parametrize("days", [1, 50])
+@pytest.mark.parametrize("unit", ["ms", "s"])
+async def test_days_of_long_ago_in_another_unit_are_not_taken_for_days_without_trades(
+    unit: TimeUnit, days: int, raw: RawServer
+) -> None:
+    """Nothing that is asked for is among the latest candles, so they alone do not tell."""
+    server = Traded(NOW_MS - 90 * DAY, NOW_MS, unit_ms=1 if unit == "ms" else 1000)
+    raw.answers = [server]
+    start_ms = NOW_MS - 80 * DAY
+    units: tuple[TimeUnit, ...] = ("s" if unit == "ms" else "ms", unit)
+    for asked in units:
+        pages = await pulled(raw, ["BTC", "ETH"], start_ms, end=start_ms + days * DAY, query=CandleQuery(unit=asked))
+        gaps = [page for page in pages if page.error is not None]
+        if asked == unit:
+            assert gaps == []
+            assert sum(len(page.candles) for page in pages) == 2 * days * 1440
+        else:
+            assert len(gaps) == len(pages) == 2
+            assert all(f"CandleQuery(unit={unit!r})" in str(gap.error) for gap in gaps)
+            assert len(server.asked) < 25
+
+
+async def test_a_server_that_finds_nothing_in_any_range_is_not_one_without_trades(raw: RawServer) -> None:
+    raw.answers = [Traded(NOW_MS - 90 * DAY, NOW_MS, odd=lambda symbol, start, end: reply("[]"))]
+    pages = await pulled(raw, ["BTC", "ETH"], NOW_MS - 80 * DAY, end=NOW_MS - 79 * DAY)
+    assert [type(page.error) for page in pages] == [ShapeError, ShapeError]
+    assert all("CandleQuery(start=" in str(page.error) for page in pages)
+
+
+async def test_ranges_are_heeded_also_where_the_latest_candles_are_kept_apart(raw: RawServer) -> None:
+    """What is in a range is a day old at least."""
+    quiet = NOW_MS - 30 * DAY
+    raw.answers = [
+        Traded(quiet, NOW_MS, odd=lambda symbol, start, end: reply("[]") if start > NOW_MS - DAY else None),
+    ]
+    pages = await pulled(raw, "BTC", quiet - 10 * DAY, end=quiet - 9 * DAY)
+    assert [(page.error, len(page.candles)) for page in pages] == [(None, 0)]
 
 
 async def test_a_passing_error_is_not_put_down_to_the_unit(raw: RawServer) -> None:
