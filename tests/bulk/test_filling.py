@@ -176,7 +176,7 @@ async def test_what_a_clock_that_is_behind_leaves_out_at_the_end_is_pending_and_
         AsyncAlura(base_url=sandbox.url) as alura,
     ):
         report = await alura.bulk.pull(tmp_path, ["BTC", "ETH"], "1m", start=now - timedelta(hours=3))
-        assert report.is_complete
+        assert not report.is_complete
         assert [each.symbol for each in report.pending] == ["BTC", "ETH"]
         for pending in report.pending:
             assert now - timedelta(minutes=62) < pending.start < now - timedelta(minutes=60)
@@ -189,9 +189,13 @@ async def test_what_a_clock_that_is_behind_leaves_out_at_the_end_is_pending_and_
         assert store.info().pending == 2
         assert ", 0 gaps, 2 pending, of " in str(store.info())
         assert str(store.series()[0]).endswith(", 1 pending")
-        assert (await alura.bulk.repair(tmp_path)).pending == report.pending
+        repaired, early = await alura.bulk.repair(tmp_path), await alura.bulk.update(tmp_path)
+        assert repaired.pending == report.pending
+        assert len(early.pending) == 2
+        assert (repaired.is_complete, early.is_complete) == (False, False)
         sandbox.advance(hours=1)
         update = await alura.bulk.update(tmp_path)
+        assert update.is_complete
     assert (update.pending, update.gaps, store.pending(), store.gaps()) == ((), (), (), ())
     for series, pending in zip(update.series, report.pending, strict=True):
         assert len(store.candles(series.symbol, "1m", pending.start)) == series.added > 50
