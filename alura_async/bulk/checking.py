@@ -8,7 +8,7 @@ from pathlib import Path
 from ..errors import StoreError
 from . import partitions
 from .extra import needing
-from .manifest import FileFacts, Manifest, MonthFile, Series, explained, shown
+from .manifest import FileFacts, Manifest, MonthFile, Series, exists, explained, shown
 from .partitions import NAME, month_range, named_by
 from .reading import WAITING_DAMAGED, path_of
 from .reports import Problem
@@ -54,7 +54,7 @@ def problems(store: Path, manifest: Manifest) -> Iterator[Problem]:
             known = {series.id: series for series in latest.series()}
             paths = {path_of(store, known[file.series], file.month) for file in latest.files()}
     for path in strangers:
-        if path not in paths and path.exists():
+        if path not in paths and exists(path):
             yield _stranger(store, path)
 
 
@@ -63,7 +63,7 @@ def _wrong(store: Path, path: Path, series: Series, file: MonthFile) -> str | No
     for _ in range(_LOOKS):
         try:
             with explained(path):
-                content = path.read_bytes() if path.exists() else None
+                content = path.read_bytes() if exists(path) else None
         except StoreError as error:
             return error.problem
         if content is None:

@@ -38,14 +38,17 @@ class _MissingAttributeError(UsageError, AttributeError):
 class _Missing(type):
     """The kind of what stands for a class that cannot be imported. It may be looked at; who uses it is told why not."""
 
+    # Not its docstring: a subclass has one of its own, or none.
+    _why: str
+
     def __call__(cls, *_args: Any, **_kwargs: Any) -> Any:
-        raise UsageError(cls.__doc__)
+        raise UsageError(cls._why)
 
     def __getattr__(cls, name: str) -> Any:
-        raise _MissingAttributeError(cls.__doc__)
+        raise _MissingAttributeError(cls._why)
 
     def __repr__(cls) -> str:
-        return f"<class {cls.__module__}.{cls.__name__}: {cls.__doc__}>"
+        return f"<class {cls.__module__}.{cls.__name__}: {cls._why}>"
 
 
 @cache
@@ -57,4 +60,4 @@ def missing(name: str, module: str, why: str) -> type:
         module: where it is public.
         why: what the error says.
     """
-    return _Missing(name, (), {"__doc__": why, "__module__": module})
+    return _Missing(name, (), {"__doc__": why, "__module__": module, "_why": why})

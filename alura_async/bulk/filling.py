@@ -6,17 +6,18 @@ not wait for it.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from ..core.threads import in_thread
-from ..errors import AluraError, BadRequestError, ClosedError, ShapeError
+from ..errors import AluraError, BadRequestError, ClosedError, ShapeError, StoreError
 from ..groups.indicators import Candle, Indicators
 from .decoding import as_of_ms
 from .plan import Window
@@ -111,7 +112,19 @@ async def _writing(
         yield writer
     finally:
         # Whoever was cancelled left a thread behind, for which this one waits.
-        await in_thread(writer.close)
+        await _to_its_end(in_thread(writer.close))
+
+
+async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
+    """Wait for something also when cancelled meanwhile; then the cancel goes on."""
+    doing = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(doing)
+    except asyncio.CancelledError:
+        while not doing.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([doing])
+        raise
 
 
 def _folder(store: CandleStore | str | os.PathLike[str]) -> Path:
@@ -129,7 +142,7 @@ class _Filling:
         self._changes: dict[tuple[str, str], _Changes] = {}
         self._mended: list[Problem] = []
         self._damaged: list[Problem] = []
-        # Whether anything came, and whether the server did not understand what it was asked.
+        # Whether any candles came, and whether the server did not understand what it was asked.
         self._has_come = False
         self._is_doubtful = False
 
@@ -141,24 +154,22 @@ class _Filling:
             windows: what is pulled.
             asked: what the report is about, of which that is what was not there.
         """
+        known = await self._known(writer)
         if windows:
-            query = self._how.query or await in_thread(writer.query) or CandleQuery()
             pages = pull(
                 self._client,
                 windows,
                 concurrency=self._how.concurrency,
                 strict=False,
                 progress=self._note_progress,
-                query=query,
+                query=self._how.query or known or CandleQuery(),
             )
             async with aclosing(pages) as batches:
                 async for batch in batches:
-                    recorded = await in_thread(partial(writer.record, batch))
+                    self._hear(batch)
+                    recorded = await in_thread(partial(writer.record, batch, self._learned(known)))
                     for page, change in zip(batch, recorded, strict=True):
                         self._note(page, change)
-            if self._how.query is not None and self._has_come and not self._is_doubtful:
-                # Whoever goes on with this store need not say so again.
-                await in_thread(partial(writer.set_query, query))
         await in_thread(writer.compact)
         self._mended, self._damaged = await in_thread(lambda: (writer.mended(), writer.damaged()))
         # As the store itself tells it, however it came about.
@@ -194,15 +205,36 @@ class _Filling:
             damaged=tuple(self._damaged),
         )
 
+    async def _known(self, writer: Writer) -> CandleQuery | None:
+        """How the server wants to be asked, as the store has it."""
+        try:
+            return await in_thread(writer.query)
+        except StoreError:
+            if self._how.query is None:
+                raise
+            # It is said once more.
+            await in_thread(writer.forget_query)
+            return None
+
+    def _hear(self, batch: Sequence[CandlePage]) -> None:
+        """Whether the server understood what it was asked: an empty page does not say so."""
+        for page in batch:
+            if page.error is None:
+                self._has_come = self._has_come or len(page.candles) > 0
+            else:
+                self._is_doubtful = self._is_doubtful or isinstance(page.error, BadRequestError | ShapeError)
+
+    def _learned(self, known: CandleQuery | None) -> CandleQuery | None:
+        """How whoever goes on with this store asks, also after a kill: as was said here, if that was understood."""
+        is_understood = self._has_come and not self._is_doubtful
+        return self._how.query if is_understood and self._how.query is not None else known
+
     def _note(self, page: CandlePage, change: Recorded) -> None:
         changes = self._changes.setdefault((page.symbol, page.interval), _Changes())
         changes.added += change.added
         changes.corrected += change.corrected
         changes.withdrawn += change.withdrawn
-        if page.error is None:
-            self._has_come = True
-        else:
-            self._is_doubtful = self._is_doubtful or isinstance(page.error, BadRequestError | ShapeError)
+        if page.error is not None:
             changes.gaps.append(Gap(page.symbol, page.interval, page.start_ms, page.end_ms, reason(page.error)))
 
     def _note_progress(self, progress: Progress) -> None:

@@ -171,9 +171,9 @@ class Manifest:
             StoreError: there is none, or it cannot be read.
         """
         path = place(store)
-        if not path.exists():
-            raise none_error(store)
         with explained(path):
+            if not exists(path):
+                raise none_error(store)
             connection = _connect_to_read(path)
             with _closed_on_failure(connection):
                 if _is_blank(connection):
@@ -208,7 +208,7 @@ class Manifest:
         """
         path = place(store)
         with explained(path):
-            if not path.exists():
+            if not exists(path):
                 return False
             connection = _connect_to_read(path)
             try:
@@ -234,6 +234,7 @@ class Manifest:
                 if _is_blank(connection):
                     _create(connection, origin or "")
                 _require_version(path, connection)
+                _complete(connection)
                 (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
                 if found != "ok":
                     raise _damaged(path, str(found))
@@ -288,14 +289,26 @@ class Manifest:
     # How its server is asked
 
     def query(self) -> CandleQuery | None:
-        """How the server wants to be asked; None where nobody has said so."""
-        ((told,),) = self._all("SELECT query FROM store")
-        return None if told is None else msgspec.json.decode(told, type=CandleQuery)
+        """How the server wants to be asked; None where nobody has said so.
 
-    def set_query(self, query: CandleQuery) -> None:
-        """Note how the server wants to be asked."""
-        with self.transaction():
-            self._all("UPDATE store SET query = ?", msgspec.json.encode(query).decode())
+        Raises:
+            StoreError: what was noted cannot be read.
+        """
+        # A store made before there was such a column may be one that nobody here may write to.
+        ((_, *told),) = self._all("SELECT * FROM store")
+        if told in ([], [None]):
+            return None
+        try:
+            return msgspec.json.decode(*told, type=CandleQuery)
+        except msgspec.MsgspecError as error:
+            raise StoreError(
+                f"{shown(self.path)}: how its server is asked cannot be read ({printable(str(error))}): repair the "
+                "store and say so once more: CandleQuery(start='startTime'), or as the server wants it"
+            ) from error
+
+    def set_query(self, query: CandleQuery | None) -> None:
+        """Note how the server wants to be asked; None where nobody has said so."""
+        self._all("UPDATE store SET query = ?", None if query is None else msgspec.json.encode(query).decode())
 
     # Series
 
@@ -535,6 +548,21 @@ def set_aside(store: Path) -> Path:
     return aside
 
 
+def exists(path: Path) -> bool:
+    """Whether there is a file or a folder.
+
+    Raises:
+        StoreError: that cannot be found out, mostly because this user may not look into the folder that it is in.
+    """
+    with explained(path):
+        try:
+            # What `exists` says where one may not look depends on Python's version, and "no" would be a lie.
+            path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return True
+
+
 @contextmanager
 def explained(path: Path) -> Generator[None]:
     """Make a `StoreError` of whatever SQLite or the system raises in a `with` block.
@@ -609,6 +637,12 @@ def _create(connection: sqlite3.Connection, origin: str) -> None:
     connection.execute("COMMIT")
 
 
+def _complete(connection: sqlite3.Connection) -> None:
+    """Add what the first stores were made without."""
+    if "query" not in [name for _, name, *_ in connection.execute("PRAGMA table_info(store)")]:
+        connection.execute("ALTER TABLE store ADD COLUMN query TEXT")
+
+
 def _require_version(path: Path, connection: sqlite3.Connection) -> None:
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     if application != _APPLICATION_ID:
@@ -632,7 +666,7 @@ def _closed_on_failure(connection: sqlite3.Connection) -> Generator[None]:
 
 def none_error(store: Path) -> StoreError:
     """Why there is no store in a folder, and what to do."""
-    if not store.exists():
+    if not exists(store):
         if store.is_symlink():
             target = shown(os.readlink(store))
             return StoreError(

@@ -25,6 +25,7 @@ from ..errors import InvalidArgumentError, StoreError
 from .columns import Candles
 from .extra import needing
 from .manifest import FileFacts, explained, shown
+from .query import CandleQuery
 from .ranges import Range
 
 with needing("numpy"):
@@ -73,12 +74,14 @@ class Notes(msgspec.Struct, frozen=True):
         asked: for which ranges the series had been asked for, of any month.
         covered: for which ranges of the month the server had answered.
         as_of: the server's time when it last told of the series.
+        query: how the server wants to be asked, where somebody has said so.
     """
 
     origin: str
     asked: list[Range]
     covered: list[Range]
     as_of: int | None = None
+    query: CandleQuery | None = None
 
 
 # Names

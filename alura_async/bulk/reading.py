@@ -8,7 +8,7 @@ from pathlib import Path
 from ..core.text import printable
 from ..errors import StoreError
 from .columns import Candles
-from .manifest import Manifest, MonthFile, Piece, Series, shown
+from .manifest import Manifest, MonthFile, Piece, Series, exists, shown
 from .partitions import NAME, DamagedError, folder_of, joined, month_range, read, unpacked
 from .plan import span_ms
 from .ranges import Range, within, without
@@ -17,7 +17,7 @@ from .reports import Gap
 NOT_OVER = "it was not over yet by the server's clock or this machine's"
 """Why something that was asked for is not covered, where it is no gap."""
 
-_NOT_YET = "nothing came of it yet: the pull was interrupted"
+_NOT_YET = "nothing came of it yet: the pull that asks for it is running, or was interrupted"
 _FILE_GONE = "its file is missing"
 # Up to now, the running candle is never over; nor is the one before it, where a clock is a little behind.
 _RUNNING = 2
@@ -51,7 +51,7 @@ def candles_of(store: Path, manifest: Manifest, series: Series, within: Range) -
     ]
     paths = [path_of(store, series, file.month) for file in manifest.files(series.id) if _may_have(file, within)]
     # One that its writer was killed before it made it.
-    paths = [path for path in paths if path.exists() or not _is_new(manifest, series, path)]
+    paths = [path for path in paths if exists(path) or not _is_new(manifest, series, path)]
     filed = joined([read(path, within) for path in paths], series.symbol, series.interval, series.as_of)
     return Candles.concat([filed, *waiting]).between(start, end) if waiting else filed
 
@@ -108,7 +108,7 @@ def told_gaps(store: Path, manifest: Manifest, series: Series) -> list[Gap]:
     gone = [
         Gap(series.symbol, series.interval, start, end, _FILE_GONE)
         for file in manifest.files(series.id)
-        if file.now is not None and not path_of(store, series, file.month).exists()
+        if file.now is not None and not exists(path_of(store, series, file.month))
         for start, end in within(manifest.covered(series.id), *month_range(file.month))
     ]
     return sorted([*_never_had(manifest, series), *gone], key=lambda gap: gap.start_ms)

@@ -215,8 +215,8 @@ class PullReport(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_complete(self) -> bool:
-        """Whether all that was asked for, and was over, is there, and nothing is damaged."""
-        return not self.gaps and not self.damaged
+        """Whether all that was asked for is there, but for the running candle, and nothing is damaged."""
+        return not self.gaps and not self.pending and not self.damaged
 
     def __str__(self) -> str:
         head = (
@@ -301,8 +301,8 @@ class UpdateReport(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_complete(self) -> bool:
-        """Whether all that was asked for, and was over, is there, and nothing is damaged."""
-        return not self.gaps and not self.damaged
+        """Whether all that was asked for is there, but for the running candle, and nothing is damaged."""
+        return not self.gaps and not self.pending and not self.damaged
 
     def __str__(self) -> str:
         head = (

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ..core import arguments
 from ..core.text import printable
 from ..errors import ClosedError, InvalidArgumentError, StoreError
-from .manifest import Manifest, Series, shown
+from .manifest import Manifest, Series, exists, shown
 from .reports import Gap, Problem, SeriesInfo, StoreInfo
 
 if TYPE_CHECKING:
@@ -224,7 +224,7 @@ class CandleStore:
         from .reading import candles_of, path_of, told_gaps, told_pending
 
         known = {file.month: file.known[0] for file in manifest.files(series.id) if file.now is not None}
-        files = {month: facts for month, facts in known.items() if path_of(self.path, series, month).exists()}
+        files = {month: facts for month, facts in known.items() if exists(path_of(self.path, series, month))}
         waiting = {month: rows for _, month, rows in manifest.spooled_months(series.id)}
         rows = sum(facts.rows for month, facts in files.items() if month not in waiting)
         # What waits may be in the file already, or be told again.

@@ -26,7 +26,7 @@ from . import partitions
 from .checking import PULL_AGAIN, problems
 from .columns import Candles
 from .extra import needing
-from .manifest import DamagedManifestError, FileFacts, Manifest, Series, explained, shown
+from .manifest import DamagedManifestError, FileFacts, Manifest, Series, exists, explained, shown
 from .pages import CandlePage
 from .partitions import NAME, Notes, by_month, folder_of, month_range, months_of, named_by, packed
 from .plan import Window, span_ms
@@ -106,6 +106,7 @@ class Writer:
         self._damaged: dict[tuple[int, str], Problem] = {}
         self._unheard_of: set[int] = set()
         self._waiting = 0
+        self._is_rebuilt = False
         self._manifest: Manifest
 
     def open(self, origin: str | None, *, makes: bool = False, rebuilds: bool = False) -> None:
@@ -136,14 +137,18 @@ class Writer:
     # What is asked for
 
     def query(self) -> CandleQuery | None:
-        """How the server wants to be asked; None where nobody has said so."""
+        """How the server wants to be asked; None where nobody has said so.
+
+        Raises:
+            StoreError: what was noted cannot be read.
+        """
         with self._turn():
             return self._manifest.query()
 
-    def set_query(self, query: CandleQuery) -> None:
-        """Note how the server wants to be asked."""
-        with self._turn():
-            self._manifest.set_query(query)
+    def forget_query(self) -> None:
+        """Note that nobody has said how the server wants to be asked."""
+        with self._turn(), self._manifest.transaction():
+            self._manifest.set_query(None)
 
     def ask(self, windows: Iterable[Window], last: int = 0) -> list[Window]:
         """Note what is asked for, and tell what of it the store does not have, or should be told again.
@@ -255,7 +260,7 @@ class Writer:
         """Note that what was in files that are gone is to be asked for again."""
         for file in self._manifest.files(series.id):
             path = path_of(self._store, series, file.month)
-            if file.now is not None and within([month_range(file.month)], start, end) and not path.exists():
+            if file.now is not None and within([month_range(file.month)], start, end) and not exists(path):
                 self._forget_file(series, file.month, "is missing")
                 problem = Problem(str(path), series.symbol, series.interval, file.month, "is missing", _AGAIN)
                 self._mended.append(problem)
@@ -272,10 +277,16 @@ class Writer:
 
     # What came
 
-    def record(self, pages: Sequence[CandlePage]) -> list[Recorded]:
+    def record(
+        self, pages: Sequence[CandlePage], query: CandleQuery | msgspec.UnsetType | None = msgspec.UNSET
+    ) -> list[Recorded]:
         """Record pages in one transaction, and put into files what is complete with them.
 
         A candle that is not over by the server's clock and by this machine's is left out, and the range ends before it.
+
+        Args:
+            pages: what came.
+            query: how the server wants to be asked, as these pages say: whoever goes on with the store asks so.
 
         Returns:
             What each page changed.
@@ -288,6 +299,8 @@ class Writer:
             touched: dict[tuple[int, str], int] = {}
             with self._manifest.transaction():
                 recorded = [self._record(page, touched) for page in pages]
+                if query is not msgspec.UNSET:
+                    self._manifest.set_query(query)
             self._waiting += sum(touched.values())
             self._compact(self._complete(touched))
             if self._waiting > _MOST_WAITING:
@@ -461,13 +474,26 @@ class Writer:
         pieces = waiting_of(self._manifest, series, waiting)
         candles = Candles.concat([self._filed(series, month), *pieces])
         covered = within(self._manifest.covered(series.id), *month_range(month))
-        notes = Notes(self._manifest.origin, asked_of(self._manifest, series), covered, series.as_of)
+        notes = Notes(
+            self._manifest.origin,
+            asked_of(self._manifest, series),
+            covered,
+            series.as_of,
+            self._known_query(),
+        )
         content, facts = partitions.written(candles, notes)
         draft = partitions.draft(self._store, folder_of(series.symbol, series.interval, month), content)
         self._manifest.replacing(series.id, month, facts)
         partitions.put_in_place(draft)
         self._manifest.replaced(series.id, month, facts, waiting[-1].number)
         self._waiting -= sum(len(piece) for piece in pieces)
+
+    def _known_query(self) -> CandleQuery | None:
+        try:
+            return self._manifest.query()
+        except StoreError:
+            # Who needs it is told so.
+            return None
 
     def _filed(self, series: Series, month: str) -> Candles:
         """What a month's file has, after making sure that it is what was written."""
@@ -569,6 +595,8 @@ class Writer:
             self._manifest.set_file(series.id, month, found)
             if notes.as_of is not None:
                 self._manifest.note_time(series.id, notes.as_of)
+            if notes.query is not None and self._is_rebuilt and self._manifest.query() is None:
+                self._manifest.set_query(notes.query)
             for first, last in within(notes.covered, start, end):
                 self._manifest.cover(series.id, first, last)
         return True
@@ -605,7 +633,8 @@ class Writer:
             # Before anything is touched: another server's would be taken for a new store of its own.
             manifests.require_same(self._store, found, origin)
         aside = manifests.set_aside(self._store)
-        kept = f"; the old one is {shown(aside)} now" if aside.exists() else ""
+        self._is_rebuilt = True
+        kept = f"; the old one is {shown(aside)} now" if exists(aside) else ""
         self._mended.append(Problem(str(path), "", "", "", what, f"{_REBUILT}{kept}"))
         return Manifest.to_write(self._store, origin or found)
 
@@ -644,7 +673,8 @@ def require_usable(store: Path, origin: str) -> None:
         origin: the server that is to be pulled from.
 
     Raises:
-        StoreError: there can be no store, or it is another server's; the message says what to do.
+        StoreError: there can be no store, it is another server's, or somebody else writes into it; the message says
+            what to do.
     """
     _require_store(store, makes=True, rebuilds=False)
     if Manifest.is_lost(store):
@@ -653,16 +683,17 @@ def require_usable(store: Path, origin: str) -> None:
         with Manifest.to_read(store) as manifest:
             if manifest.origin:
                 manifests.require_same(store, manifest.origin, origin)
+        StoreLock(store).release()
 
 
 def _require_store(store: Path, *, makes: bool, rebuilds: bool) -> None:
     """Refuse a folder that holds something else, and one that is missing where none may be made."""
     with explained(store):
-        if manifests.place(store).exists() or (rebuilds and manifests.has_files(store)):
+        if exists(manifests.place(store)) or (rebuilds and manifests.has_files(store)):
             return
         if not makes or manifests.has_files(store):
             raise manifests.none_error(store)
-        if not store.exists():
+        if not exists(store):
             if store.is_symlink():
                 raise manifests.none_error(store)
             if not store.parent.is_dir():

@@ -17,7 +17,7 @@ from ..errors import AluraError, NotFoundError, StoreError
 from ..groups.indicators import Candle
 from . import chart, figures
 from .failure import Failed
-from .invocation import command_line
+from .invocation import command_line, quoted
 from .json_lines import write_line
 from .presenter import Cell, Column, Table, presenter
 from .pulling import pull, repair
@@ -72,8 +72,8 @@ def command() -> None:
     Candles need no wallet. ALURA_BASE_URL names the server; a wallet or a token of the environment is used where the
     server asks for one.
 
-    The exit code is 0 if all is well, 1 if something is missing or damaged, and 2 if that could not be found out, or
-    what was asked could not be done.
+    The exit code is 0 if all is well, 1 if something is missing, damaged, or was not over yet by a clock that is
+    behind, and 2 if that could not be found out, or what was asked could not be done.
     """
 
 
@@ -121,30 +121,34 @@ def show(symbol: str, interval: str, store: Path | None, limit: int | None, base
 
 @command.command("gaps")
 @_store
-@click.option("--json", "as_json", is_flag=True, help="A JSON object a line for each gap.")
+@click.option("--json", "as_json", is_flag=True, help="A JSON object a line for each gap, and for what is pending.")
 def gaps(store: Path, as_json: bool) -> int:
     """List what a store was asked for and does not have.
 
-    A minute without trades is no gap: what the server has answered for is complete. Nor is the end of a series that
-    was not over yet by the server's clock: the next pull asks for it.
+    A minute without trades is no gap: what the server has answered for is complete. Nor is the candle that was still
+    running. Where more than that was not over yet by the server's clock or this machine's, one of them is behind: it is
+    listed as pending, and the next pull asks for it.
 
-    The exit code is 0 if there is no gap, 1 if there is one, and 2 if the store cannot be read.
+    The exit code is 0 if there is none, 1 if something is missing or pending, and 2 if the store cannot be read.
     """
     found, ends = _reading(store, lambda opened: (opened.gaps(), opened.pending()))
     if as_json:
         for gap in found:
-            write_line(gap_row(gap))
-        return _FOUND_CODE if found else 0
+            write_line({**gap_row(gap), "pending": False})
+        for end in ends:
+            write_line({**gap_row(end), "pending": True})
+        return _FOUND_CODE if found or ends else 0
     shows = presenter()
     if ends:
-        shows.say(pending(ends))
+        shows.table(gap_table(ends[:_MOST_ROWS]))
+        shows.say(f"{_listed(len(ends), 'range')} {pending(ends)}")
     if found:
         shows.table(gap_table(found[:_MOST_ROWS]))
         shows.say(f"{_listed(len(found), 'gap')} This asks for what is missing:")
         shows.end(repair_line(store))
     else:
-        shows.say(f"Nothing is missing in {printable(str(store))}.")
-    return _FOUND_CODE if found else 0
+        shows.say(f"Nothing {'else ' if ends else ''}is missing in {printable(str(store))}.")
+    return _FOUND_CODE if found or ends else 0
 
 
 @command.command("verify")
@@ -177,16 +181,17 @@ def verify(store: Path, as_json: bool) -> int:
 def info(store: Path, as_json: bool) -> int:
     """Show what a store has: series, candles, times, sizes.
 
-    The exit code is 0 if nothing is missing, 1 if there are gaps or files are missing, and 2 if the store cannot be
-    read.
+    The exit code is 0 if nothing is missing, 1 if there are gaps, files are missing, or something was not over yet by a
+    clock that is behind, and 2 if the store cannot be read.
     """
     found, ends = _reading(store, lambda opened: (opened.info(), opened.pending()))
+    code = _FOUND_CODE if found.gaps or found.pending or found.missing else 0
     if as_json:
         write_line(msgspec.to_builtins(found))
-        return _FOUND_CODE if found.gaps or found.missing else 0
+        return code
     shows = presenter()
     shows.table(_series(found.series))
-    asked = "" if found.query is None else f", which is asked with --query {printable(typed(found.query))}"
+    asked = "" if found.query is None else f", which is asked with --query {quoted(printable(typed(found.query)))}"
     shows.say(f"{has(found)} From {printable(found.origin)}{asked}.")
     if found.waiting:
         waiting = counted(found.waiting, "candle")
@@ -199,7 +204,7 @@ def info(store: Path, as_json: bool) -> int:
     if found.missing:
         shows.say(f"{counted(found.missing, 'file')} missing; this pulls again what was there:")
         shows.end(repair_line(store))
-    return _FOUND_CODE if found.gaps or found.missing else 0
+    return code
 
 
 def _reading(store: Path, read: Callable[[CandleStore], T]) -> T:

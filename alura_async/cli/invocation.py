@@ -15,7 +15,7 @@ _NAME = "alura"
 
 def command_line(*args: str) -> str:
     """A command line of this command, to copy: `alura sandbox`, or `.venv/bin/python -m alura_async sandbox`."""
-    return " ".join((program(), *map(_quoted, args)))
+    return " ".join((program(), *map(quoted, args)))
 
 
 def program() -> str:
@@ -25,7 +25,12 @@ def program() -> str:
     # Somebody else's command may have the same name.
     if found and (_same(found, script) or _same(os.path.dirname(found), sysconfig.get_path("scripts"))):
         return _NAME
-    return _quoted(script) if script else f"{_quoted(_python())} -m alura_async"
+    return quoted(script) if script else f"{quoted(_python())} -m alura_async"
+
+
+def quoted(word: str) -> str:
+    """A word as it has to be typed."""
+    return subprocess.list2cmdline([word]) if os.name == "nt" else shlex.quote(word)
 
 
 def _python() -> str:
@@ -45,7 +50,3 @@ def _same(path: str, other: str | None) -> bool:
         return other is not None and os.path.samefile(path, other)
     except OSError:
         return False
-
-
-def _quoted(word: str) -> str:
-    return subprocess.list2cmdline([word]) if os.name == "nt" else shlex.quote(word)

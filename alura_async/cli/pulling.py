@@ -7,7 +7,7 @@ import math
 import shutil
 import signal
 import sys
-from collections.abc import Coroutine, Generator, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,7 +28,7 @@ from .failure import Failed
 from .invocation import command_line
 from .moments import as_moment
 from .presenter import presenter
-from .query import query_option
+from .query import GivenQuery, query_option
 from .reporter import Errand, ForPeople, ForPrograms, Reporter
 from .server import base_url_option, client_of, failure
 from .symbols import meant, spelled
@@ -110,7 +110,7 @@ _json = click.option(
     "--json",
     "as_json",
     is_flag=True,
-    help="A JSON object a line for programs: plan, progress, gap, problem; the last is done or error.",
+    help="A JSON object a line for programs: plan, progress, gap, pending, problem; the last is done or error.",
 )
 
 
@@ -166,7 +166,7 @@ def pull(
     rate: float,
     concurrency: int,
     base_url: str | None,
-    query: CandleQuery | None,
+    query: GivenQuery | None,
     yes: bool,
     as_json: bool,
 ) -> int:
@@ -184,18 +184,20 @@ def pull(
 
     How a range is asked for is not documented. Where a server wants it otherwise, the error says so, and --query takes
     start, end, limit, interval (the parameters' names), unit (ms or s), path (history or interval) and most (how many
-    at once): --query start=from,end=to. The store remembers it.
+    at once): --query start=from,end=to. The store remembers it, and a part that is given later takes the place of that
+    part alone.
 
-    The exit code is 0 if all is there, 1 if something is missing or damaged, which is listed, and 2 if it could not be
-    done.
+    The exit code is 0 if all is there, 1 if something is missing, damaged, or was not over yet by a clock that is
+    behind, which is listed, and 2 if it could not be done.
     """
     reporter = _reporter(as_json=as_json)
     with (
+        _ended_by_sigterm() as ending,
         _told_how_it_ends(reporter, store),
-        _ended_by_sigterm(),
-        _session(store, base_url, rate, concurrency) as session,
+        _session(store, base_url, rate, concurrency, ending) as session,
     ):
-        asked = _Asked(symbols, intervals, since, _past(since, until), store, query)
+        until = _past(since, until)
+        asked = _Asked(symbols, intervals, since, until, store, query and query.over(_remembered(store)))
         errand, found = session.run(_plan(session.alura, asked))
         reporter.planned(errand)
         if not yes:
@@ -211,7 +213,7 @@ def pull(
                     again=asked.again,
                     concurrency=concurrency,
                     progress=follow,
-                    query=query,
+                    query=asked.query,
                 )
             )
         return _ended(reporter, report, store)
@@ -225,24 +227,25 @@ def pull(
 @query_option
 @_json
 def repair(
-    store: Path, rate: float, concurrency: int, base_url: str | None, query: CandleQuery | None, as_json: bool
+    store: Path, rate: float, concurrency: int, base_url: str | None, query: GivenQuery | None, as_json: bool
 ) -> int:
     """Pull what is missing in a store, and what is damaged.
 
     --query is as for pull, which the store remembers.
 
-    The exit code is 0 if all is there and sound then, 1 if something still is missing or damaged, which is listed, and
-    2 if it could not be done.
+    The exit code is 0 if all is there and sound then, 1 if something still is missing, damaged, or not over yet by a
+    clock that is behind, which is listed, and 2 if it could not be done.
     """
     reporter = _reporter(as_json=as_json)
     with (
+        _ended_by_sigterm() as ending,
         _told_how_it_ends(reporter, store),
-        _ended_by_sigterm(),
-        _session(store, base_url, rate, concurrency) as session,
+        _session(store, base_url, rate, concurrency, ending) as session,
     ):
+        whole = query and query.over(_remembered(store))
         with reporter.following() as follow:
             report = session.run(
-                session.alura.bulk.repair(store, concurrency=concurrency, progress=follow, query=query)
+                session.alura.bulk.repair(store, concurrency=concurrency, progress=follow, query=whole)
             )
         return _ended(reporter, report, store)
 
@@ -261,23 +264,62 @@ class _Session(NamedTuple):
 
     alura: AsyncAlura
     runner: asyncio.Runner
+    ending: _Ending
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run what calls the server."""
-        return self.runner.run(work)
+        try:
+            done = self.runner.run(self.ending.cancels(work))
+        except asyncio.CancelledError:
+            if self.ending.has_come:
+                raise KeyboardInterrupt from None
+            raise
+        if self.ending.has_come:
+            # Too late for this, but not for what comes next.
+            raise KeyboardInterrupt
+        return done
+
+
+class _Ending:
+    """What SIGTERM does: what Ctrl-C does, also where that is not heard, as in the background of a script."""
+
+    def __init__(self) -> None:
+        self.has_come = False
+        self._cancel: Callable[[], object] | None = None
+
+    def __call__(self, number: int, _frame: FrameType | None) -> None:
+        """Hear the signal."""
+        # Once: another one must neither cut off what is said then, nor end it with another exit code.
+        signal.signal(number, signal.SIG_IGN)
+        self.has_come = True
+        if self._cancel is None:
+            raise KeyboardInterrupt
+        self._cancel()
+
+    async def cancels(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do something that the signal cancels."""
+        task, loop = asyncio.current_task(), asyncio.get_running_loop()
+        assert task is not None  # it is what runs this
+        # The loop may be waiting, and has to be woken.
+        self._cancel = lambda: loop.call_soon_threadsafe(task.cancel)
+        try:
+            return await work
+        finally:
+            self._cancel = None
 
 
 @contextmanager
-def _session(store: Path, base_url: str | None, rate: float, concurrency: int) -> Generator[_Session]:
+def _session(store: Path, base_url: str | None, rate: float, concurrency: int, ending: _Ending) -> Generator[_Session]:
     try:
         # Nothing else is done with this client, so no slot is kept for anything else.
         limiter = RateLimiter(rate=rate, concurrency=concurrency, reserved=0)
         alura = client_of(base_url, limiter=limiter)
         with asyncio.Runner() as runner:
+            session = _Session(alura, runner, ending)
             try:
-                yield _Session(alura, runner)
+                yield session
             finally:
-                runner.run(alura.close())
+                session.run(alura.close())
     except StoreError as error:
         raise remedies.failed(error, store) from error
     except AluraError as error:
@@ -306,21 +348,16 @@ def _told_how_it_ends(reporter: Reporter, store: Path) -> Generator[None]:
 
 
 @contextmanager
-def _ended_by_sigterm() -> Generator[None]:
+def _ended_by_sigterm() -> Generator[_Ending]:
     """Let SIGTERM do what Ctrl-C does: who is ended by a time limit or a supervisor says so, too."""
-    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        # In the background of a shell, nothing is done at Ctrl-C.
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, _press_ctrl_c)
+    ending, before = _Ending(), signal.getsignal(signal.SIGTERM)
+    if before is not signal.SIG_IGN:
+        signal.signal(signal.SIGTERM, ending)
     try:
-        yield
+        yield ending
     finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _press_ctrl_c(_number: int, _frame: FrameType | None) -> None:
-    signal.raise_signal(signal.SIGINT)
+        if not ending.has_come:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _reporter(*, as_json: bool) -> Reporter:
@@ -347,7 +384,7 @@ async def _plan(alura: AsyncAlura, asked: _Asked) -> tuple[Errand, list[str]]:
         series=len(whole.ranges),
         start=asked.since,
         end=asked.until,
-        there=1 - rest.candles / whole.candles if whole.candles else 1.0,
+        there=1 - rest.candles / whole.candles if whole.candles else float(not rest.requests),
         plan=rest,
     )
     return errand, list(dict.fromkeys(window.symbol for window in whole.ranges))
@@ -420,6 +457,19 @@ def _stored(store: Path) -> StoreInfo | None:
 
     opened = CandleStore(store)
     return opened.info() if Manifest.is_there(opened.path) else None
+
+
+def _remembered(store: Path) -> CandleQuery | None:
+    """How a store says that its server wants to be asked, where it can be read."""
+    from ..bulk.manifest import Manifest
+    from ..bulk.store import as_folder
+
+    try:
+        with Manifest.to_read(as_folder(store)) as manifest:
+            return manifest.query()
+    except StoreError:
+        # Whoever needs more of the store says why not; and a repair may be to mend it.
+        return None
 
 
 def _ended(reporter: Reporter, report: PullReport, store: Path) -> int:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import click
+import msgspec
 
 from ..bulk.query import CandleQuery
 from ..core.text import clip, printable
@@ -18,7 +19,36 @@ _NOTHING = "none"
 _IN_PYTHON = re.compile(r"CandleQuery\(([^()]*)\)")
 
 
-def _as_query(_context: click.Context, _option: click.Parameter, texts: Sequence[str]) -> CandleQuery | None:
+class GivenQuery(NamedTuple):
+    """What of a query is given on a command line.
+
+    Attributes:
+        values: the parts that are given, by name.
+    """
+
+    values: Mapping[str, Any]
+
+    def over(self, known: CandleQuery | None) -> CandleQuery:
+        """The whole of it.
+
+        Args:
+            known: where the parts are from that are not given; None for those that are assumed.
+
+        Raises:
+            click.BadParameter: they cannot be used together.
+        """
+        try:
+            return CandleQuery(**{**(msgspec.structs.asdict(known) if known else {}), **self.values})
+        except ConfigurationError as error:
+            said = str(error).removeprefix("CandleQuery").lstrip(": ").replace("None", _NOTHING)
+            raise click.BadParameter(f"{said}.", param_hint="'--query'") from None
+
+    def __str__(self) -> str:
+        """As it is typed."""
+        return ",".join(f"{name}={_text(value)}" for name, value in self.values.items())
+
+
+def _as_query(_context: click.Context, _option: click.Parameter, texts: Sequence[str]) -> GivenQuery | None:
     """The value of the option, which may be given several times, and has several values in each."""
     values: dict[str, Any] = {}
     for text in filter(None, (part.strip() for given in texts for part in given.split(","))):
@@ -30,11 +60,7 @@ def _as_query(_context: click.Context, _option: click.Parameter, texts: Sequence
         if name in values:
             raise click.BadParameter(f"{name} is there twice.")
         values[name] = _value(name, value)
-    try:
-        return CandleQuery(**values) if values else None
-    except ConfigurationError as error:
-        said = str(error).removeprefix("CandleQuery").lstrip(": ").replace("None", _NOTHING)
-        raise click.BadParameter(f"{said}.") from None
+    return GivenQuery(values) if values else None
 
 
 def _value(name: str, text: str) -> str | int | None:
@@ -48,7 +74,7 @@ query_option = click.option(
     multiple=True,
     callback=_as_query,
     metavar="NAME=VALUE",
-    help="Other parameters than are assumed: start=from,unit=s.",
+    help="Other parameters than the store remembers, or are assumed: start=from,unit=s.",
 )
 """What stands where a command asks for candles of a range."""
 

@@ -8,12 +8,11 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from ..bulk.query import CandleQuery
 from ..core.settings import TESTNET_URL
 from ..errors import StoreError
-from . import query
 from .failure import Failed
 from .invocation import command_line
+from .query import in_options
 
 # What a repair has to be told as well, if this command was.
 _PASSED_ON = ("base_url", "rate", "concurrency", "query")
@@ -30,7 +29,7 @@ def repair_line(store: Path) -> str:
     for parameter in context.command.params:
         if parameter.name in _PASSED_ON and context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE:
             value = context.params[parameter.name]
-            options += [parameter.opts[0], _typed(value)]
+            options += [parameter.opts[0], f"{value:g}" if isinstance(value, float) else str(value)]
     if "--base-url" not in options and (origin := _origin(store)) and not _is_asked(origin):
         options += ["--base-url", origin]
     return command_line("candles", "repair", str(store), *options)
@@ -49,13 +48,7 @@ def failed(error: StoreError, store: Path) -> Failed:
         return Failed(
             f"{error.problem}; this says how to pull candles into it: {command_line('candles', 'pull', '--help')}"
         )
-    return Failed(error.problem)
-
-
-def _typed(value: float | str | CandleQuery) -> str:
-    if isinstance(value, CandleQuery):
-        return query.typed(value)
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return Failed(in_options(error.problem))
 
 
 def _origin(store: Path) -> str:

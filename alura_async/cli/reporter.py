@@ -143,8 +143,8 @@ class ForPeople:
                 self._show.say(f"{left}.")
         if report.pending:
             self._show.say(pending(report.pending))
-        if report.is_complete:
-            self._show.say("Nothing is missing.")
+        if not report.gaps and not report.damaged:
+            self._show.say("Nothing else is missing." if report.pending else "Nothing is missing.")
             if stored.gaps:
                 self._show.say("Of what the store was asked for elsewhere, something is; this lists it:")
                 self._show.end(listing)
@@ -155,7 +155,8 @@ class ForPeople:
         listed = f"And {more:,} more. " if more > 0 else ""
         reason = f"{listed}{counted(len(report.gaps), 'gap')}: once the reason has gone,"
         # A store does not note what it never had anything of, and what the server does not know.
-        if len(report.gaps) > stored.gaps:
+        noted = {(series.symbol, series.interval) for series in stored.series if series.gaps}
+        if any((gap.symbol, gap.interval) not in noted for gap in report.gaps):
             it = "it" if len(report.gaps) == 1 else "them"
             self._show.say(f"{reason} the same command line asks for {it}.")
         else:
@@ -174,7 +175,7 @@ class ForPeople:
 
 
 class ForPrograms:
-    """Tells it in JSON, an object a line, each with its `event`: `plan`, `progress`, `gap`, `problem`.
+    """Tells it in JSON, an object a line, each with its `event`: `plan`, `progress`, `gap`, `pending`, `problem`.
 
     The last one is always `done` or `error`.
     """
@@ -214,9 +215,11 @@ class ForPrograms:
         yield tell
 
     def ended(self, report: PullReport, stored: StoreInfo, again: str, listing: str) -> None:
-        """Each gap, each problem that is left, and what became of the whole."""
+        """Each gap, each end that is pending, each problem that is left, and what became of the whole."""
         for gap in report.gaps:
             write_line({"event": "gap", **gap_row(gap)})
+        for end in report.pending:
+            write_line({"event": "pending", **gap_row(end)})
         for problem in report.damaged:
             write_line({"event": "problem", **msgspec.to_builtins(problem)})
         write_line(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sqlite3
+import threading
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,7 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from alura_async import Alura, AsyncAlura, InvalidArgumentError, RateLimiter, Retry, StoreError
-from alura_async.bulk import Candles
+from alura_async.bulk import CandleQuery, Candles
 from alura_async.bulk.plan import Window, span_ms
 from alura_async.bulk.store import CandleStore
 from alura_async.bulk.writer import Writer
@@ -64,6 +66,25 @@ def asked(sandbox: Sandbox) -> int:
     there = len(sandbox.requests)
     sandbox.requests.clear()
     return there
+
+
+async def pull_until(
+    alura: AsyncAlura, store: Path, requests: int, *, start: int, query: CandleQuery | None = None
+) -> None:
+    """Pull minutes, and cancel that after some requests."""
+    begun = asyncio.Event()
+
+    def note(progress: Any) -> None:
+        if progress.requests >= requests:
+            begun.set()
+
+    pulling = asyncio.create_task(alura.bulk.pull(store, "BTC", "1m", start=start, end=NOW, query=query, progress=note))
+    waiting = asyncio.create_task(begun.wait())
+    await asyncio.wait({waiting, pulling}, return_when=asyncio.FIRST_COMPLETED)
+    assert not pulling.done()
+    pulling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await pulling
 
 
 async def test_the_store_has_what_the_market_has_to_the_last_digit(
@@ -155,7 +176,7 @@ async def test_what_a_clock_that_is_behind_leaves_out_at_the_end_is_pending_and_
         AsyncAlura(base_url=sandbox.url) as alura,
     ):
         report = await alura.bulk.pull(tmp_path, ["BTC", "ETH"], "1m", start=now - timedelta(hours=3))
-        assert report.is_complete
+        assert not report.is_complete
         assert [each.symbol for each in report.pending] == ["BTC", "ETH"]
         for pending in report.pending:
             assert now - timedelta(minutes=62) < pending.start < now - timedelta(minutes=60)
@@ -168,9 +189,13 @@ async def test_what_a_clock_that_is_behind_leaves_out_at_the_end_is_pending_and_
         assert store.info().pending == 2
         assert ", 0 gaps, 2 pending, of " in str(store.info())
         assert str(store.series()[0]).endswith(", 1 pending")
-        assert (await alura.bulk.repair(tmp_path)).pending == report.pending
+        repaired, early = await alura.bulk.repair(tmp_path), await alura.bulk.update(tmp_path)
+        assert repaired.pending == report.pending
+        assert len(early.pending) == 2
+        assert (repaired.is_complete, early.is_complete) == (False, False)
         sandbox.advance(hours=1)
         update = await alura.bulk.update(tmp_path)
+        assert update.is_complete
     assert (update.pending, update.gaps, store.pending(), store.gaps()) == ((), (), (), ())
     for series, pending in zip(update.series, report.pending, strict=True):
         assert len(store.candles(series.symbol, "1m", pending.start)) == series.added > 50
@@ -361,20 +386,8 @@ async def test_who_cancels_keeps_what_was_recorded_and_leaves_the_store_to_other
     alura: AsyncAlura, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     sandbox.quirks = Quirks(page_cap=100)
-    begun = asyncio.Event()
     start = NOW - 5 * DAY
-
-    def note(progress: Any) -> None:
-        if progress.requests >= 10:
-            begun.set()
-
-    pulling = asyncio.create_task(alura.bulk.pull(tmp_path, "BTC", "1m", start=start, end=NOW, progress=note))
-    waiting = asyncio.create_task(begun.wait())
-    await asyncio.wait({waiting, pulling}, return_when=asyncio.FIRST_COMPLETED)
-    assert not pulling.done()
-    pulling.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await pulling
+    await pull_until(alura, tmp_path, 10, start=start)
     with Writer(tmp_path) as writer:
         writer.open(sandbox.url)
     (series,) = CandleStore(tmp_path).series()
@@ -384,6 +397,92 @@ async def test_who_cancels_keeps_what_was_recorded_and_leaves_the_store_to_other
     gone_on = await alura.bulk.pull(tmp_path, "BTC", "1m", start=start, end=NOW)
     assert gone_on.candles == len(market("BTC", "1m", start, NOW)) - series.rows
     assert CandleStore(tmp_path).candles("BTC", "1m") == market("BTC", "1m", start, NOW)
+
+
+async def test_a_cancel_waits_until_the_store_is_left_to_others(
+    alura: AsyncAlura, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closing, may_close, close = threading.Event(), threading.Event(), Writer.close
+
+    def close_late(writer: Writer) -> None:
+        closing.set()
+        assert may_close.wait(10)
+        close(writer)
+
+    monkeypatch.setattr(Writer, "close", close_late)
+    pulling = asyncio.create_task(alura.bulk.pull(tmp_path, "BTC", "1h", start=NOW - DAY, end=NOW))
+    assert await asyncio.to_thread(closing.wait, 10)
+    for _ in range(2):
+        pulling.cancel()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not pulling.done()
+    may_close.set()
+    with pytest.raises(asyncio.CancelledError):
+        await pulling
+    CandleStore(tmp_path).compact()
+
+
+async def test_how_a_server_is_asked_is_remembered_from_the_first_candles_on(
+    alura: AsyncAlura, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    sandbox.quirks = Quirks(page_cap=100)
+    await pull_until(alura, tmp_path, 10, start=NOW - 5 * DAY, query=CandleQuery(most=99))
+    assert CandleStore(tmp_path).info().query == CandleQuery(most=99)
+    sandbox.requests.clear()
+    assert (await alura.bulk.repair(tmp_path)).is_complete
+    ranges = [call for call in sandbox.requests if "startTime" in call.query]
+    assert ranges
+    assert {int(call.query["limit"]) <= 99 for call in ranges} == {True}
+    assert CandleStore(tmp_path).candles("BTC", "1m") == market("BTC", "1m", NOW - 5 * DAY, NOW)
+
+
+@pytest.mark.parametrize("known", [None, CandleQuery(most=300)])
+async def test_how_a_server_is_asked_is_as_before_where_it_says_that_it_does_not_understand(
+    alura: AsyncAlura, sandbox: Sandbox, tmp_path: Path, known: CandleQuery | None
+) -> None:
+    start, store = NOW - DAY, CandleStore(tmp_path)
+    await alura.bulk.pull(store, "BTC", "1m", start=start, end=NOW - DAY // 2, query=known)
+    assert store.info().query == known
+    path = "/api/indicators/candles"
+    with sandbox.faults.add(f"400 on GET {path}/history/ETH"), sandbox.faults.add(f"400 on GET {path}/ETH/1m"):
+        # BTC comes, and ETH is refused.
+        report = await alura.bulk.pull(store, ["BTC", "ETH"], "1m", start=start, end=NOW, query=CandleQuery(most=200))
+    assert report.candles
+    assert "BadRequestError" in report.gaps[0].reason
+    assert store.info().query == known
+
+
+async def test_no_candles_are_no_sign_that_a_server_has_understood_how_it_is_asked(
+    alura: AsyncAlura, tmp_path: Path
+) -> None:
+    early = from_milliseconds(0) + timedelta(days=365)
+    await alura.bulk.pull(
+        tmp_path, "BTC", "1d", start=early, end=early + timedelta(days=2), query=CandleQuery(most=200)
+    )
+    assert CandleStore(tmp_path).info().rows == 0
+    assert CandleStore(tmp_path).info().query is None
+
+
+async def test_how_a_server_is_asked_survives_the_manifest_and_is_said_anew_where_it_cannot_be_read(
+    alura: AsyncAlura, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    query, manifest = CandleQuery(most=200), tmp_path / "_alura/manifest.sqlite"
+    await alura.bulk.pull(tmp_path, "BTC", "1h", start=NOW - DAY, end=NOW, query=query)
+    manifest.unlink()
+    assert (await alura.bulk.repair(tmp_path)).is_complete
+    assert CandleStore(tmp_path).info().query == query
+    with sqlite3.connect(manifest) as connection:
+        connection.execute("UPDATE store SET query = 'damaged'")
+    connection.close()
+    sandbox.requests.clear()
+    # How it would have to be asked nobody knows.
+    with pytest.raises(StoreError, match="how its server is asked cannot be read"):
+        await alura.bulk.pull(tmp_path, "BTC", "1h", start=NOW - 2 * DAY, end=NOW)
+    assert asked(sandbox) == 0
+    assert (await alura.bulk.repair(tmp_path, query=query)).is_complete
+    assert CandleStore(tmp_path).info().query == query
+    assert CandleStore(tmp_path).candles("BTC", "1h") == market("BTC", "1h", NOW - 2 * DAY, NOW)
 
 
 async def test_nothing_blocks_the_loop(alura: AsyncAlura, sandbox: Sandbox, tmp_path: Path) -> None:

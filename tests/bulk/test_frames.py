@@ -199,7 +199,9 @@ assert {name for name, _ in inspect.getmembers(bulk)} >= set(bulk.__all__)
 assert doctest.DocTestFinder().find(bulk) and pydoc.render_doc(bulk) and pydoc.render_doc(Candles)
 assert not isinstance(1, Candles) and not hasattr(Candles, "concat") and not hasattr(bulk, "Candle")
 print(Candles)
-for use in (lambda: Candles(), lambda: Candles.concat([]), lambda: CandleStore(".").gaps()):
+class Mine(Candles):
+    "A subclass has a docstring of its own, or none."
+for use in (lambda: Candles(), lambda: Candles.concat([]), lambda: Mine(), lambda: CandleStore(".").gaps()):
     try:
         use()
     except UsageError as error:
@@ -210,7 +212,7 @@ for use in (lambda: Candles(), lambda: Candles.concat([]), lambda: CandleStore("
 def test_every_name_can_be_looked_at_without_what_it_needs_and_says_so_when_it_is_used() -> None:
     found = subprocess.run([sys.executable, "-c", _LOOKING], capture_output=True, text=True, check=False)
     said = "this needs numpy, which is not installed: pip install 'alura-async[bulk]'"
-    assert found.stdout.splitlines() == [f"<class alura_async.bulk.Candles: {said}>", said, said, said], found.stderr
+    assert found.stdout.splitlines() == [f"<class alura_async.bulk.Candles: {said}>", *[said] * 4], found.stderr
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import signal
+import sqlite3
 import sys
 import threading
 import time
@@ -25,7 +26,7 @@ import pytest
 from rich.console import Console
 
 from alura_async import Alura, Candle, RateLimiter
-from alura_async.bulk import CandleQuery, CandleStore, Progress
+from alura_async.bulk import CandleQuery, CandleStore, Progress, StoreInfo
 from alura_async.bulk.writer import Writer
 from alura_async.cli import reporter
 from alura_async.cli.entry import run
@@ -39,8 +40,6 @@ from alura_async.sandbox import Quirks, ReceivedRequest, Sandbox
 from .process import COMMAND, in_terminal, needs_pty, python, without_escapes
 
 NOW = datetime(2026, 3, 31, 12, 30, tzinfo=UTC)
-# By either path.
-NO_SOL = '404="Not today" on GET /api/indicators/candles/*SOL'
 SMALL_PAGES = Quirks(page_cap=300)
 DAYS = ("--since", "2026-03-01", "--until", "2026-03-05", "--rate", "1000")
 
@@ -99,11 +98,11 @@ def pull(store: Path, *args: str, symbols: str = "BTC,ETH", interval: str = "1m"
 
 
 @contextmanager
-def without_sol(server: Sandbox, why: str = "Not today", *, status: int = 500) -> Generator[None]:
-    """A server that fails to tell of SOL, by either path."""
+def without(server: Sandbox, symbol: str, why: str = "Not today", *, status: int = 500) -> Generator[None]:
+    """A server that fails to tell of a symbol's days, by either path."""
     path = "/api/indicators/candles"
     refuses = f'{status}="{why}" on GET {path}'
-    with server.faults.add(f"{refuses}/history/SOL"), server.faults.add(f"{refuses}/SOL/1d"):
+    with server.faults.add(f"{refuses}/history/{symbol}"), server.faults.add(f"{refuses}/{symbol}/1d"):
         yield
 
 
@@ -209,7 +208,7 @@ class TestShow:
     def test_a_series_of_which_nothing_came_is_exit_code_2_and_says_where_to_look(
         self, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        with without_sol(sandbox):
+        with without(sandbox, "SOL"):
             assert pull(tmp_path, *DAYS, symbols="ETH,SOL", interval="1d") == 1
         capsys.readouterr()
         assert run(["candles", "show", "SOL", "1d", "--store", str(tmp_path)]) == 2
@@ -257,7 +256,8 @@ class TestPull:
         start = datetime.now(UTC) - timedelta(minutes=15)
         with Sandbox.threaded(seed=3, start=start, speed=0, limit=None) as sandbox:
             line = ("--since", "1h", "--rate", "1000", "--base-url", sandbox.url)
-            assert pull(tmp_path, *line, symbols="BTC,ETH,SOL,XRP,DOGE,AVAX") == 0
+            # What is pending is not there.
+            assert pull(tmp_path, *line, symbols="BTC,ETH,SOL,XRP,DOGE,AVAX") == 1
             store = CandleStore(tmp_path)
             before = {each.symbol: list(store.candles(each.symbol, "1m")) for each in store.series()}
             made = len(sandbox.requests)
@@ -294,26 +294,37 @@ class TestPull:
         assert run(["candles", "gaps", str(tmp_path)]) == 0
         assert capsys.readouterr().out.endswith(f"Nothing is missing in {tmp_path}.\n")
 
-    def test_what_was_not_over_by_a_clock_that_is_behind_is_neither_there_nor_missing_and_told(
+    def test_what_was_not_over_by_a_clock_that_is_behind_is_pending_which_is_not_all_well(
         self, nowhere: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         now = datetime.now(UTC)
         with Sandbox.threaded(seed=3, start=now - timedelta(hours=1), speed=0, limit=None) as server:
             line = ("--rate", "1000", "--base-url", server.url)
-            assert pull(tmp_path, "--since", "3h", *line, symbols="BTC") == 0
+            assert pull(tmp_path, "--since", "3h", *line, symbols="BTC") == 1
             *_, pending, end = capsys.readouterr().out.splitlines()
             assert re.fullmatch(
                 r"1 series not over yet from [-\d]{10} \d\d:\d\d \(UTC\) on by the "
                 r"server's clock or this machine's, when it was asked: the next pull asks for the rest\.",
                 pending,
             )
-            assert end == "Nothing is missing."
-            assert run(["candles", "gaps", str(tmp_path)]) == 0
-            assert capsys.readouterr().out.splitlines() == [pending, f"Nothing is missing in {tmp_path}."]
-            assert run(["candles", "gaps", str(tmp_path), "--json"]) == 0
-            assert capsys.readouterr().out == ""
-            assert run(["candles", "info", str(tmp_path)]) == 0
+            assert end == "Nothing else is missing."
+            assert run(["candles", "gaps", str(tmp_path)]) == 1
+            _, listed, told, end = capsys.readouterr().out.splitlines()
+            assert re.fullmatch(
+                r"BTC 1m  [-\d]{10} \d\d:\d\d  .*  it was not over yet by the server's clock .*", listed
+            )
+            assert (told, end) == (f"1 range. {pending}", f"Nothing else is missing in {tmp_path}.")
+            assert run(["candles", "gaps", str(tmp_path), "--json"]) == 1
+            (row,) = objects(capsys.readouterr().out)
+            assert (row["symbol"], row["pending"]) == ("BTC", True)
+            assert row["reason"].startswith("it was not over yet")
+            assert run(["candles", "info", str(tmp_path)]) == 1
             assert capsys.readouterr().out.endswith(f"{pending}\n")
+            assert run(["candles", "info", str(tmp_path), "--json"]) == 1
+            assert run(["candles", "repair", str(tmp_path), *line, "--json"]) == 1
+            *_, told_again, done = objects(capsys.readouterr().out)
+            assert (told_again["event"], told_again["start_ms"]) == ("pending", row["start_ms"])
+            assert (done["complete"], done["pending"], done["gaps"]) == (False, 1, 0)
             # What is later is there now, so that it is a gap; of what this line asks for it is no part.
             server.advance(hours=1)
             assert pull(tmp_path, "--since", "20min", *line, symbols="BTC") == 0
@@ -342,7 +353,7 @@ class TestPull:
         self, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         store = tmp_path / "my data"
-        with without_sol(sandbox):
+        with without(sandbox, "SOL"):
             assert pull(store, *DAYS, symbols="ETH,SOL", interval="1d") == 1
             shown = capsys.readouterr().out
             assert re.search(r"^SOL 1d  2026-03-01 00:00  2026-03-05 00:00  .*500.*Not today", shown, re.MULTILINE)
@@ -360,17 +371,28 @@ class TestPull:
     def test_what_the_server_does_not_know_is_asked_for_by_the_same_line(
         self, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        with without_sol(sandbox, status=404):
+        with without(sandbox, "SOL", status=404):
             assert pull(tmp_path, *DAYS, symbols="ETH,SOL", interval="1d") == 1
         assert capsys.readouterr().out.endswith("1 gap: once the reason has gone, the same command line asks for it.\n")
         assert pull(tmp_path, *DAYS, symbols="ETH,SOL", interval="1d") == 0
+
+    def test_what_is_missing_elsewhere_has_no_part_in_who_asks_for_what_the_server_does_not_know(
+        self, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with without(sandbox, "XRP"):
+            assert pull(tmp_path, *DAYS, symbols="ETH,XRP", interval="1d") == 1
+        capsys.readouterr()
+        with without(sandbox, "SOL", status=404):
+            assert pull(tmp_path, *DAYS, symbols="ETH,SOL", interval="1d") == 1
+        assert capsys.readouterr().out.endswith("1 gap: once the reason has gone, the same command line asks for it.\n")
+        assert run(["candles", "gaps", str(tmp_path)]) == 1
 
     def test_the_line_that_repairs_asks_the_same_server(
         self, nowhere: None, shared: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         here = ("--base-url", shared.url)
         # A reason that is too long is cut.
-        with without_sol(shared, "x" * 1000):
+        with without(shared, "SOL", "x" * 1000):
             assert pull(tmp_path, *DAYS, *here, symbols="ETH,SOL", interval="1d") == 1
         shown = capsys.readouterr().out
         assert "more characters)" in shown
@@ -479,6 +501,7 @@ class TestPull:
             ("full", "is not empty, and no store of candles"),
             ("others", "holds candles of http://127.0.0.1:1, and this client's server is "),
             ("lost", "its manifest is gone"),
+            ("busy", "is writing into it: wait for that to end"),
         ],
     )
     def test_a_folder_that_cannot_be_pulled_into_is_told_before_anything_is_asked(
@@ -491,7 +514,9 @@ class TestPull:
         with Writer(tmp_path / "others") as writer:
             writer.open("http://127.0.0.1:1", makes=True)
         made = len(sandbox.requests)
-        assert pull(tmp_path / folder, *DAYS) == 2
+        with Writer(tmp_path / "busy") as writer:
+            writer.open(sandbox.url, makes=True)
+            assert pull(tmp_path / folder, *DAYS) == 2
         shown = capsys.readouterr()
         assert (said in shown.err, shown.out) == (True, "")
         assert len(sandbox.requests) == made
@@ -598,6 +623,47 @@ class TestAServerThatWantsToBeAskedOtherwise:
             )
             assert not assumed.is_complete
             assert alura.bulk.repair(tmp_path).is_complete
+
+    def test_what_is_given_later_takes_the_place_of_that_part_alone(
+        self, other_names: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert pull(tmp_path, *self.LINE, "--query", OtherNames.SAID, symbols="BTC") == 0
+        assert pull(tmp_path, "--since", "9h", "--rate", "1000", "--query", "most=50", symbols="BTC") == 0
+        known = CandleQuery(start="from", end="to", limit="count", unit="s", most=50)
+        assert CandleStore(tmp_path).info().query == known
+        # What does not go with the rest of it is told.
+        capsys.readouterr()
+        assert pull(tmp_path, *self.LINE, "--query", "end=from", symbols="BTC") == 2
+        assert "'--query': one name stands for two parameters: from, from, count, interval." in capsys.readouterr().err
+        (file,) = list(tmp_path.rglob("*.parquet"))[-1:]
+        file.unlink()
+        assert run(["candles", "repair", str(tmp_path), "--query", "most=60"]) == 0
+        assert CandleStore(tmp_path).info().query == msgspec.structs.replace(known, most=60)
+
+    def test_it_is_shown_as_a_shell_takes_it(
+        self, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with Writer(tmp_path) as writer:
+            writer.open(sandbox.url, makes=True)
+            writer.record([], CandleQuery(start="filter[start]"))
+        assert run(["candles", "info", str(tmp_path)]) == 0
+        shown = capsys.readouterr().out.rstrip().removesuffix(".")
+        assert shlex.split(shown)[-2:] == ["--query", "start=filter[start]"]
+        assert "'start=filter[start]'" in shown or '"start=filter[start]"' in shown or os.name == "nt"
+
+    def test_what_is_remembered_and_cannot_be_read_is_told_with_the_option_that_says_it_again(
+        self, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert pull(tmp_path, *DAYS, symbols="BTC", interval="1d") == 0
+        with sqlite3.connect(tmp_path / "_alura/manifest.sqlite") as connection:
+            connection.execute("UPDATE store SET query = 'damaged'")
+        connection.close()
+        capsys.readouterr()
+        assert run(["candles", "info", str(tmp_path)]) == 2
+        shown = capsys.readouterr().err
+        assert "repair the store and say so once more: --query start='startTime', or" in shown
+        assert run(["candles", "repair", str(tmp_path), "--query", "start=startTime"]) == 0
+        assert run(["candles", "info", str(tmp_path)]) == 0
 
     def test_the_line_that_goes_on_keeps_it(
         self, other_names: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -782,8 +848,10 @@ class TestTheEnd:
         assert capfd.readouterr() == ("", "")
 
     @pytest.mark.skipif(sys.platform == "win32", reason="no signal can be sent to oneself there")
+    # In the background of a script, Ctrl-C is ignored.
+    @pytest.mark.parametrize("at_ctrl_c", [signal.default_int_handler, signal.SIG_IGN])
     def test_sigterm_ends_it_as_ctrl_c_does(
-        self, nowhere: None, interrupted: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+        self, nowhere: None, interrupted: None, tmp_path: Path, at_ctrl_c: Any, capsys: pytest.CaptureFixture[str]
     ) -> None:
         heard: list[object] = []
 
@@ -792,20 +860,66 @@ class TestTheEnd:
                 heard.append(request)
                 os.kill(os.getpid(), signal.SIGTERM)
 
-        before = signal.signal(signal.SIGTERM, lambda *_: heard.append("nobody"))
+        signal.signal(signal.SIGINT, at_ctrl_c)
+        before = signal.signal(signal.SIGTERM, lambda *_: heard.append("somebody else"))
         try:
             with Sandbox.threaded(
                 seed=3, start=NOW, speed=0, limit=None, on_request=end, quirks=SMALL_PAGES
             ) as sandbox:
                 arguments = [*line(tmp_path), "--rate", "1000", "--concurrency", "1", "--base-url", sandbox.url]
                 assert run([*arguments, "--json"]) == 130
+            # Another one changes neither what was said nor the exit code.
             os.kill(os.getpid(), signal.SIGTERM)
         finally:
             signal.signal(signal.SIGTERM, before)
-        assert heard[1:] == ["nobody"]
+        assert heard[1:] == []
         *_, done = objects(capsys.readouterr().out)
         assert (done["event"], done["interrupted"]) == ("done", True)
         assert 0 < done["stored"] < 5700
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="no signal can be sent to oneself there")
+    def test_a_second_sigterm_does_not_cut_off_what_is_said_at_the_first(
+        self,
+        nowhere: None,
+        interrupted: None,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        def end(_request: object) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        said = ForPrograms.interrupted
+
+        def say(programs: ForPrograms, stored: StoreInfo | None) -> None:
+            end(stored)
+            said(programs, stored)
+
+        monkeypatch.setattr(ForPrograms, "interrupted", say)
+        before = signal.getsignal(signal.SIGTERM)
+        try:
+            with Sandbox.threaded(seed=3, start=NOW, speed=0, limit=None, on_request=end) as sandbox:
+                assert run([*line(tmp_path), "--base-url", sandbox.url, "--json"]) == 130
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        *_, done = objects(capsys.readouterr().out)
+        assert (done["event"], done["interrupted"]) == ("done", True)
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="no signal can be sent to oneself there")
+    def test_who_is_not_to_hear_sigterm_goes_on(self, nowhere: None, tmp_path: Path) -> None:
+        before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        try:
+            with Sandbox.threaded(
+                seed=3,
+                start=NOW,
+                speed=0,
+                limit=None,
+                on_request=lambda _: os.kill(os.getpid(), signal.SIGTERM),
+            ) as sandbox:
+                assert run([*line(tmp_path), "--rate", "1000", "--base-url", sandbox.url]) == 0
+            assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
 
 class TestAsAProcess:
