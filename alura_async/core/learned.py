@@ -28,7 +28,7 @@ from .unwrap import below
 
 LEAST = 32
 """So many rows are worth it."""
-MOST_VALUES = 1_000_000
+MOST_VALUES = 2_000_000
 """A body with more values than these is not taken apart to see what some of its rows are like."""
 # Of more than so many rows, so many are looked at to learn what all of them are like.
 _MANY = 128
