@@ -221,7 +221,7 @@ class NotSentError(TransportError):
 
 
 class CallTimeoutError(TransportError, TimeoutError):
-    """No complete reply arrived in time."""
+    """No complete reply arrived in time; or it was not read in time, and `status` is the reply's."""
 
 
 class BodyTooLargeError(TransportError):

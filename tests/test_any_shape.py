@@ -778,6 +778,36 @@ def test_a_number_in_a_table_keeps_every_digit(form: str, digits: str) -> None:
             assert [candle.low for candle in found] == [Decimal(text) for text in lows]
 
 
+@pytest.mark.parametrize(
+    ("beside", "missing"),
+    [
+        (lambda row: {"firstTradeId": 10**15 + row}, {"firstTradeId": 0}),
+        (lambda row: {"firstTradeId": str(10**15 + row)}, {"firstTradeId": "none"}),
+        (lambda row: {"weight": 1.5 + (row + 1) / 2**52}, {"weight": 1.5}),
+        (lambda row: {"t": FIRST_MS * 1000 + row}, {"t": 999_999_999_999_999}),
+        (lambda row: {"t": FIRST_MS * 10**6 + row, "T": FIRST_MS * 1000 + row}, {"T": 999_999_999_999_999}),
+    ],
+    ids=["whole numbers", "texts", "fractions", "µs", "ns and µs"],
+)
+def test_a_number_that_is_long_where_another_one_is_short_for_once_keeps_every_digit(beside: Any, missing: Any) -> None:
+    """Neither is among the rows that are looked at first, and in the whole body are as many long ones as ever."""
+    clean = [
+        {"t": FIRST_MS + row * MINUTE_MS, "o": 1.5, "h": 1.5, "l": 1.5, "c": 1.5, "v": 1.25, **beside(row)}
+        for row in range(500)
+    ]
+    for short, long in ((130, 130), (130, 240)):
+        rows = [dict(row) for row in clean]
+        rows[short] |= missing
+        rows[long]["v"] = "long"
+        body = json.dumps(rows).replace('"long"', "12345678.123456789012").encode()
+        for seen in ([], clean):
+            call = fresh(CANDLES)
+            if seen:
+                decode(call, seen)
+            for _ in range(2):
+                assert decode(call, body)[long].volume == Decimal("12345678.123456789012")
+
+
 def test_names_of_a_server_are_no_code() -> None:
     name = "x}) or __import__('os').abort() or ({'"
     rows = [{**row, name: index, "a\nb": None, "": "e"} for index, row in enumerate(candle_rows(40))]

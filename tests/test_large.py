@@ -13,7 +13,9 @@ import pytest
 from alura_async import (
     Access,
     AsyncAlura,
+    CallTimeoutError,
     Candle,
+    ClosedError,
     Items,
     Lane,
     NotFoundError,
@@ -26,7 +28,7 @@ from alura_async import (
 from alura_async.bulk import Candles
 from alura_async.core.large import LargeReplies
 from alura_async.core.model import Model
-from tests.raw_server import RawServer, reply
+from tests.raw_server import RawServer, hang, reply
 
 pytestmark = pytest.mark.anyio
 
@@ -141,13 +143,51 @@ async def test_one_that_was_cancelled_while_it_was_read_lets_the_next_one_go_on(
     assert Slow.most_at_once == 1
 
 
+async def test_one_that_was_cancelled_before_the_thread_was_free_is_not_read(
+    server: RawServer, alura: AsyncAlura
+) -> None:
+    server.answers = [slow(1), slow(2), slow(3)]
+    others = threading.active_count()
+    calls: list[asyncio.Task[list[Slow]]] = []
+    for count in (1, 2, 3):
+        calls.append(asyncio.create_task(alura.send(SLOW.request())))
+        await until(lambda count=count: threading.active_count() == others + count)  # type: ignore[misc]
+        if count < 3:
+            calls[-1].cancel()
+            await asyncio.wait(calls[-1:])
+    Slow.go_on.set()
+    assert [item.number for item in await calls[-1]] == [3]
+    assert Slow.begun == [1, 3]
+
+
 async def test_a_call_ends_when_its_time_is_up_though_its_reply_is_still_read(
     server: RawServer, alura: AsyncAlura
 ) -> None:
     server.answers = [slow(1)]
-    with pytest.raises(TimeoutError):
+    with pytest.raises(CallTimeoutError, match=r"the reply came, 40,\d+ bytes, .* give the call a longer") as raised:
         await alura.with_options(timeout=0.2).send(SLOW.request())
+    assert raised.value.status == 200
     assert Slow.under_way == 1
+
+
+async def test_a_call_whose_reply_is_still_read_when_the_client_is_closed_says_that_it_was(
+    server: RawServer, alura: AsyncAlura
+) -> None:
+    server.answers = [slow(1)]
+    call = asyncio.create_task(alura.send(SLOW.request()))
+    await until(lambda: Slow.begun == [1])
+    await alura.close()
+    with pytest.raises(ClosedError):
+        await call
+
+
+async def test_what_is_said_of_a_reply_that_was_read_is_not_said_of_the_next_one(
+    server: RawServer, alura: AsyncAlura
+) -> None:
+    server.answers = [reply(BODIES["cut short"]), hang]
+    with pytest.raises(CallTimeoutError, match="no complete reply in time") as raised:
+        await alura.with_options(timeout=0.5, retry=Retry(base=0)).indicators.candles("BTC", "1m")
+    assert raised.value.attempts == 2
 
 
 async def test_what_is_read_of_an_account_does_not_wait_for_market_data(server: RawServer, alura: AsyncAlura) -> None:

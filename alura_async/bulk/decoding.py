@@ -76,7 +76,21 @@ class CandlesShape(Shape[Candles]):
             # The tolerant road says what is wrong with it.
             raise msgspec.DecodeError(str(error)) from None
 
+    def recognise(self, body: bytes, asked: Mapping[str, str | None]) -> Any | None:
+        """Decode a long table, of the shape that was seen last or of the one that some of its rows have.
+
+        A body that may be too large to be taken apart is judged by its own rows alone. Else whether it is read at all
+        would depend on the ones before it.
+        """
+        if len(body) <= _LARGE:
+            return super().recognise(body, asked)
+        found = self._learn_from_some(body, asked)
+        return None if found is None else found[1]
+
     def _require_readable(self, body: bytes) -> None:
+        # A web page is told as what it is, in no time.
+        if len(body) <= _LARGE or body.lstrip()[:1] == b"<":
+            return
         if body.count(b",") > _MOST_VALUES or body.count(b"{") + body.count(b"[") > _MOST_ROWS:
             raise MismatchError(
                 f"{len(body):,} bytes are more than can be looked into: at most {_MOST_ROWS:,} rows and "
@@ -200,10 +214,12 @@ def _date(text: str) -> int | None:
     return int((date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
-# So much is looked into row by row, which takes up to a second: ten pages of the largest that are common. A table of a
-# shape that was seen before may be as large as any reply.
+# So much is looked into row by row, which takes up to a second: ten pages of the largest that are common. Tables whose
+# rows are all alike may have more.
 _MOST_ROWS = 50_000
 _MOST_VALUES = 500_000
+# Shorter bodies have neither more values nor more candles.
+_LARGE = 2 * _MOST_VALUES
 
 
 # Rows of one width

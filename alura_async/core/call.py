@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from ..errors import AluraError, CallError, Outcome, SignInError
 from . import log
 from .large import is_large
-from .outcome import Attempt, Reply, conclude
+from .outcome import Attempt, Reply, conclude, unread
 from .request import Request
 from .retry import again, may_repeat
 
@@ -35,6 +35,7 @@ class Call(Generic[T]):
         reply: the last complete reply.
         lane_wait: seconds that it waited for its last turn.
         in_line: whether it waits for its turn now.
+        is_read: whether its reply is there, and is read now or waits for that.
         sent_at: `time.monotonic()` just before it was last sent.
         was_renewed: whether a new token was asked for because the server had refused one.
         sign_in_error: why the last sign-in for it failed, while it waits for another.
@@ -46,6 +47,7 @@ class Call(Generic[T]):
         "attempt",
         "attempts",
         "in_line",
+        "is_read",
         "key",
         "lane_wait",
         "options",
@@ -68,6 +70,7 @@ class Call(Generic[T]):
         self.reply: Reply[T] | None = None
         self.lane_wait = 0.0
         self.in_line = False
+        self.is_read = False
         self.sent_at = 0.0
         self.was_renewed = False
         self.sign_in_error: SignInError | None = None
@@ -113,7 +116,13 @@ class Call(Generic[T]):
             # The time limit.
             if self.sign_in_error is not None and not road.closed:
                 raise self.sign_in_error from self.sign_in_error.__cause__
-            raise road.lost(self, _in_line(road) if self.in_line else error) from error
+            if self.is_read and self.reply is not None and not road.closed:
+                late: AluraError = unread(self.reply)
+            else:
+                late = road.lost(self, _in_line(road) if self.in_line else error)
+            if isinstance(late, CallError):
+                late.attempts = self.attempts
+            raise late from error
 
     async def _try(self) -> T:
         """Make the call once."""
@@ -123,8 +132,12 @@ class Call(Generic[T]):
         began = time.monotonic() if log.attempts_are_shown() else 0.0
         try:
             self.reply = reply = await self._road.send(self)
-            return await self._road.large.conclude(reply) if is_large(reply) else conclude(reply)
+            if not is_large(reply):
+                return conclude(reply)
+            self.is_read = True
+            return await self._road.large.conclude(reply)
         except CallError as error:
+            self.is_read = False
             if error.outcome is not Outcome.UNKNOWN:
                 # It is certain that the server did nothing; what may follow has not left yet.
                 self.attempt = None

@@ -4,6 +4,13 @@ Replies with candles by the thousand come many at once, and reading one takes be
 tenth of a second. So each turn of the loop reads only some of them, and in between it does what else there is to do.
 What has no shape that is known, or is very large, is read in a thread. That is no faster, but the interpreter lets the
 loop go on every 5 ms; and it is done for one reply at a time, for each thread would make the loop wait as long again.
+
+But nothing interrupts a single call of msgspec, which takes 4 to 20 ms for each megabyte, in a thread as well: replies
+of 13 to 30 MB hold up the loop for 0.1 to 0.2 s at a time.
+
+Nor is there a limit to the replies that wait in memory until they are read. A call gives its place in the lane back as
+soon as its reply is there, for otherwise one that takes long to read would keep others from being sent. So whoever
+makes many calls with large replies at once limits their number himself, as a pull does.
 """
 
 from __future__ import annotations
@@ -12,7 +19,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from .outcome import Reply, conclude, conclude_known, conclude_unknown
 from .request import Effect, Lane
@@ -26,9 +33,10 @@ _LARGE = 4 << 10
 _TAKES_A_TURN = 16 << 10
 # What is smaller is read in the loop, whatever its shape: a thread to share the interpreter with holds it up longer.
 _LONG = 32 << 10
-# What is larger than 5,000 candles are takes several milliseconds even if its shape is known.
-_VERY_LONG = 1 << 20
-# So much is read in one turn of the loop, in about a millisecond, and what passes this limit.
+# What is larger takes several milliseconds even if its shape is known, and tens of them if it is dense, or one row at
+# its end is another.
+_VERY_LONG = 512 << 10
+# So much is read in one turn of the loop, and what passes this limit: in a millisecond or two where it is as usual.
 _EACH_TURN = 128 << 10
 
 
@@ -75,14 +83,20 @@ class LargeReplies:
 
     async def _apart(self, conclude: Callable[[Reply[T]], T], reply: Reply[T]) -> T:
         """Conclude in a thread."""
+        wanted: Reply[T] | None = reply
 
-        def read() -> T:
+        def read() -> T | None:
             # Whoever is cancelled leaves his thread behind, and the next one is not to run beside it.
             with self._in_thread:
-                return conclude(reply)
+                # One that waits for another has nothing to do if nobody waits for it any more.
+                still_wanted = wanted
+                return None if still_wanted is None else conclude(still_wanted)
 
         async with self._next_in_thread:
-            return await in_thread(read)
+            try:
+                return cast("T", await in_thread(read))
+            finally:
+                wanted = None
 
     async def _turn(self, size: int) -> None:
         """Wait for a turn of the loop that has room for so many bytes."""

@@ -11,9 +11,10 @@ some rows of a long table: what is learned from them decodes all the others, or 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import cached_property
 from operator import attrgetter
 from typing import Annotated, Any, NamedTuple
 
@@ -27,7 +28,7 @@ from .unwrap import below
 
 LEAST = 32
 """So many rows are worth it."""
-MOST_VALUES = 1_000_000
+MOST_VALUES = 2_000_000
 """A body with more values than these is not taken apart to see what some of its rows are like."""
 # Of more than so many rows, so many are looked at to learn what all of them are like.
 _MANY = 128
@@ -45,6 +46,8 @@ _IN_MILLISECONDS = {1: "{} * 1000", 10**3: "{}", 10**6: "{} // 1000", 10**9: "{}
 # Fewer digits than these a float surely holds. Once the points are left out, so many zeros in a row are too many.
 _TOO_MANY_DIGITS = 16
 _ALL_ZEROS = bytes.maketrans(b"123456789", b"0" * 9)
+_LONG_NUMBER = re.compile(rf"(?:[0-9]\.*){{{_TOO_MANY_DIGITS}}}")
+_LEAST_LONG: int = 10 ** (_TOO_MANY_DIGITS - 1)
 # What msgspec takes for no name of a field.
 _NO_NAME = re.compile(r'["\\\x00-\x1f]')
 _NOT_LIKE_IT = (
@@ -117,7 +120,6 @@ class Learned:
         self._decoder = decoder
         self._levels = levels
         self._table = table
-        self._long_numbers: int | None = None
 
     def parse(
         self, body: bytes, asked: Mapping[str, str | None], told_around: Callable[[Mapping[str, Any]], dict[str, str]]
@@ -163,15 +165,12 @@ class Learned:
         return value
 
     def _keeps_digits(self, body: bytes, rows: int) -> bool:
-        """Whether no number has more digits than a float: all long ones are times, as many a row as at first."""
+        """Whether no number has more digits than a float: there are no more long ones than its times are."""
         zeros = body.translate(_ALL_ZEROS, b".")
         # With an exponent, digits may be lost that are not there.
         if b"0e" in zeros or b"0E" in zeros:
             return False
-        found = zeros.count(b"0" * _TOO_MANY_DIGITS)
-        if self._long_numbers is None:
-            self._long_numbers = found // rows
-        return found == self._long_numbers * rows
+        return zeros.count(b"0" * _TOO_MANY_DIGITS) == self._table.long_times * rows
 
 
 class _Level(NamedTuple):
@@ -196,6 +195,7 @@ class Table(NamedTuple):
         has_floats: whether numbers are decoded that may lose digits.
         times: the fields that are decoded without a look at whether they can be times.
         beside: of columns, what stands beside them, and what that is called in `wire`.
+        long_times: how many times of each row are numbers that surely have more digits than a float.
         is_strict: whether text is not decoded as a number.
         untyped: of columns, those that are decoded as anything, as they are called in `wire`.
     """
@@ -206,6 +206,7 @@ class Table(NamedTuple):
     has_floats: bool
     times: tuple[str, ...]
     beside: Mapping[str, str] | None
+    long_times: int = 0
     is_strict: bool = True
     untyped: tuple[str, ...] = ()
 
@@ -296,6 +297,7 @@ class Writing:
         self._told = [field for field in asked if field in reader.scalars]
         self._names: dict[str, Any] = {"struct": reader.struct}
         self._has_floats = False
+        self._long_times = 0
         self._times: list[str] = []
 
     def write_rows(self, *, is_array: bool) -> Table | None:
@@ -339,7 +341,7 @@ class Writing:
     def _compile(self, wire: Any, expression: str, beside: Mapping[str, str] | None) -> Table:
         text = f"lambda table, {', '.join(self._told)}: {expression}"
         build = eval(compile(text, "<learned>", "eval"), self._names)  # noqa: S307 - see the class
-        return Table(wire, build, tuple(self._told), self._has_floats, tuple(self._times), beside)
+        return Table(wire, build, tuple(self._told), self._has_floats, tuple(self._times), beside, self._long_times)
 
     def _write(self, item: str) -> tuple[dict[str, Any], str] | None:
         """The types of the columns by their names, and the expression that makes an object of a row's values.
@@ -394,6 +396,19 @@ class Writing:
             found[name] = field
         return found
 
+    @cached_property
+    def _may_have_floats(self) -> bool:
+        """Whether numbers are decoded as floats: only where a body shows by how many long ones it has that none is one.
+
+        Of times it is known how many are long. Of anything else one that is missing would make up for one too many.
+        """
+        scalar = self._reader.scalars
+        fields = (self._fields() or {}).items()
+        times = {name for name, field in fields if field and scalar[field] is scalars.read_milliseconds}
+        return not any(
+            _are_long(column) for name, column in self._columns.items() if name not in times or _unit_of(column) is None
+        )
+
     def _convert(self, field: str, item: str, column: Sequence[Any]) -> tuple[Any, str]:
         """The type that decodes a column, and the expression that makes a value of it that of the field."""
         read = self._reader.scalars[field]
@@ -401,16 +416,15 @@ class Writing:
         first = column[0]
         if read in (scalars.read_text, scalars.read_wire_number) and kinds == {str}:
             return str, item
-        if read is scalars.read_wire_number and kinds <= {int, Decimal} and not _are_long(column):
+        if read is scalars.read_wire_number and kinds <= {int, Decimal} and self._may_have_floats:
             self._has_floats = True
             return int | float, item
         if read is scalars.read_whole and kinds == {int}:
             return int, item
-        if read is scalars.read_milliseconds and kinds == {int}:
-            for units, expression in _IN_MILLISECONDS.items():
-                if _EARLIEST_S * units <= first < _LATEST_S * units:
-                    bounds = msgspec.Meta(ge=_EARLIEST_S * units, le=_LATEST_S * units - 1)
-                    return Annotated[int, bounds], expression.format(item)
+        unit = _unit_of(column) if read is scalars.read_milliseconds else None
+        if unit is not None:
+            self._long_times += unit.is_long
+            return Annotated[int, msgspec.Meta(ge=unit.least, le=unit.most)], unit.in_milliseconds.format(item)
         if read is scalars.read_milliseconds and kinds == {str}:
             is_aware = names_zone(first)
             if is_aware is not None:
@@ -440,9 +454,45 @@ def _has_parts(column: Sequence[Any]) -> bool:
     return not {dict, list}.isdisjoint(map(type, column))
 
 
-def _are_long(numbers: Sequence[Any]) -> bool:
-    """Whether some of these numbers may have more digits than a float."""
-    return any(len(str(number)) > _TOO_MANY_DIGITS for number in numbers)
+def _are_long(values: Sequence[Any]) -> bool:
+    """Whether some of these values have a number in them that may have more digits than a float."""
+    return any(_LONG_NUMBER.search(str(value)) for value in values)
+
+
+class _Unit(NamedTuple):
+    """In what times are counted.
+
+    Attributes:
+        least: the first one.
+        most: the last one.
+        in_milliseconds: an expression that converts one.
+    """
+
+    least: int
+    most: int
+    in_milliseconds: str
+
+    @property
+    def is_long(self) -> bool:
+        """Whether all have more digits than a float surely holds; else none has."""
+        return self.least >= _LEAST_LONG
+
+
+def _units() -> Iterator[_Unit]:
+    """Seconds, ms, µs and ns. In µs what is before September 2001 has a digit less, and is read one by one."""
+    for per_second, expression in _IN_MILLISECONDS.items():
+        least, end = _EARLIEST_S * per_second, _LATEST_S * per_second
+        yield _Unit(max(least, _LEAST_LONG) if end > _LEAST_LONG else least, end - 1, expression)
+
+
+_UNITS = tuple(_units())
+
+
+def _unit_of(times: Sequence[Any]) -> _Unit | None:
+    """In what times are counted that are whole numbers; None where they are something else."""
+    if set(map(type, times)) != {int}:
+        return None
+    return next((unit for unit in _UNITS if unit.least <= times[0] <= unit.most), None)
 
 
 def names_zone(text: str) -> bool | None:

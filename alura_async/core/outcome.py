@@ -213,6 +213,15 @@ def lost(request: Request[Any], error: BaseException, *, sent: bool) -> CallErro
     return TransportError(f"{call}: no complete reply: {why}", **facts)
 
 
+def unread(reply: Reply[Any]) -> CallError:
+    """The error of a read whose time was up when its reply was there, but not yet read."""
+    why = (
+        f"the reply came, {len(reply.body):,} bytes, but the call's time was up before it was read: large ones are "
+        "read one after the other, so give the call a longer timeout, make fewer at once, or ask for less"
+    )
+    return _error(CallTimeoutError, reply, why, Outcome.UNKNOWN)
+
+
 class Attempt:
     """What is known of one sending while it goes on.
 

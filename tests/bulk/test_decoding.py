@@ -638,6 +638,44 @@ def test_a_large_body_of_exactly_the_expected_shape_is_read() -> None:
     assert len(Reply(LATEST_CANDLES.request("BTC", "1m"), 200, DATE, body).decode()) == 500
 
 
+def minutes(count: int, **odd: Any) -> list[Row]:
+    """Rows with few names; one that is not looked at first is another."""
+    found: list[Row] = [{"t": T0 + 60_000 * row, "o": 1, "h": 1, "l": 1, "c": 1, "n": 5} for row in range(count)]
+    found[count // 3] |= odd
+    return found
+
+
+@pytest.mark.parametrize(
+    ("body", "count"),
+    [
+        ([[T0 + 60_000 * row, 1, 1, 1, 1, 1] for row in range(170_000)], 170_000),
+        # A number that is null has no width, and not all of these rows can be looked into.
+        (minutes(51_000, n=None), None),
+        (minutes(20_000, n=None), 20_000),
+    ],
+    ids=["alike", "too many, one odd", "one odd"],
+)
+def test_what_a_large_body_gives_does_not_depend_on_the_ones_before_it(body: Any, count: int | None) -> None:
+    large = json.dumps(body).encode()
+    for before in ([], [minutes(500)], [minutes(100, n=None)], [body[:500], canonical()]):
+        route = fresh(LATEST_CANDLES, Candles)
+        for other in before:
+            assert len(outcome(route, other)) in (100, 500, ROWS)
+        reply = Reply(route.request("BTC", "1m"), 200, DATE, large)
+        if count is not None:
+            assert len(reply.decode()) == count
+        else:
+            with pytest.raises(ShapeError, match="ask for fewer at once"):
+                reply.decode()
+
+
+@pytest.mark.parametrize("count", [60_000, 600_000])
+def test_a_web_page_is_told_as_one_whatever_is_in_it(count: int) -> None:
+    body = b"\n<html>" + b"{}" * count
+    with pytest.raises(TransportError, match="web page"):
+        Reply(fresh(LATEST_CANDLES, Candles).request("BTC", "1m"), 200, DATE, body).decode()
+
+
 def test_of_many_series_a_few_are_named() -> None:
     rows = [{**row, "s": f"S{place:04}"} for place, row in enumerate(canonical(2_000))]
     with pytest.raises(ShapeError, match=r"these are of BTC, S0000, S0001, S0002, S0003, …") as raised:
