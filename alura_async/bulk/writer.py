@@ -207,21 +207,12 @@ class Writer:
                 windows += self._unknown(series, within(self._manifest.asked(series.id), asked[0][0], now), last)
         return windows
 
-    def missing(self, symbols: Sequence[str] | None = None, intervals: Sequence[str] | None = None) -> list[Window]:
-        """The gaps of the series that the store has.
-
-        Args:
-            symbols: of which symbols; None for all.
-            intervals: of which intervals; None for all.
-
-        Raises:
-            StoreError: the store has nothing of what is named.
-        """
+    def missing(self) -> list[Window]:
+        """The gaps of all series that the store has."""
         with self._turn():
-            found = chosen(self._store, self._manifest.series(), symbols, intervals)
             return [
                 Window(series.symbol, series.interval, start, end)
-                for series in found
+                for series in self._manifest.series()
                 for start, end in gaps_of(self._manifest, series)
             ]
 

@@ -303,8 +303,8 @@ class Bulk(Group[Mode]):
                 default 20 of a pull up to now, and none where an end is given.
             concurrency: requests at once at most; see `candles`.
             progress: called after each page, in the thread of the event loop.
-            query: how the server wants to be asked; by default as the store knows, or else as assumed [conv]. Where
-                the server understands it, the store remembers it.
+            query: how the server wants to be asked; by default as the store knows, or else as assumed [conv]. Once
+                candles have come by it, the store remembers it.
 
         Raises:
             StoreError: somebody else writes into the store, it cannot be written, or it is another server's. What was
