@@ -252,6 +252,11 @@ class Habits:
         """Whether a candle of an interval has come."""
         return any(interval == other for _, other in self._filled)
 
+    @property
+    def heeds_ranges(self) -> bool:
+        """Whether a part that was asked again has come, so that ranges are answered on this path as they are asked."""
+        return any(reach.is_capped for reach in self._reaches.values())
+
     def doubt(self, verdict: Verdict) -> Stretch | None:
         """What is to be asked of a part in which nothing was found, now that all else has come; None if nothing is."""
         assert verdict.proven is not None  # there is such a part
@@ -659,8 +664,7 @@ class Habits:
         """
         if self.path != question.path:
             return None
-        # Where a part that was asked again has come, ranges are answered on this path.
-        if self.query.path is not None or any(reach.is_capped for reach in self._reaches.values()):
+        if self.query.path is not None or self.heeds_ranges:
             return refusal
         if self._refusal is None:
             self._refusal = refusal

@@ -69,6 +69,10 @@ _WAITING_SHARE = 0.25
 _TELL_EVERY_S = 3.0
 # Refusals that may be another answer next time.
 _PASSING = frozenset({408, 409, 425, 429})
+# The status of a server that stumbles over what it is asked.
+_STUMBLED = 500
+# So much earlier than the latest candles are others.
+_EARLIER_MS = 2 * 86_400_000
 # Refusals that are as good for all that is asked as for one question.
 _UNAUTHORIZED = (CredentialsNeededError, SignInError, UnauthorizedError)
 
@@ -161,6 +165,14 @@ class _Held(NamedTuple):
     verdict: Verdict
 
 
+class _Doubted(NamedTuple):
+    """Where the latest candles of a series did not come by their range, and what to tell if no others do."""
+
+    question: Question
+    verdict: Verdict
+    error: ShapeError
+
+
 class Pull:
     """The state of one pull: what is to be asked, what is known of the server, and what is ready.
 
@@ -197,6 +209,7 @@ class Pull:
         self._ranges = deque(ranges)
         self._todo: list[Stretch] = []
         self._held: list[_Held] = []
+        self._doubted: list[_Doubted] = []
         self._strict = strict
         self.concurrency = min(concurrency or _MOST_WORKERS, concurrency_of(client))
         self.failure: BaseException | None = None
@@ -287,7 +300,10 @@ class Pull:
         # The first one waits for a connection, too, which the others do not.
         while not self._habits.reach(window.interval).is_settled or self._telling.requests == 1:
             if (question := self._take()) is None:
-                break
+                if not self._doubted:
+                    break
+                self._clear_doubts()
+                continue
             self._is_alone = False
             began, asked, waited_s = time.monotonic(), self._telling.requests, self._road.market_wait_s
             await self._ask(question)
@@ -340,7 +356,7 @@ class Pull:
                 if question is not None:
                     return question
                 if not self._under_way and not self._todo and not self._ranges:
-                    if not self._held:
+                    if not self._held and not self._doubted:
                         return None
                     self._look_again()
                     continue
@@ -446,7 +462,7 @@ class Pull:
             return
         unheeded = await self._unheeded(question, candles) if question.stretch.is_latest else None
         if unheeded is not None:
-            self._refuse(question, unheeded)
+            self._doubted.append(_Doubted(question, verdict, unheeded))
             return
         if verdict.is_odd:
             question = self._habits.question(*verdict.rest, now_ms=_now_ms())
@@ -483,13 +499,16 @@ class Pull:
         finally:
             self._is_looking = False
             self._telling.requests += 1
-        self._failures.succeeded(window)
+        self._failures.witnessed()
 
     def _may_mislead(self, error: AluraError) -> bool:
         """Whether it may be about times in another unit: a server refuses such a time, or stumbles over it."""
-        if self._telling.candles or not isinstance(error, BadRequestError | UnprocessableError | ServerError):
+        if self._telling.candles:
             return False
-        return isinstance(error, ServerError) or not self._names_limit(error)
+        if isinstance(error, ServerError):
+            # The others are those of a server that is down, or of the way to it.
+            return error.status == _STUMBLED
+        return isinstance(error, BadRequestError | UnprocessableError) and not self._names_limit(error)
 
     async def _misled(self, question: Question, error: AluraError | None = None) -> ShapeError | None:
         """See once whether the server understands times in the other unit.
@@ -499,15 +518,24 @@ class Pull:
             error: what it answered, if that was no candles.
 
         Returns:
-            What to tell, if it gives more candles of what is asked for then.
+            What to tell, if it gives more candles of what is asked for then, and not the same ones whatever the time.
         """
-        if self._knows_unit:
+        if self._knows_unit or self._habits.heeds_ranges:
             return None
         self._knows_unit = True
-        query = msgspec.structs.replace(self._query, unit="s" if self._query.unit == "ms" else "ms")
-        if await self._gives(question, query) <= await self._gives(question, self._query):
+        other = msgspec.structs.replace(self._query, unit="s" if self._query.unit == "ms" else "ms")
+        middle_ms = (question.start_ms + question.end_ms) // 2
+        earlier = msgspec.structs.replace(question, end_ms=middle_ms)
+        given = await self._given(earlier, other)
+        if given is None or _asked_for(given, earlier) == 0:
             return None
-        misled = other_unit(question, query)
+        asked = await self._given(earlier, self._query)
+        if asked is not None and _asked_for(asked, earlier) >= _asked_for(given, earlier):
+            return None
+        later = await self._given(msgspec.structs.replace(question, start_ms=middle_ms), other)
+        if later is None or 2 * _in_both(given, later) > len(given):
+            return None
+        misled = other_unit(question, other)
         misled.__cause__ = error
         return misled
 
@@ -532,29 +560,30 @@ class Pull:
 
     async def _tell_unheeded(self, window: Window, latest: Candles) -> ShapeError | None:
         times: Any = latest.open_time.view(np.int64)
-        first, end = int(times[0]), int(times[-1]) + span_ms(window.interval)
-        # It may keep the latest apart from the others, which it has for ranges.
-        for start_ms in (first, min(first, window.start_ms)):
-            asked = msgspec.structs.replace(window, start_ms=start_ms, end_ms=end)
+        first, last = int(times[0]), int(times[-1])
+        end_ms = last + span_ms(window.interval)
+        # Half of them; and it may keep the latest apart from the others, which it has for ranges.
+        for start_ms, until_ms in ((first, (first + end_ms) // 2), (min(first - _EARLIER_MS, window.start_ms), end_ms)):
+            asked = msgspec.structs.replace(window, start_ms=max(0, start_ms), end_ms=until_ms)
             question = self._habits.question(Stretch(asked), now_ms=_now_ms())
-            if await self._gives(question, self._query):
+            given = await self._given(question, self._query)
+            if given is not None and _asked_for(given, question) and not _are_all(given, question, first, last):
                 return None
             misled = await self._misled(question)
             if misled is not None:
                 return misled
         return unreadable(question, self._query, latest[:0])
 
-    async def _gives(self, question: Question, query: CandleQuery) -> int:
-        """How many candles a question brings of those that it asks for."""
+    async def _given(self, question: Question, query: CandleQuery) -> Candles | None:
+        """What a question brings that is not about the series itself; None if it fails."""
         try:
-            candles = await self._send(question, question.limit, query)
+            return await self._send(question, question.limit, query)
         except (ClosedError, UsageError):
             raise
         except AluraError:
-            return 0
+            return None
         finally:
             self._telling.requests += 1
-        return len(candles.between(question.start_ms, question.end_ms + 1))
 
     async def _send(self, question: Question, limit: int | None, query: CandleQuery | None = None) -> Candles:
         return await answered(self._client, question, limit, query or self._query)
@@ -613,6 +642,9 @@ class Pull:
 
     def _look_again(self) -> None:
         """All else has come: whether to believe that there is nothing where nothing was found."""
+        self._clear_doubts()
+        if self._todo:
+            return
         held, self._held = self._held, []
         for page, verdict in held:
             self._telling.has_not_answered(page.window)
@@ -623,6 +655,16 @@ class Pull:
                 self._give(page)
             else:
                 self._todo.append(doubt)
+
+    def _clear_doubts(self) -> None:
+        """Whether it is one series that has no candles for ranges, or the server heeds none."""
+        doubted, self._doubted = self._doubted, []
+        for question, verdict, unheeded in doubted:
+            if self._habits.has_some(question.window.interval):
+                # It may have been listed lately: others came by their ranges.
+                self._todo += verdict.rest
+            else:
+                self._refuse(question, unheeded)
 
     # What becomes of failures
 
@@ -750,6 +792,22 @@ def _is_final(error: ResponseError) -> bool:
 
 def _series(window: Window) -> tuple[str, str]:
     return window.symbol, window.interval
+
+
+def _asked_for(candles: Candles, question: Question) -> int:
+    """How many candles a question has brought of those that it asks for."""
+    return len(candles.between(question.start_ms, question.end_ms + 1))
+
+
+def _in_both(some: Candles, others: Candles) -> int:
+    return int(np.intersect1d(some.open_time, others.open_time).size)
+
+
+def _are_all(candles: Candles, question: Question, first: int, last: int) -> bool:
+    """Whether the latest candles, from the first to the last of them, came though fewer or others were asked for."""
+    times: Any = candles.open_time.view(np.int64)
+    others_come_first = question.start_ms < first - _EARLIER_MS
+    return (question.end_ms < last or others_come_first) and int(times[0]) >= first and int(times[-1]) >= last
 
 
 def _is_about(candles: Candles, window: Window) -> bool:

@@ -13,6 +13,8 @@ import pytest
 
 from alura_async import AsyncAlura, RateLimiter, Retry, ServerError, ShapeError
 from alura_async.bulk import CandlePage, CandleQuery, Candles, Progress
+from alura_async.bulk.failures import Failures, Next
+from alura_async.bulk.plan import Window
 from tests.raw_server import RawServer, Received, reply
 
 pytestmark = pytest.mark.anyio
@@ -222,6 +224,20 @@ async def test_what_passes_at_the_end_of_a_pull_makes_no_gap(
     assert loop.time() >= began[0] + lasts_s
 
 
+def test_a_witness_of_its_own_series_does_not_make_it_begin_anew() -> None:
+    """That one part is answered for says nothing of those that fail."""
+    failures = Failures(8, 120.0)
+    error = ServerError("500")
+    windows = [Window("BTC", "1m", day * DAY, (day + 1) * DAY) for day in range(6)]
+    came: list[Next] = []
+    for window in windows:
+        came.append(failures.failed(window, error, has_answered=True))
+        failures.witnessed()
+        came.append(failures.failed(window, error, has_answered=True))
+    assert came[:4] == [Next.AGAIN, Next.GAP] * 2
+    assert Next.SERIES in came
+
+
 # Times in another unit
 
 
@@ -305,3 +321,52 @@ async def test_a_passing_error_is_not_put_down_to_the_unit(raw: RawServer) -> No
     raw.answers = [Traded(0, NOW_MS, odd=odd)]
     require(await pulled(raw, "BTC", LIVE_MS), LIVE_MS, LIVE_MS, NOW_MS)
     assert any(absurd(start) for start in asked)
+
+
+def odd_one(answer: bytes) -> Odd:
+    """A server that gives its latest candles where a time makes no sense, and `answer` for any range of one symbol."""
+    latest = reply(rows(NOW_MS // MINUTE - PAGE, NOW_MS // MINUTE))
+    return lambda symbol, start, end: latest if absurd(start) else answer if symbol == "ODD" else None
+
+
+@pytest.mark.parametrize("before", [[], ["BTC", "ETH"]])
+@pytest.mark.parametrize("answer", [BAD, reply("[]")], ids=["stumbles", "empty"])
+async def test_a_symbol_that_cannot_be_read_is_no_reason_to_call_the_unit_wrong_nor_to_end_the_pull(
+    answer: bytes, before: list[str], raw: RawServer
+) -> None:
+    """What a server gives for times that make no sense lies in most ranges, and is no answer to them."""
+    raw.answers = [Traded(0, NOW_MS, odd=odd_one(answer))]
+    pages = await pulled(raw, [*before, "ODD", "SOL"], LIVE_MS, concurrency=1)
+    gaps = [page for page in pages if page.error is not None]
+    assert {gap.symbol for gap in gaps} == {"ODD"}
+    assert not any("the server takes times in" in str(gap.error) for gap in gaps)
+    for symbol in (*before, "SOL"):
+        require([page for page in pages if page.symbol == symbol], LIVE_MS, LIVE_MS, NOW_MS)
+
+
+async def test_a_symbol_that_was_listed_after_the_range_and_has_no_history_is_one_without_candles(
+    raw: RawServer,
+) -> None:
+    raw.answers = [Traded(0, NOW_MS, odd=odd_one(reply("[]")))]
+    pages = await pulled(raw, ["ODD", "BTC"], LIVE_MS, end=LIVE_MS + DAY, concurrency=1)
+    assert [page.error for page in pages if page.error is not None] == []
+    assert sum(len(page.candles) for page in pages if page.symbol == "BTC") == DAY // MINUTE
+    assert sum(len(page.candles) for page in pages if page.symbol == "ODD") == 0
+
+
+async def test_a_server_that_gives_its_latest_candles_for_any_range_near_them_does_not_heed_ranges(
+    raw: RawServer,
+) -> None:
+    """Half of what came would be the half that was asked for."""
+    latest = reply(rows(NOW_MS // MINUTE - PAGE, NOW_MS // MINUTE))
+    raw.answers = [Traded(0, NOW_MS, odd=lambda symbol, start, end: latest if end > NOW_MS - DAY else reply("[]"))]
+    pages = await pulled(raw, "BTC", LIVE_MS, end=LIVE_MS + DAY)
+    assert [type(page.error) for page in pages] == [ShapeError]
+    assert "CandleQuery(start=" in str(pages[0].error)
+
+
+async def test_an_outage_is_not_asked_about_the_unit(raw: RawServer) -> None:
+    raw.answers = [reply('{"statusCode":503,"message":"down"}', "503 Service Unavailable")]
+    pages = await pulled(raw, "BTC", LIVE_MS, concurrency=1, retry=Retry(attempts=1))
+    assert [type(page.error) for page in pages] == [ServerError]
+    assert not any(absurd(int(dict(parse_qsl(urlsplit(each.target).query))["startTime"])) for each in raw.received)
