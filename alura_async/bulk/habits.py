@@ -46,6 +46,8 @@ _LONG_AGO_MS = 946_684_800_000
 # How much further it is asked where a candle that is known to be there was not given: a reply may have been an
 # accident, and a server may round what it is asked for.
 _FURTHER_MS = (0, 0, _HOUR_MS, _DAY_MS)
+# Of so many symbols there may be no latest candles, before it is the server that has none.
+_MOST_WITHOUT = 3
 # A reply of so few candles has not been cut, unless by time.
 _FEW = 8
 
@@ -102,7 +104,12 @@ class Stretch(msgspec.Struct, frozen=True):
     @property
     def is_seeking(self) -> bool:
         """Whether it is asked where the series ends, and none of the stretch itself."""
-        return self.is_from_long_ago or (self.is_latest and not self.is_repeated)
+        return self.is_from_long_ago or self.is_hint
+
+    @property
+    def is_hint(self) -> bool:
+        """Whether the latest candles are asked for, to know where to look: it goes without, too."""
+        return self.is_latest and not self.is_repeated
 
     @property
     def end_ms(self) -> int:
@@ -217,6 +224,7 @@ class Habits:
         path: which path is called.
         cuts: which part it leaves out; None while that has not been asked.
         knows_cut: whether that has been asked.
+        gives_latest: whether it gives its latest candles; None while that is not known.
     """
 
     def __init__(self, query: CandleQuery) -> None:
@@ -232,6 +240,8 @@ class Habits:
         self._filled: set[tuple[str, str]] = set()
         # Of which series the latest candles were asked for, and the newest of them.
         self._newest: dict[tuple[str, str], int | None] = {}
+        self.gives_latest: bool | None = None
+        self._without_latest = 0
 
     def reach(self, interval: str) -> Reach:
         """What is known of one interval: a server may limit its replies by time."""
@@ -529,6 +539,8 @@ class Habits:
         if is_known or stretch.is_repeated or series in self._filled:
             return None
         if series not in self._newest:
+            if self.gives_latest is False:
+                return None
             return Verdict(None, (msgspec.structs.replace(stretch, is_latest=True),))
         newest = self._newest[series]
         return None if newest is None else self._asking_later(stretch, newest)
@@ -536,6 +548,7 @@ class Habits:
     def _judge_latest(self, question: Question, times: Sequence[int]) -> Verdict:
         """The latest candles of a series, which were asked for without a range."""
         stretch, window = question.stretch, question.window
+        self.gives_latest = True
         if not stretch.is_repeated:
             return self._seek(stretch, times)
         # None was found of it: if they are in its range, the replies were wrong.
@@ -563,6 +576,16 @@ class Habits:
         if newest + least_span_ms(window.interval) >= window.end_ms:
             return Verdict(None, (unsought,), is_odd=True)
         return self._asking_later(unsought, newest) or Verdict(None, (unsought,))
+
+    def learn_no_latest(self, *, is_of_symbol: bool) -> None:
+        """The latest candles could not be had: it goes without.
+
+        Args:
+            is_of_symbol: whether there may be none of one symbol, and of others there are.
+        """
+        self._without_latest += 1
+        if not is_of_symbol or (not self.gives_latest and self._without_latest >= _MOST_WITHOUT):
+            self.gives_latest = False
 
     def unsought(self, stretch: Stretch) -> Stretch:
         """The same, to be walked without knowing where the series ends."""

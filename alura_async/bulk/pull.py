@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import msgspec
 
 from ..core.messages import LONGEST_HOLD_S
+from ..core.retry import Retry
 from ..core.road import Road
 from ..errors import (
     AluraError,
@@ -28,6 +29,8 @@ from ..errors import (
     ClosedError,
     CredentialsNeededError,
     NotFoundError,
+    NotSentError,
+    RateLimitedError,
     RefusedError,
     ResponseError,
     ServerError,
@@ -57,6 +60,8 @@ if TYPE_CHECKING:
 
 # Pages that wait to be taken, for each worker.
 _READY_EACH = 2
+# Seconds for which a symbol waits to be told where it ends: it goes without, too.
+_HINT_S = 5.0
 # Of so many symbols the page is looked for, where the first have no candles.
 _MOST_PROBED = 5
 # A part of a range that a worker has to itself is so many replies long at least.
@@ -203,6 +208,8 @@ class Pull:
     ) -> None:
         # A server may ask for a pause that is longer than a call's time: to wait for its end is no failure.
         self._client = client.with_options(timeout=client._options.timeouts.call + 2 * LONGEST_HOLD_S)
+        hint_s = min(_HINT_S, client._options.timeouts.call)
+        self._hint_client = client.with_options(timeout=hint_s, retry=Retry(attempts=1))
         self._road: Road = client._road
         self._query = query
         self._habits = Habits(query)
@@ -215,6 +222,7 @@ class Pull:
         self.failure: BaseException | None = None
         # What is going on.
         self._under_way = 0
+        self._hints_under_way = 0
         self._is_alone = False
         self._is_looking = False
         self._knows_unit = False
@@ -326,6 +334,7 @@ class Pull:
         try:
             while (question := await self._next()) is not None:
                 self._under_way += 1
+                self._hints_under_way += question.stretch.is_hint
                 try:
                     if self._failures.needs_witness(question.window):
                         await self._look_around(_series(question.window))
@@ -337,6 +346,7 @@ class Pull:
                         self._add_gap(question.stretch.whole, error)
                 finally:
                     self._under_way -= 1
+                    self._hints_under_way -= question.stretch.is_hint
                     self._is_alone = False
                     self._changed.set()
         except asyncio.CancelledError:
@@ -376,7 +386,9 @@ class Pull:
             if error is not None:
                 self._add_gap(todo.whole, error)
                 continue
-            self._is_alone = not self._habits.reach(window.interval).is_settled
+            if todo.is_hint and self._habits.gives_latest is False:
+                todo = self._habits.unsought(todo)
+            self._is_alone = not todo.is_hint and not self._habits.reach(window.interval).is_settled
             self._begun.add(series)
             return self._habits.question(todo, now_ms=_now_ms())
         return None
@@ -384,9 +396,9 @@ class Pull:
     def _choose(self) -> Stretch | None:
         """Take out what may be asked for next, the latest first; None if that has to wait for a reply."""
         for place in reversed(range(len(self._todo))):
-            if self._may_ask(self._todo[place].window):
+            if self._may_ask(self._todo[place]):
                 return self._share(self._todo.pop(place))
-        if self._ranges and self._may_ask(self._ranges[0]):
+        if self._ranges and self._may_ask(Stretch(self._ranges[0])):
             return self._share(Stretch(self._ranges.popleft()))
         return None
 
@@ -417,15 +429,19 @@ class Pull:
         ]
         return msgspec.structs.replace(stretch, window=last, before_ms=None)
 
-    def _may_ask(self, window: Window) -> bool:
+    def _may_ask(self, stretch: Stretch) -> bool:
+        window = stretch.window
         series = (window.symbol, window.interval)
         if self._why_not(window) is not None:
             return True
+        if stretch.is_hint:
+            # It teaches nothing of ranges. Whether it can be had at all is seen by one.
+            return not self._hints_under_way or self._habits.gives_latest is not None
         if series in self._begun and series not in self._answered:
             # It may be that the server does not know it.
             return False
         # How much a reply holds is learned from one at a time, not from many at once in vain.
-        return not self._under_way or self._habits.reach(window.interval).is_settled
+        return self._under_way == self._hints_under_way or self._habits.reach(window.interval).is_settled
 
     async def _ask(self, question: Question) -> None:
         """Ask, and make a page of what the reply proves."""
@@ -439,7 +455,9 @@ class Pull:
         except AluraError as error:
             self._telling.requests += 1
             if question.stretch.is_seeking and not isinstance(error, _UNAUTHORIZED):
-                # It goes without.
+                # It goes without; so do the others, if it was asked.
+                if question.stretch.is_hint and not isinstance(error, RateLimitedError | NotSentError):
+                    self._habits.learn_no_latest(is_of_symbol=isinstance(error, NotFoundError))
                 self._todo.append(self._habits.unsought(question.stretch))
             elif not question.stretch.is_latest:
                 misled = await self._misled(question, error) if self._may_mislead(error) else None
@@ -586,7 +604,8 @@ class Pull:
             self._telling.requests += 1
 
     async def _send(self, question: Question, limit: int | None, query: CandleQuery | None = None) -> Candles:
-        return await answered(self._client, question, limit, query or self._query)
+        client = self._hint_client if question.stretch.is_hint else self._client
+        return await answered(client, question, limit, query or self._query)
 
     def _judge(self, question: Question, candles: Candles) -> Verdict | None:
         """What a reply proves; None if it was asked for in a way that is not followed any more."""

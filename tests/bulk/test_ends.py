@@ -15,7 +15,7 @@ from alura_async import AsyncAlura, RateLimiter, Retry, ServerError, ShapeError
 from alura_async.bulk import CandlePage, CandleQuery, Candles, Progress
 from alura_async.bulk.failures import Failures, Next
 from alura_async.bulk.plan import Window
-from tests.raw_server import RawServer, Received, reply
+from tests.raw_server import RawServer, Received, hang, reply
 
 pytestmark = pytest.mark.anyio
 
@@ -163,6 +163,41 @@ async def test_a_server_that_does_not_give_its_latest_candles_is_read_without_th
     raw.answers = [Traded(0, ended_ms, latest=latest)]
     start_ms = ended_ms - 5 * PAGE * MINUTE
     require(await pulled(raw, "BTC", start_ms), start_ms, start_ms, ended_ms)
+
+
+@pytest.mark.waits
+@pytest.mark.parametrize("kind", ["hangs", "stumbles"])
+async def test_where_the_latest_candles_cannot_be_had_nobody_waits_for_them_and_they_are_asked_for_once(
+    kind: str, raw: RawServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("alura_async.bulk.pull._HINT_S", 0.4)
+    ended_ms, start_ms = NOW_MS - 6 * PAGE * MINUTE, NOW_MS - 8 * PAGE * MINUTE
+    live = Traded(0, NOW_MS)
+    dead = Traded(0, ended_ms)
+    asked = 0
+
+    async def server(request: Received, writer: Any) -> bytes:
+        nonlocal asked
+        if "startTime" not in request.target:
+            asked += 1
+            return BAD if kind == "stumbles" else await hang(request, writer)
+        return await (live if "LIVE" in request.target else dead)(request, writer)
+
+    raw.answers = [server]
+    loop = asyncio.get_running_loop()
+    pages: list[CandlePage] = []
+    symbols = ["DEAD1", "DEAD2", "DEAD3", "LIVE"]
+    async with AsyncAlura(base_url=raw.url, limiter=RateLimiter(rate=1000)) as alura:
+        began, first_s = loop.time(), 0.0
+        async for page in alura.bulk.candles(symbols, "1m", start=start_ms, end=NOW_MS):
+            pages.append(page)
+            if not first_s and len(page.candles):
+                first_s = loop.time() - began
+    assert asked == 1
+    assert first_s < 0.3
+    for symbol in symbols:
+        until_ms = NOW_MS if symbol == "LIVE" else ended_ms
+        require([page for page in pages if page.symbol == symbol], start_ms, start_ms, until_ms)
 
 
 async def test_what_a_copy_of_the_latest_candles_says_is_not_taken_for_a_candle_nor_for_the_end(raw: RawServer) -> None:
