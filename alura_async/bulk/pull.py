@@ -642,13 +642,16 @@ class Pull:
 
     def _add(self, question: Question, verdict: Verdict, candles: Candles) -> None:
         self._todo += verdict.rest
+        if verdict.rest:
+            # What was held is not empty.
+            self._telling.lets_go(question.stretch.window)
         proven = verdict.proven
         if proven is None:
             return
         page = CandlePage(proven, _as_of_ms(candles), candles=candles.between(proven.start_ms, proven.end_ms))
         if verdict.assumed and not len(page.candles):
             self._held.append(_Held(page, verdict))
-            self._telling.has_answered(proven)
+            self._telling.holds(proven)
         else:
             self._give(page)
 
@@ -666,13 +669,14 @@ class Pull:
             return
         held, self._held = self._held, []
         for page, verdict in held:
-            self._telling.has_not_answered(page.window)
             error = self._why_not(page.window)
             if error is not None:
                 self._add_gap(page.window, error)
             elif (doubt := self._habits.doubt(verdict)) is None:
                 self._give(page)
             else:
+                if not doubt.is_latest:
+                    self._telling.lets_go(page.window)
                 self._todo.append(doubt)
 
     def _clear_doubts(self) -> None:
@@ -689,6 +693,7 @@ class Pull:
 
     def _fail(self, question: Question, error: AluraError) -> None:
         """A request failed for good, as far as the one retry policy goes."""
+        self._telling.lets_go(question.stretch.window)
         habits, window = self._habits, question.window
         is_about_limit = isinstance(error, BadRequestError | UnprocessableError) and self._is_about_limit(
             question, error

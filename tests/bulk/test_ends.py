@@ -216,6 +216,22 @@ async def test_a_series_that_has_candles_at_its_end_is_not_asked_for_the_latest(
     assert "latest" not in server.asked
 
 
+@pytest.mark.parametrize("latest", [UNKNOWN, reply("[]")], ids=["unknown", "empty"])
+async def test_what_is_done_stays_done_where_symbols_without_candles_are_looked_at_once_more(
+    latest: bytes, raw: RawServer
+) -> None:
+    live, dead = Traded(0, NOW_MS), Traded(0, ENDED_MS, latest=latest)
+    raw.answers = [lambda request, writer: (live if "LIVE" in request.target else dead)(request, writer)]
+    told: list[Progress] = []
+    symbols = ["LIVE1", "DEAD1", "DEAD2", "DEAD3", "LIVE2"]
+    await pulled(raw, symbols, NOW_MS - 20 * PAGE * MINUTE, progress=told.append, concurrency=1)
+    assert [at.done for at in told] == sorted(at.done for at in told)
+    assert told[-1].done == 1
+    # Until it is known how much a reply holds, it is a guess.
+    lefts = [at.requests_left for at in told[len(told) // 5 :]]
+    assert lefts == sorted(lefts, reverse=True)
+
+
 # A symbol that always fails, when all else is done
 
 LIVE_MS = NOW_MS - 24 * PAGE * MINUTE
