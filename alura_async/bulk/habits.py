@@ -34,7 +34,7 @@ import msgspec
 from ..errors import AluraError
 from .plan import Window, last_part, least_span_ms, span_ms
 from .query import CandlePath, CandleQuery
-from .reach import LEAST_REACH, LIMITS, Reach
+from .reach import FEWEST, LEAST_REACH, LIMITS, Reach
 
 # A candle may come late, and shows no more than that by being there afterwards.
 _LATE = 20
@@ -205,6 +205,7 @@ class Verdict(NamedTuple):
         is_stuck: whether asking again would bring the same.
         assumed: nothing was found in `proven`, and it is assumed that a reply speaks for so many intervals; 0 if not.
         is_odd: whether the latest candles have one that was asked for and did not come.
+        is_full: whether nothing was found in `proven`, and the reply may have had no room for it.
     """
 
     proven: Window | None
@@ -212,6 +213,7 @@ class Verdict(NamedTuple):
     is_stuck: bool = False
     assumed: int = 0
     is_odd: bool = False
+    is_full: bool = False
 
 
 class Habits:
@@ -276,7 +278,8 @@ class Habits:
             # Of a whole series. Its latest candles need no range.
             return Stretch(window, is_repeated=True, is_latest=True)
         # What has been learned meanwhile may speak against it.
-        return Stretch(window, is_repeated=True) if verdict.assumed > reach.empty_reach else None
+        is_doubtful = verdict.assumed > reach.empty_reach or (verdict.is_full and reach.holds_few)
+        return Stretch(window, is_repeated=True) if is_doubtful else None
 
     def question(self, stretch: Stretch, *, now_ms: int) -> Question:
         """Ask for the end of a stretch: as much of it as one reply will probably answer for.
@@ -479,6 +482,9 @@ class Habits:
         if is_known and count == reach.rows <= _FEW and not stretch.is_check and not stretch.is_cut_off:
             # There may have been no room for others, for no reply has held more.
             return Verdict(None, (msgspec.structs.replace(stretch, is_cut_off=True),))
+        is_full = stretch.is_check and last == before and count == reach.rows <= FEWEST
+        if is_full and reach.holds_few:
+            return stuck
         if first >= stretch.end_ms:
             if after is not None and first == after:
                 is_sure = is_few or self.cuts is Cut.LATER
@@ -496,7 +502,11 @@ class Habits:
         if is_few:
             is_sure = question.has_candle_before and last == before
             intervals = question.to_window if is_sure else question.to_end
-            return self._judge_nothing(question, reach, intervals, is_sure=is_sure)
+            verdict = self._judge_nothing(question, reach, intervals, is_sure=is_sure)
+            if is_full and verdict.proven is not None:
+                # Nothing is known of what a reply holds: more may have come when all else has.
+                return verdict._replace(assumed=max(1, verdict.assumed), is_full=True)
+            return verdict
         return stuck
 
     def _ask_further(

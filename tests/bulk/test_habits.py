@@ -417,6 +417,28 @@ def test_where_a_reply_has_room_for_hardly_more_than_what_is_known_it_is_asked_f
     assert not pulled.stuck
 
 
+@pytest.mark.parametrize("cap", [1, 2, 3])
+@pytest.mark.parametrize("overlaps", [False, True])
+def test_a_reply_that_has_room_for_what_is_known_alone_does_not_show_that_there_is_nothing_else(
+    cap: int, overlaps: bool
+) -> None:
+    server = Server("1m", minutes(2000, 1000), NOW, cap=cap, overlaps=overlaps, floors=True)
+    start = NOW // MINUTE * MINUTE - 2000 * MINUTE
+    check(server, pull(server, start, NOW), start, NOW)
+
+
+@pytest.mark.parametrize("habits", [{}, {"overlaps": True, "floors": True}, {"ignores_end": True}, {"by_close": True}])
+@pytest.mark.parametrize("ago", [[300], [300, 299], [300, 299, 298], [2, 1, 0], [300, 150, 3]])
+@pytest.mark.parametrize("cap", [5, 500])
+def test_a_series_of_hardly_any_candles_is_no_error(cap: int, ago: list[int], habits: dict[str, Any]) -> None:
+    opened = [(NOW // MINUTE - back) * MINUTE for back in ago]
+    server = Server("1m", opened, NOW, cap=cap, **habits)
+    start = NOW // MINUTE * MINUTE - 3000 * MINUTE
+    pulled = pull(server, start, NOW)
+    check(server, pulled, start, NOW)
+    assert not pulled.stuck
+
+
 def test_a_window_is_asked_for_with_the_candle_after_it() -> None:
     habits = Habits(CandleQuery())
     anchor = minutes(300, 300)[0]
