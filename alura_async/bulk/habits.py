@@ -36,6 +36,8 @@ from .plan import Window, last_part, least_span_ms, span_ms
 from .query import CandlePath, CandleQuery
 from .reach import FEWEST, LEAST_REACH, LIMITS, Reach
 
+# So many spots of a long time without candles are asked for.
+_SPOTS = 3
 # A candle may come late, and shows no more than that by being there afterwards.
 _LATE = 20
 # A `Date` has whole seconds.
@@ -75,6 +77,8 @@ class Stretch(msgspec.Struct, frozen=True):
         is_latest: whether the latest candles are asked for, without a range: to know where to look; or because nothing
             was found in a whole series, where that `is_repeated`.
         newest_ms: the newest of the latest candles: what is later is asked for at once, together with that one.
+        spot: which spot of what is later is asked for, like any other page, before it is believed that there is
+            nothing; None if none is.
         is_from_long_ago: whether something else is asked for before: how far a reply reaches from a range's start.
         asked_ms: from here on it was asked for before, by a question that brought others.
         is_cut_off: whether the candles around it are not asked for, since a reply may have had no room for others.
@@ -91,6 +95,7 @@ class Stretch(msgspec.Struct, frozen=True):
     is_checked: bool = False
     is_latest: bool = False
     newest_ms: int | None = None
+    spot: int | None = None
     is_from_long_ago: bool = False
     asked_ms: int | None = None
     is_cut_off: bool = False
@@ -104,7 +109,7 @@ class Stretch(msgspec.Struct, frozen=True):
     @property
     def is_seeking(self) -> bool:
         """Whether it is asked where the series ends, and none of the stretch itself."""
-        return self.is_from_long_ago or self.is_hint
+        return self.is_from_long_ago or self.spot is not None or self.is_hint
 
     @property
     def is_hint(self) -> bool:
@@ -331,6 +336,9 @@ class Habits:
         window, span = stretch.window, span_ms(stretch.window.interval)
         part = _part(window, max(window.start_ms, newest + least_span_ms(window.interval)), window.end_ms)
         limit = self.reach(window.interval).limit
+        if stretch.spot is not None:
+            spot = _spot(part, stretch.spot, self.reach(window.interval).size())
+            return Question(stretch, part, spot.start_ms, spot.end_ms - 1, limit, self.path, now_ms)
         if stretch.is_from_long_ago:
             return Question(stretch, part, _LONG_AGO_MS, newest + span - 1, limit, self.path, now_ms)
         # The end may be rounded down.
@@ -351,7 +359,7 @@ class Habits:
             return self._judge_latest(question, times)
         reach = self.reach(window.interval)
         span, least = span_ms(window.interval), least_span_ms(window.interval)
-        if not len(times):
+        if not len(times) and stretch.spot is None:
             reach.asked += 1
         if stretch.newest_ms is not None:
             return self._judge_later(question, times, stretch.newest_ms)
@@ -600,7 +608,9 @@ class Habits:
     def unsought(self, stretch: Stretch) -> Stretch:
         """The same, to be walked without knowing where the series ends."""
         self._newest[stretch.window.symbol, stretch.window.interval] = None
-        return msgspec.structs.replace(stretch, is_latest=False, newest_ms=None, is_from_long_ago=False, tries=0)
+        return msgspec.structs.replace(
+            stretch, is_latest=False, newest_ms=None, spot=None, is_from_long_ago=False, tries=0
+        )
 
     def _asking_later(self, stretch: Stretch, newest: int) -> Verdict | None:
         """Ask first for what is later than the newest candle; None if there is nothing, or too much for a reply.
@@ -635,17 +645,18 @@ class Habits:
             reach.bridged = (int(times[0]) - question.start_ms) // span if is_heeded else 0
             unsought = msgspec.structs.replace(stretch, newest_ms=None, is_from_long_ago=False)
             return self._asking_later(unsought, newest) or Verdict(None, (unsought,))
+        if stretch.spot is not None:
+            return self._judge_spot(question, times, stretch.spot)
         if not _has(times, newest, newest + 1):
             # An accident; or replies do not reach so far, or the latest candles are not those of a range.
             again = self.unsought(stretch) if stretch.tries else msgspec.structs.replace(stretch, tries=1)
             return Verdict(None, (again,), is_odd=stretch.tries > 0)
-        rest: list[Stretch] = []
-        if window.start_ms < part.start_ms:
-            rest.append(Stretch(_part(window, window.start_ms, part.start_ms)))
         last = self._newest[series] = int(times[-1])
+        if last == newest and question.to_window > reach.slots:
+            return Verdict(None, (msgspec.structs.replace(stretch, spot=0, tries=0),))
         if last == newest:
-            length = (min(question.end_ms, question.now_ms) - newest) // least_span_ms(window.interval)
-            return Verdict(part, tuple(rest), assumed=length if length > max(reach.slots, reach.bridged or 0) else 0)
+            return self._nothing_later(question)
+        rest = self._before(question)
         # It came meanwhile, or the latest candles were not the latest.
         until = min(part.end_ms, max(part.start_ms, last + least_span_ms(window.interval)))
         if until < part.end_ms:
@@ -654,6 +665,32 @@ class Habits:
             return Verdict(None, tuple(rest))
         self._filled.add(series)
         return Verdict(_part(part, part.start_ms, until), tuple(rest))
+
+    def _judge_spot(self, question: Question, times: Sequence[int], spot: int) -> Verdict:
+        """A spot of what is later than the newest candle: a server may take an early start for that of the listing."""
+        stretch = question.stretch
+        if _has(times, question.window.start_ms, question.window.end_ms):
+            return Verdict(None, (self.unsought(stretch),))
+        if spot + 1 < _SPOTS:
+            return Verdict(None, (msgspec.structs.replace(stretch, spot=spot + 1),))
+        return self._nothing_later(question)
+
+    def _nothing_later(self, question: Question) -> Verdict:
+        """What is later than the newest candle has none."""
+        window = question.stretch.window
+        reach = self.reach(window.interval)
+        beyond = (question.window.start_ms - (question.stretch.newest_ms or 0)) // least_span_ms(window.interval)
+        length = question.to_window + beyond
+        rest = self._before(question)
+        is_assumed = length > max(reach.slots, reach.bridged or 0)
+        return Verdict(question.window, tuple(rest), assumed=length if is_assumed else 0)
+
+    def _before(self, question: Question) -> list[Stretch]:
+        """What of the stretch is earlier than the question's window."""
+        window = question.stretch.window
+        if window.start_ms >= question.window.start_ms:
+            return []
+        return [Stretch(_part(window, window.start_ms, question.window.start_ms))]
 
     def learn_cut(self, before: Sequence[int], after: Sequence[int]) -> None:
         """Learn which part a server leaves out, by two replies to the same question.
@@ -718,6 +755,14 @@ class Habits:
 
 def _intervals(window: Window, end_ms: int, now_ms: int) -> int:
     return max(0, -((window.start_ms - min(end_ms, now_ms)) // least_span_ms(window.interval)))
+
+
+def _spot(window: Window, place: int, size: int) -> Window:
+    """So many intervals at one of the places that are spread over a window."""
+    span = span_ms(window.interval)
+    middle_ms = window.start_ms + (window.end_ms - window.start_ms) * (place + 1) // (_SPOTS + 1)
+    start_ms = max(window.start_ms, (middle_ms - size * span // 2) // span * span)
+    return _part(window, start_ms, min(window.end_ms, start_ms + size * span))
 
 
 def _beyond_ms(last_ms: int, end_ms: int, tries: int) -> int:

@@ -290,7 +290,7 @@ def test_a_clock_that_is_months_late_takes_hardly_any_requests() -> None:
     pulled = pull(server, start, NOW, now_ms=NOW)
     check(server, pulled, start, NOW)
     assert len(pulled.times) == 10_001
-    assert server.requests <= 20 + 8
+    assert server.requests <= 20 + 11
 
 
 @pytest.mark.parametrize("spans", [500, 600, 1440])
@@ -302,6 +302,20 @@ def test_the_newest_of_a_copy_of_long_ago_is_not_the_end_where_replies_reach_no_
     opened = minutes(30_000, 20_000) + minutes(16_000, 12_000)
     server = Server("1m", opened, NOW, cap=1000, spans=spans, last_first=last_first, latest_age_ms=18_000 * MINUTE)
     start = NOW // MINUTE * MINUTE - 30_000 * MINUTE
+    check(server, pull(server, start, NOW), start, NOW)
+
+
+@pytest.mark.parametrize("spans", [1000, 5000])
+def test_the_newest_of_a_copy_is_not_the_end_where_an_early_start_is_taken_for_the_listing(spans: int) -> None:
+    """How far replies reach from a start of long ago shows nothing then; and it was traded again later."""
+
+    class Clamping(Server):
+        def answer(self, start_ms: int, end_ms: int, limit: int | None) -> list[int]:
+            return super().answer(max(start_ms, self.opened[0]), end_ms, limit)
+
+    opened = minutes(60_000, 40_001) + minutes(28_000, 8001)
+    server = Clamping("1m", opened, NOW, cap=1000, spans=spans, latest_age_ms=35_000 * MINUTE)
+    start = NOW // MINUTE * MINUTE - 70_000 * MINUTE
     check(server, pull(server, start, NOW), start, NOW)
 
 
