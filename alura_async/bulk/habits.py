@@ -17,7 +17,8 @@ there is no anchor, a reply without candles is believed when it has come twice, 
 Where a series begins with such a reply, and its range is longer than one may speak for, its latest candles are asked
 for, which needs no range. They say where to look, and no more: they may be a copy of long ago. From the newest of them
 to the range's end, one reply speaks for all if it has that candle, so that it is not about the end of a long range
-only, and if another one, to a range from long ago, has shown that replies are not about the beginning only.
+only, and if another one, to a range from long ago, has shown that replies are not about the beginning only. Nor is
+that believed, where it is longer than any reply has been, before a few spots of it have been asked for like any page.
 
 All of this is pure: it knows times and numbers, and neither requests nor candles.
 """
@@ -337,7 +338,8 @@ class Habits:
         part = _part(window, max(window.start_ms, newest + least_span_ms(window.interval)), window.end_ms)
         limit = self.reach(window.interval).limit
         if stretch.spot is not None:
-            spot = _spot(part, stretch.spot, self.reach(window.interval).size())
+            there = _part(part, part.start_ms, max(part.start_ms + span, min(part.end_ms, now_ms)))
+            spot = _spot(there, stretch.spot, self.reach(window.interval).size())
             return Question(stretch, part, spot.start_ms, spot.end_ms - 1, limit, self.path, now_ms)
         if stretch.is_from_long_ago:
             return Question(stretch, part, _LONG_AGO_MS, newest + span - 1, limit, self.path, now_ms)
