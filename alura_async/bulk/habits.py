@@ -494,7 +494,8 @@ class Habits:
             return Verdict(None, (msgspec.structs.replace(stretch, is_cut_off=True),))
         is_full = stretch.is_check and last == before and count == reach.rows <= FEWEST
         if is_full and reach.holds_few:
-            return stuck
+            # It is told by nothing at all where the candles around it are not asked for.
+            return stuck if stretch.is_cut_off else Verdict(None, (msgspec.structs.replace(stretch, is_cut_off=True),))
         if first >= stretch.end_ms:
             if after is not None and first == after:
                 is_sure = is_few or self.cuts is Cut.LATER

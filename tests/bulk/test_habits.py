@@ -453,6 +453,14 @@ def test_a_series_of_hardly_any_candles_is_no_error(cap: int, ago: list[int], ha
     assert not pulled.stuck
 
 
+def test_where_replies_are_cut_by_time_and_hold_one_candle_what_follows_it_is_no_error() -> None:
+    server = Server("1m", minutes(374, 374), NOW, cap=500, by_time=True)
+    start, end = NOW // MINUTE * MINUTE - 900 * MINUTE, NOW // MINUTE * MINUTE - 300 * MINUTE
+    pulled = pull(server, start, end)
+    check(server, pulled, start, end)
+    assert not pulled.stuck
+
+
 def test_a_window_is_asked_for_with_the_candle_after_it() -> None:
     habits = Habits(CandleQuery())
     anchor = minutes(300, 300)[0]
