@@ -316,7 +316,8 @@ class Habits:
         )
         if stretch.is_cut_off:
             has_anchor = False
-            start_ms = start_ms if before is None else max(start_ms, before + 1)
+            # A beginning may be rounded down to an interval; that is seen to when it is asked once more.
+            start_ms = start_ms if before is None else max(start_ms, before + (span if stretch.is_check else 1))
             end_ms = end_ms if after is None else min(end_ms, after - 1)
         elif has_anchor and after is not None:
             end_ms = after + 2 * span - 1
@@ -492,7 +493,8 @@ class Habits:
         if is_known and count == reach.rows <= _FEW and not stretch.is_check and not stretch.is_cut_off:
             # There may have been no room for others, for no reply has held more.
             return Verdict(None, (msgspec.structs.replace(stretch, is_cut_off=True),))
-        is_full = stretch.is_check and last == before and count == reach.rows <= FEWEST
+        # One candle is what a server gives that begins earlier than it is asked to.
+        is_full = stretch.is_check and last == before and 1 < count == reach.rows <= FEWEST
         if is_full and reach.holds_few:
             # It is told by nothing at all where the candles around it are not asked for.
             return stuck if stretch.is_cut_off else Verdict(None, (msgspec.structs.replace(stretch, is_cut_off=True),))
