@@ -79,12 +79,16 @@ class Failures:
         self._going_on = asyncio.Event()
 
     def succeeded(self, window: Window) -> None:
-        """The server has answered."""
+        """The server has answered for a window."""
+        self.witnessed()
+        self._rows.pop(_series(window), None)
+        self._tried.pop(_key(window), None)
+
+    def witnessed(self) -> None:
+        """The server has answered: that says nothing of a window that fails, nor of its series."""
         self._successes += 1
         self._failures = 0
         self._going_on.set()
-        self._rows.pop(_series(window), None)
-        self._tried.pop(_key(window), None)
 
     def needs_witness(self, window: Window) -> bool:
         """Whether a window has failed for some time, and nothing has succeeded since: it may be the server."""

@@ -17,7 +17,8 @@ there is no anchor, a reply without candles is believed when it has come twice, 
 Where a series begins with such a reply, and its range is longer than one may speak for, its latest candles are asked
 for, which needs no range. They say where to look, and no more: they may be a copy of long ago. From the newest of them
 to the range's end, one reply speaks for all if it has that candle, so that it is not about the end of a long range
-only, and if another one, to a range from long ago, has shown that replies are not about the beginning only.
+only, and if another one, to a range from long ago, has shown that replies are not about the beginning only. Nor is
+that believed, where it is longer than any reply has been, before a few spots of it have been asked for like any page.
 
 All of this is pure: it knows times and numbers, and neither requests nor candles.
 """
@@ -34,8 +35,10 @@ import msgspec
 from ..errors import AluraError
 from .plan import Window, last_part, least_span_ms, span_ms
 from .query import CandlePath, CandleQuery
-from .reach import LEAST_REACH, LIMITS, Reach
+from .reach import FEWEST, LEAST_REACH, LIMITS, Reach
 
+# So many spots of a long time without candles are asked for.
+_SPOTS = 3
 # A candle may come late, and shows no more than that by being there afterwards.
 _LATE = 20
 # A `Date` has whole seconds.
@@ -46,6 +49,8 @@ _LONG_AGO_MS = 946_684_800_000
 # How much further it is asked where a candle that is known to be there was not given: a reply may have been an
 # accident, and a server may round what it is asked for.
 _FURTHER_MS = (0, 0, _HOUR_MS, _DAY_MS)
+# Of so many symbols there may be no latest candles, before it is the server that has none.
+_MOST_WITHOUT = 3
 # A reply of so few candles has not been cut, unless by time.
 _FEW = 8
 
@@ -73,6 +78,8 @@ class Stretch(msgspec.Struct, frozen=True):
         is_latest: whether the latest candles are asked for, without a range: to know where to look; or because nothing
             was found in a whole series, where that `is_repeated`.
         newest_ms: the newest of the latest candles: what is later is asked for at once, together with that one.
+        spot: which spot of what is later is asked for, like any other page, before it is believed that there is
+            nothing; None if none is.
         is_from_long_ago: whether something else is asked for before: how far a reply reaches from a range's start.
         asked_ms: from here on it was asked for before, by a question that brought others.
         is_cut_off: whether the candles around it are not asked for, since a reply may have had no room for others.
@@ -89,6 +96,7 @@ class Stretch(msgspec.Struct, frozen=True):
     is_checked: bool = False
     is_latest: bool = False
     newest_ms: int | None = None
+    spot: int | None = None
     is_from_long_ago: bool = False
     asked_ms: int | None = None
     is_cut_off: bool = False
@@ -102,7 +110,12 @@ class Stretch(msgspec.Struct, frozen=True):
     @property
     def is_seeking(self) -> bool:
         """Whether it is asked where the series ends, and none of the stretch itself."""
-        return self.is_from_long_ago or (self.is_latest and not self.is_repeated)
+        return self.is_from_long_ago or self.spot is not None or self.is_hint
+
+    @property
+    def is_hint(self) -> bool:
+        """Whether the latest candles are asked for, to know where to look: it goes without, too."""
+        return self.is_latest and not self.is_repeated
 
     @property
     def end_ms(self) -> int:
@@ -198,6 +211,7 @@ class Verdict(NamedTuple):
         is_stuck: whether asking again would bring the same.
         assumed: nothing was found in `proven`, and it is assumed that a reply speaks for so many intervals; 0 if not.
         is_odd: whether the latest candles have one that was asked for and did not come.
+        is_full: whether nothing was found in `proven`, and the reply may have had no room for it.
     """
 
     proven: Window | None
@@ -205,6 +219,7 @@ class Verdict(NamedTuple):
     is_stuck: bool = False
     assumed: int = 0
     is_odd: bool = False
+    is_full: bool = False
 
 
 class Habits:
@@ -217,6 +232,7 @@ class Habits:
         path: which path is called.
         cuts: which part it leaves out; None while that has not been asked.
         knows_cut: whether that has been asked.
+        gives_latest: whether it gives its latest candles; None while that is not known.
     """
 
     def __init__(self, query: CandleQuery) -> None:
@@ -232,6 +248,8 @@ class Habits:
         self._filled: set[tuple[str, str]] = set()
         # Of which series the latest candles were asked for, and the newest of them.
         self._newest: dict[tuple[str, str], int | None] = {}
+        self.gives_latest: bool | None = None
+        self._without_latest = 0
 
     def reach(self, interval: str) -> Reach:
         """What is known of one interval: a server may limit its replies by time."""
@@ -252,6 +270,11 @@ class Habits:
         """Whether a candle of an interval has come."""
         return any(interval == other for _, other in self._filled)
 
+    @property
+    def heeds_ranges(self) -> bool:
+        """Whether a part that was asked again has come, so that ranges are answered on this path as they are asked."""
+        return any(reach.is_capped for reach in self._reaches.values())
+
     def doubt(self, verdict: Verdict) -> Stretch | None:
         """What is to be asked of a part in which nothing was found, now that all else has come; None if nothing is."""
         assert verdict.proven is not None  # there is such a part
@@ -261,7 +284,8 @@ class Habits:
             # Of a whole series. Its latest candles need no range.
             return Stretch(window, is_repeated=True, is_latest=True)
         # What has been learned meanwhile may speak against it.
-        return Stretch(window, is_repeated=True) if verdict.assumed > reach.empty_reach else None
+        is_doubtful = verdict.assumed > reach.empty_reach or (verdict.is_full and reach.holds_few)
+        return Stretch(window, is_repeated=True) if is_doubtful else None
 
     def question(self, stretch: Stretch, *, now_ms: int) -> Question:
         """Ask for the end of a stretch: as much of it as one reply will probably answer for.
@@ -292,7 +316,8 @@ class Habits:
         )
         if stretch.is_cut_off:
             has_anchor = False
-            start_ms = start_ms if before is None else max(start_ms, before + 1)
+            # A beginning may be rounded down to an interval; that is seen to when it is asked once more.
+            start_ms = start_ms if before is None else max(start_ms, before + (span if stretch.is_check else 1))
             end_ms = end_ms if after is None else min(end_ms, after - 1)
         elif has_anchor and after is not None:
             end_ms = after + 2 * span - 1
@@ -313,6 +338,10 @@ class Habits:
         window, span = stretch.window, span_ms(stretch.window.interval)
         part = _part(window, max(window.start_ms, newest + least_span_ms(window.interval)), window.end_ms)
         limit = self.reach(window.interval).limit
+        if stretch.spot is not None:
+            there = _part(part, part.start_ms, max(part.start_ms + span, min(part.end_ms, now_ms)))
+            spot = _spot(there, stretch.spot, self.reach(window.interval).size())
+            return Question(stretch, part, spot.start_ms, spot.end_ms - 1, limit, self.path, now_ms)
         if stretch.is_from_long_ago:
             return Question(stretch, part, _LONG_AGO_MS, newest + span - 1, limit, self.path, now_ms)
         # The end may be rounded down.
@@ -333,7 +362,7 @@ class Habits:
             return self._judge_latest(question, times)
         reach = self.reach(window.interval)
         span, least = span_ms(window.interval), least_span_ms(window.interval)
-        if not len(times):
+        if not len(times) and stretch.spot is None:
             reach.asked += 1
         if stretch.newest_ms is not None:
             return self._judge_later(question, times, stretch.newest_ms)
@@ -464,6 +493,11 @@ class Habits:
         if is_known and count == reach.rows <= _FEW and not stretch.is_check and not stretch.is_cut_off:
             # There may have been no room for others, for no reply has held more.
             return Verdict(None, (msgspec.structs.replace(stretch, is_cut_off=True),))
+        # One candle is what a server gives that begins earlier than it is asked to.
+        is_full = stretch.is_check and last == before and 1 < count == reach.rows <= FEWEST
+        if is_full and reach.holds_few:
+            # It is told by nothing at all where the candles around it are not asked for.
+            return stuck if stretch.is_cut_off else Verdict(None, (msgspec.structs.replace(stretch, is_cut_off=True),))
         if first >= stretch.end_ms:
             if after is not None and first == after:
                 is_sure = is_few or self.cuts is Cut.LATER
@@ -481,7 +515,11 @@ class Habits:
         if is_few:
             is_sure = question.has_candle_before and last == before
             intervals = question.to_window if is_sure else question.to_end
-            return self._judge_nothing(question, reach, intervals, is_sure=is_sure)
+            verdict = self._judge_nothing(question, reach, intervals, is_sure=is_sure)
+            if is_full and verdict.proven is not None:
+                # Nothing is known of what a reply holds: more may have come when all else has.
+                return verdict._replace(assumed=max(1, verdict.assumed), is_full=True)
+            return verdict
         return stuck
 
     def _ask_further(
@@ -524,6 +562,8 @@ class Habits:
         if is_known or stretch.is_repeated or series in self._filled:
             return None
         if series not in self._newest:
+            if self.gives_latest is False:
+                return None
             return Verdict(None, (msgspec.structs.replace(stretch, is_latest=True),))
         newest = self._newest[series]
         return None if newest is None else self._asking_later(stretch, newest)
@@ -531,6 +571,7 @@ class Habits:
     def _judge_latest(self, question: Question, times: Sequence[int]) -> Verdict:
         """The latest candles of a series, which were asked for without a range."""
         stretch, window = question.stretch, question.window
+        self.gives_latest = True
         if not stretch.is_repeated:
             return self._seek(stretch, times)
         # None was found of it: if they are in its range, the replies were wrong.
@@ -559,10 +600,22 @@ class Habits:
             return Verdict(None, (unsought,), is_odd=True)
         return self._asking_later(unsought, newest) or Verdict(None, (unsought,))
 
+    def learn_no_latest(self, *, is_of_symbol: bool) -> None:
+        """The latest candles could not be had: it goes without.
+
+        Args:
+            is_of_symbol: whether there may be none of one symbol, and of others there are.
+        """
+        self._without_latest += 1
+        if not is_of_symbol or (not self.gives_latest and self._without_latest >= _MOST_WITHOUT):
+            self.gives_latest = False
+
     def unsought(self, stretch: Stretch) -> Stretch:
         """The same, to be walked without knowing where the series ends."""
         self._newest[stretch.window.symbol, stretch.window.interval] = None
-        return msgspec.structs.replace(stretch, is_latest=False, newest_ms=None, is_from_long_ago=False, tries=0)
+        return msgspec.structs.replace(
+            stretch, is_latest=False, newest_ms=None, spot=None, is_from_long_ago=False, tries=0
+        )
 
     def _asking_later(self, stretch: Stretch, newest: int) -> Verdict | None:
         """Ask first for what is later than the newest candle; None if there is nothing, or too much for a reply.
@@ -597,17 +650,18 @@ class Habits:
             reach.bridged = (int(times[0]) - question.start_ms) // span if is_heeded else 0
             unsought = msgspec.structs.replace(stretch, newest_ms=None, is_from_long_ago=False)
             return self._asking_later(unsought, newest) or Verdict(None, (unsought,))
+        if stretch.spot is not None:
+            return self._judge_spot(question, times, stretch.spot)
         if not _has(times, newest, newest + 1):
             # An accident; or replies do not reach so far, or the latest candles are not those of a range.
             again = self.unsought(stretch) if stretch.tries else msgspec.structs.replace(stretch, tries=1)
             return Verdict(None, (again,), is_odd=stretch.tries > 0)
-        rest: list[Stretch] = []
-        if window.start_ms < part.start_ms:
-            rest.append(Stretch(_part(window, window.start_ms, part.start_ms)))
         last = self._newest[series] = int(times[-1])
+        if last == newest and question.to_window > reach.slots:
+            return Verdict(None, (msgspec.structs.replace(stretch, spot=0, tries=0),))
         if last == newest:
-            length = (min(question.end_ms, question.now_ms) - newest) // least_span_ms(window.interval)
-            return Verdict(part, tuple(rest), assumed=length if length > max(reach.slots, reach.bridged or 0) else 0)
+            return self._nothing_later(question)
+        rest = self._before(question)
         # It came meanwhile, or the latest candles were not the latest.
         until = min(part.end_ms, max(part.start_ms, last + least_span_ms(window.interval)))
         if until < part.end_ms:
@@ -616,6 +670,32 @@ class Habits:
             return Verdict(None, tuple(rest))
         self._filled.add(series)
         return Verdict(_part(part, part.start_ms, until), tuple(rest))
+
+    def _judge_spot(self, question: Question, times: Sequence[int], spot: int) -> Verdict:
+        """A spot of what is later than the newest candle: a server may take an early start for that of the listing."""
+        stretch = question.stretch
+        if _has(times, question.window.start_ms, question.window.end_ms):
+            return Verdict(None, (self.unsought(stretch),))
+        if spot + 1 < _SPOTS:
+            return Verdict(None, (msgspec.structs.replace(stretch, spot=spot + 1),))
+        return self._nothing_later(question)
+
+    def _nothing_later(self, question: Question) -> Verdict:
+        """What is later than the newest candle has none."""
+        window = question.stretch.window
+        reach = self.reach(window.interval)
+        beyond = (question.window.start_ms - (question.stretch.newest_ms or 0)) // least_span_ms(window.interval)
+        length = question.to_window + beyond
+        rest = self._before(question)
+        is_assumed = length > max(reach.slots, reach.bridged or 0)
+        return Verdict(question.window, tuple(rest), assumed=length if is_assumed else 0)
+
+    def _before(self, question: Question) -> list[Stretch]:
+        """What of the stretch is earlier than the question's window."""
+        window = question.stretch.window
+        if window.start_ms >= question.window.start_ms:
+            return []
+        return [Stretch(_part(window, window.start_ms, question.window.start_ms))]
 
     def learn_cut(self, before: Sequence[int], after: Sequence[int]) -> None:
         """Learn which part a server leaves out, by two replies to the same question.
@@ -659,8 +739,7 @@ class Habits:
         """
         if self.path != question.path:
             return None
-        # Where a part that was asked again has come, ranges are answered on this path.
-        if self.query.path is not None or any(reach.is_capped for reach in self._reaches.values()):
+        if self.query.path is not None or self.heeds_ranges:
             return refusal
         if self._refusal is None:
             self._refusal = refusal
@@ -681,6 +760,14 @@ class Habits:
 
 def _intervals(window: Window, end_ms: int, now_ms: int) -> int:
     return max(0, -((window.start_ms - min(end_ms, now_ms)) // least_span_ms(window.interval)))
+
+
+def _spot(window: Window, place: int, size: int) -> Window:
+    """So many intervals at one of the places that are spread over a window."""
+    span = span_ms(window.interval)
+    middle_ms = window.start_ms + (window.end_ms - window.start_ms) * (place + 1) // (_SPOTS + 1)
+    start_ms = max(window.start_ms, (middle_ms - size * span // 2) // span * span)
+    return _part(window, start_ms, min(window.end_ms, start_ms + size * span))
 
 
 def _beyond_ms(last_ms: int, end_ms: int, tries: int) -> int:

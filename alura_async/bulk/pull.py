@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import msgspec
 
 from ..core.messages import LONGEST_HOLD_S
+from ..core.retry import Retry
 from ..core.road import Road
 from ..errors import (
     AluraError,
@@ -28,6 +29,8 @@ from ..errors import (
     ClosedError,
     CredentialsNeededError,
     NotFoundError,
+    NotSentError,
+    RateLimitedError,
     RefusedError,
     ResponseError,
     ServerError,
@@ -57,6 +60,8 @@ if TYPE_CHECKING:
 
 # Pages that wait to be taken, for each worker.
 _READY_EACH = 2
+# Seconds for which a symbol waits to be told where it ends: it goes without, too.
+_HINT_S = 5.0
 # Of so many symbols the page is looked for, where the first have no candles.
 _MOST_PROBED = 5
 # A part of a range that a worker has to itself is so many replies long at least.
@@ -69,6 +74,10 @@ _WAITING_SHARE = 0.25
 _TELL_EVERY_S = 3.0
 # Refusals that may be another answer next time.
 _PASSING = frozenset({408, 409, 425, 429})
+# The status of a server that stumbles over what it is asked.
+_STUMBLED = 500
+# So much earlier than the latest candles are others.
+_EARLIER_MS = 2 * 86_400_000
 # Refusals that are as good for all that is asked as for one question.
 _UNAUTHORIZED = (CredentialsNeededError, SignInError, UnauthorizedError)
 
@@ -161,6 +170,14 @@ class _Held(NamedTuple):
     verdict: Verdict
 
 
+class _Doubted(NamedTuple):
+    """Where the latest candles of a series did not come by their range, and what to tell if no others do."""
+
+    question: Question
+    verdict: Verdict
+    error: ShapeError
+
+
 class Pull:
     """The state of one pull: what is to be asked, what is known of the server, and what is ready.
 
@@ -191,17 +208,21 @@ class Pull:
     ) -> None:
         # A server may ask for a pause that is longer than a call's time: to wait for its end is no failure.
         self._client = client.with_options(timeout=client._options.timeouts.call + 2 * LONGEST_HOLD_S)
+        hint_s = min(_HINT_S, client._options.timeouts.call)
+        self._hint_client = client.with_options(timeout=hint_s, retry=Retry(attempts=1))
         self._road: Road = client._road
         self._query = query
         self._habits = Habits(query)
         self._ranges = deque(ranges)
         self._todo: list[Stretch] = []
         self._held: list[_Held] = []
+        self._doubted: list[_Doubted] = []
         self._strict = strict
         self.concurrency = min(concurrency or _MOST_WORKERS, concurrency_of(client))
         self.failure: BaseException | None = None
         # What is going on.
         self._under_way = 0
+        self._hints_under_way = 0
         self._is_alone = False
         self._is_looking = False
         self._knows_unit = False
@@ -287,7 +308,10 @@ class Pull:
         # The first one waits for a connection, too, which the others do not.
         while not self._habits.reach(window.interval).is_settled or self._telling.requests == 1:
             if (question := self._take()) is None:
-                break
+                if not self._doubted:
+                    break
+                self._clear_doubts()
+                continue
             self._is_alone = False
             began, asked, waited_s = time.monotonic(), self._telling.requests, self._road.market_wait_s
             await self._ask(question)
@@ -310,6 +334,7 @@ class Pull:
         try:
             while (question := await self._next()) is not None:
                 self._under_way += 1
+                self._hints_under_way += question.stretch.is_hint
                 try:
                     if self._failures.needs_witness(question.window):
                         await self._look_around(_series(question.window))
@@ -321,6 +346,7 @@ class Pull:
                         self._add_gap(question.stretch.whole, error)
                 finally:
                     self._under_way -= 1
+                    self._hints_under_way -= question.stretch.is_hint
                     self._is_alone = False
                     self._changed.set()
         except asyncio.CancelledError:
@@ -340,7 +366,7 @@ class Pull:
                 if question is not None:
                     return question
                 if not self._under_way and not self._todo and not self._ranges:
-                    if not self._held:
+                    if not self._held and not self._doubted:
                         return None
                     self._look_again()
                     continue
@@ -360,7 +386,9 @@ class Pull:
             if error is not None:
                 self._add_gap(todo.whole, error)
                 continue
-            self._is_alone = not self._habits.reach(window.interval).is_settled
+            if todo.is_hint and self._habits.gives_latest is False:
+                todo = self._habits.unsought(todo)
+            self._is_alone = not todo.is_hint and not self._habits.reach(window.interval).is_settled
             self._begun.add(series)
             return self._habits.question(todo, now_ms=_now_ms())
         return None
@@ -368,9 +396,9 @@ class Pull:
     def _choose(self) -> Stretch | None:
         """Take out what may be asked for next, the latest first; None if that has to wait for a reply."""
         for place in reversed(range(len(self._todo))):
-            if self._may_ask(self._todo[place].window):
+            if self._may_ask(self._todo[place]):
                 return self._share(self._todo.pop(place))
-        if self._ranges and self._may_ask(self._ranges[0]):
+        if self._ranges and self._may_ask(Stretch(self._ranges[0])):
             return self._share(Stretch(self._ranges.popleft()))
         return None
 
@@ -401,15 +429,19 @@ class Pull:
         ]
         return msgspec.structs.replace(stretch, window=last, before_ms=None)
 
-    def _may_ask(self, window: Window) -> bool:
+    def _may_ask(self, stretch: Stretch) -> bool:
+        window = stretch.window
         series = (window.symbol, window.interval)
         if self._why_not(window) is not None:
             return True
+        if stretch.is_hint:
+            # It teaches nothing of ranges. Whether it can be had at all is seen by one.
+            return not self._hints_under_way or self._habits.gives_latest is not None
         if series in self._begun and series not in self._answered:
             # It may be that the server does not know it.
             return False
         # How much a reply holds is learned from one at a time, not from many at once in vain.
-        return not self._under_way or self._habits.reach(window.interval).is_settled
+        return self._under_way == self._hints_under_way or self._habits.reach(window.interval).is_settled
 
     async def _ask(self, question: Question) -> None:
         """Ask, and make a page of what the reply proves."""
@@ -423,7 +455,9 @@ class Pull:
         except AluraError as error:
             self._telling.requests += 1
             if question.stretch.is_seeking and not isinstance(error, _UNAUTHORIZED):
-                # It goes without.
+                # It goes without; so do the others, if it was asked.
+                if question.stretch.is_hint and not isinstance(error, RateLimitedError | NotSentError):
+                    self._habits.learn_no_latest(is_of_symbol=isinstance(error, NotFoundError))
                 self._todo.append(self._habits.unsought(question.stretch))
             elif not question.stretch.is_latest:
                 misled = await self._misled(question, error) if self._may_mislead(error) else None
@@ -446,7 +480,7 @@ class Pull:
             return
         unheeded = await self._unheeded(question, candles) if question.stretch.is_latest else None
         if unheeded is not None:
-            self._refuse(question, unheeded)
+            self._doubted.append(_Doubted(question, verdict, unheeded))
             return
         if verdict.is_odd:
             question = self._habits.question(*verdict.rest, now_ms=_now_ms())
@@ -483,13 +517,16 @@ class Pull:
         finally:
             self._is_looking = False
             self._telling.requests += 1
-        self._failures.succeeded(window)
+        self._failures.witnessed()
 
     def _may_mislead(self, error: AluraError) -> bool:
         """Whether it may be about times in another unit: a server refuses such a time, or stumbles over it."""
-        if self._telling.candles or not isinstance(error, BadRequestError | UnprocessableError | ServerError):
+        if self._telling.candles:
             return False
-        return isinstance(error, ServerError) or not self._names_limit(error)
+        if isinstance(error, ServerError):
+            # The others are those of a server that is down, or of the way to it.
+            return error.status == _STUMBLED
+        return isinstance(error, BadRequestError | UnprocessableError) and not self._names_limit(error)
 
     async def _misled(self, question: Question, error: AluraError | None = None) -> ShapeError | None:
         """See once whether the server understands times in the other unit.
@@ -499,15 +536,24 @@ class Pull:
             error: what it answered, if that was no candles.
 
         Returns:
-            What to tell, if it gives more candles of what is asked for then.
+            What to tell, if it gives more candles of what is asked for then, and not the same ones whatever the time.
         """
-        if self._knows_unit:
+        if self._knows_unit or self._habits.heeds_ranges:
             return None
         self._knows_unit = True
-        query = msgspec.structs.replace(self._query, unit="s" if self._query.unit == "ms" else "ms")
-        if await self._gives(question, query) <= await self._gives(question, self._query):
+        other = msgspec.structs.replace(self._query, unit="s" if self._query.unit == "ms" else "ms")
+        middle_ms = (question.start_ms + question.end_ms) // 2
+        earlier = msgspec.structs.replace(question, end_ms=middle_ms)
+        given = await self._given(earlier, other)
+        if given is None or _asked_for(given, earlier) == 0:
             return None
-        misled = other_unit(question, query)
+        asked = await self._given(earlier, self._query)
+        if asked is not None and _asked_for(asked, earlier) >= _asked_for(given, earlier):
+            return None
+        later = await self._given(msgspec.structs.replace(question, start_ms=middle_ms), other)
+        if later is None or 2 * _in_both(given, later) > len(given):
+            return None
+        misled = other_unit(question, other)
         misled.__cause__ = error
         return misled
 
@@ -532,32 +578,34 @@ class Pull:
 
     async def _tell_unheeded(self, window: Window, latest: Candles) -> ShapeError | None:
         times: Any = latest.open_time.view(np.int64)
-        first, end = int(times[0]), int(times[-1]) + span_ms(window.interval)
-        # It may keep the latest apart from the others, which it has for ranges.
-        for start_ms in (first, min(first, window.start_ms)):
-            asked = msgspec.structs.replace(window, start_ms=start_ms, end_ms=end)
+        first, last = int(times[0]), int(times[-1])
+        end_ms = last + span_ms(window.interval)
+        # Half of them; and it may keep the latest apart from the others, which it has for ranges.
+        for start_ms, until_ms in ((first, (first + end_ms) // 2), (min(first - _EARLIER_MS, window.start_ms), end_ms)):
+            asked = msgspec.structs.replace(window, start_ms=max(0, start_ms), end_ms=until_ms)
             question = self._habits.question(Stretch(asked), now_ms=_now_ms())
-            if await self._gives(question, self._query):
+            given = await self._given(question, self._query)
+            if given is not None and _asked_for(given, question) and not _are_all(given, question, first, last):
                 return None
             misled = await self._misled(question)
             if misled is not None:
                 return misled
         return unreadable(question, self._query, latest[:0])
 
-    async def _gives(self, question: Question, query: CandleQuery) -> int:
-        """How many candles a question brings of those that it asks for."""
+    async def _given(self, question: Question, query: CandleQuery) -> Candles | None:
+        """What a question brings that is not about the series itself; None if it fails."""
         try:
-            candles = await self._send(question, question.limit, query)
+            return await self._send(question, question.limit, query)
         except (ClosedError, UsageError):
             raise
         except AluraError:
-            return 0
+            return None
         finally:
             self._telling.requests += 1
-        return len(candles.between(question.start_ms, question.end_ms + 1))
 
     async def _send(self, question: Question, limit: int | None, query: CandleQuery | None = None) -> Candles:
-        return await answered(self._client, question, limit, query or self._query)
+        client = self._hint_client if question.stretch.is_hint else self._client
+        return await answered(client, question, limit, query or self._query)
 
     def _judge(self, question: Question, candles: Candles) -> Verdict | None:
         """What a reply proves; None if it was asked for in a way that is not followed any more."""
@@ -594,13 +642,16 @@ class Pull:
 
     def _add(self, question: Question, verdict: Verdict, candles: Candles) -> None:
         self._todo += verdict.rest
+        if verdict.rest:
+            # What was held is not empty.
+            self._telling.lets_go(question.stretch.window)
         proven = verdict.proven
         if proven is None:
             return
         page = CandlePage(proven, _as_of_ms(candles), candles=candles.between(proven.start_ms, proven.end_ms))
         if verdict.assumed and not len(page.candles):
             self._held.append(_Held(page, verdict))
-            self._telling.has_answered(proven)
+            self._telling.holds(proven)
         else:
             self._give(page)
 
@@ -613,21 +664,36 @@ class Pull:
 
     def _look_again(self) -> None:
         """All else has come: whether to believe that there is nothing where nothing was found."""
+        self._clear_doubts()
+        if self._todo:
+            return
         held, self._held = self._held, []
         for page, verdict in held:
-            self._telling.has_not_answered(page.window)
             error = self._why_not(page.window)
             if error is not None:
                 self._add_gap(page.window, error)
             elif (doubt := self._habits.doubt(verdict)) is None:
                 self._give(page)
             else:
+                if not doubt.is_latest:
+                    self._telling.lets_go(page.window)
                 self._todo.append(doubt)
+
+    def _clear_doubts(self) -> None:
+        """Whether it is one series that has no candles for ranges, or the server heeds none."""
+        doubted, self._doubted = self._doubted, []
+        for question, verdict, unheeded in doubted:
+            if self._habits.has_some(question.window.interval):
+                # It may have been listed lately: others came by their ranges.
+                self._todo += verdict.rest
+            else:
+                self._refuse(question, unheeded)
 
     # What becomes of failures
 
     def _fail(self, question: Question, error: AluraError) -> None:
         """A request failed for good, as far as the one retry policy goes."""
+        self._telling.lets_go(question.stretch.window)
         habits, window = self._habits, question.window
         is_about_limit = isinstance(error, BadRequestError | UnprocessableError) and self._is_about_limit(
             question, error
@@ -750,6 +816,22 @@ def _is_final(error: ResponseError) -> bool:
 
 def _series(window: Window) -> tuple[str, str]:
     return window.symbol, window.interval
+
+
+def _asked_for(candles: Candles, question: Question) -> int:
+    """How many candles a question has brought of those that it asks for."""
+    return len(candles.between(question.start_ms, question.end_ms + 1))
+
+
+def _in_both(some: Candles, others: Candles) -> int:
+    return int(np.intersect1d(some.open_time, others.open_time).size)
+
+
+def _are_all(candles: Candles, question: Question, first: int, last: int) -> bool:
+    """Whether the latest candles, from the first to the last of them, came though fewer or others were asked for."""
+    times: Any = candles.open_time.view(np.int64)
+    others_come_first = question.start_ms < first - _EARLIER_MS
+    return (question.end_ms < last or others_come_first) and int(times[0]) >= first and int(times[-1]) >= last
 
 
 def _is_about(candles: Candles, window: Window) -> bool:

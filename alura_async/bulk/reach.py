@@ -12,6 +12,8 @@ _MOST_EARLY = 2
 _MOST_ALONE = 5
 # From so many candles on, a reply shows how long a time it may be about.
 _MANY = 8
+# So few may be all that a reply has room for.
+FEWEST = 3
 # A stretch may be asked for at so many times the length of a reply, if there is little in it.
 _LONGEST = 1 << 20
 # A number of candles that is refused is replaced by one of these.
@@ -53,6 +55,11 @@ class Reach:
     def is_settled(self) -> bool:
         """Whether enough is known to ask for several windows at once."""
         return self.is_capped or self.is_whole or self.asked >= _MOST_ALONE
+
+    @property
+    def holds_few(self) -> bool:
+        """Whether replies have been shown to have room for hardly more than the candles around a stretch."""
+        return self.is_capped and self.rows <= FEWEST
 
     @property
     def empty_reach(self) -> int:

@@ -47,14 +47,25 @@ class Telling:
         for window in ranges:
             self._left[window.interval] = self._left.get(window.interval, 0) + window.end_ms - window.start_ms
         self._all = max(1.0, self._intervals())
+        self._held: set[Window] = set()
+        self._held_ms: dict[str, int] = {}
 
     def has_answered(self, window: Window) -> None:
-        """A window is a page now, or a gap; or it is held, because it will probably be an empty one."""
+        """A window is a page now, or a gap."""
+        self.lets_go(window)
         self._left[window.interval] -= window.end_ms - window.start_ms
 
-    def has_not_answered(self, window: Window) -> None:
-        """A window that was held is not."""
-        self._left[window.interval] += window.end_ms - window.start_ms
+    def holds(self, window: Window) -> None:
+        """A window will probably be an empty page: it is not done, and takes hardly any more requests."""
+        if window not in self._held:
+            self._held.add(window)
+            self._held_ms[window.interval] = self._held_ms.get(window.interval, 0) + window.end_ms - window.start_ms
+
+    def lets_go(self, window: Window) -> None:
+        """A window that was held, if it was, is a page, or a gap, or to be asked for like any other."""
+        if window in self._held:
+            self._held.remove(window)
+            self._held_ms[window.interval] -= window.end_ms - window.start_ms
 
     @property
     def is_listened_to(self) -> bool:
@@ -67,7 +78,8 @@ class Telling:
             return
         now = time.monotonic()
         self._keep_pace(now)
-        lasting = {name: left for name, left in self._left.items() if left > 0}
+        to_ask = {name: left - self._held_ms.get(name, 0) for name, left in self._left.items()}
+        lasting = {name: left for name, left in to_ask.items() if left > 0}
         left = sum(-(-left // (span_ms(name) * habits.page(name))) for name, left in lasting.items())
         # Until then it is not known how many requests that takes; nor how long, once nothing comes any more.
         is_known = self._goes_on(now) and all(habits.reach(name).is_settled for name in lasting)

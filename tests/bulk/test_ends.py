@@ -13,7 +13,9 @@ import pytest
 
 from alura_async import AsyncAlura, RateLimiter, Retry, ServerError, ShapeError
 from alura_async.bulk import CandlePage, CandleQuery, Candles, Progress
-from tests.raw_server import RawServer, Received, reply
+from alura_async.bulk.failures import Failures, Next
+from alura_async.bulk.plan import Window
+from tests.raw_server import RawServer, Received, hang, reply
 
 pytestmark = pytest.mark.anyio
 
@@ -112,7 +114,7 @@ async def test_a_symbol_that_is_traded_no_more_takes_hardly_more_requests_than_i
     pages = await pulled(raw, "BTC", START_MS)
     require(pages, START_MS, START_MS, ENDED_MS)
     # The 864 that the days without candles would take are two.
-    assert len(server.asked) <= 20 + 6
+    assert len(server.asked) <= 20 + 9
 
 
 async def test_its_first_candles_come_within_a_few_requests_and_it_is_known_how_much_is_left(raw: RawServer) -> None:
@@ -124,7 +126,7 @@ async def test_its_first_candles_come_within_a_few_requests_and_it_is_known_how_
         async with aclosing(pages):
             while not told or not told[-1].candles:
                 await anext(pages)
-            assert told[-1].requests <= 5
+            assert told[-1].requests <= 8
             for _ in range(3):
                 await anext(pages)
     # Of 432,000 minutes without candles and 10,000 with, the former are done.
@@ -140,17 +142,18 @@ async def test_an_estimate_knows_where_a_symbol_ends(raw: RawServer) -> None:
         live = await alura.bulk.plan("BTC", "1m", start=START_MS, end=ENDED_MS)
     assert plan.candles == live.candles == 20 * PAGE
     assert plan.requests == live.requests
-    assert len(raw.received) <= 14
+    assert len(raw.received) <= 17
 
 
-async def test_symbols_that_ended_before_the_range_take_three_requests_and_the_first_one_four(raw: RawServer) -> None:
+async def test_symbols_that_ended_before_the_range_take_six_requests_and_the_first_one_eight(raw: RawServer) -> None:
     server = Traded(START_MS - DAY, ENDED_MS)
     raw.answers = [server]
     pages = await pulled(raw, ["BTC", "ETH"], ENDED_MS + DAY, concurrency=1)
     for symbol in ("BTC", "ETH"):
         require([page for page in pages if page.symbol == symbol], ENDED_MS + DAY, ENDED_MS + DAY, ENDED_MS + DAY)
     # Once, it is asked whether the server heeds ranges, and how far a reply reaches.
-    assert server.asked == ["BTC", "latest", "BTC", "BTC", "BTC", "ETH", "latest", "ETH"]
+    # Of the rest, three are spots of the time without candles.
+    assert server.asked == ["BTC", "latest", *["BTC"] * 6, "ETH", "latest", *["ETH"] * 4]
 
 
 @pytest.mark.parametrize("latest", [BAD, UNKNOWN, reply("[]"), reply("{}")])
@@ -161,6 +164,41 @@ async def test_a_server_that_does_not_give_its_latest_candles_is_read_without_th
     raw.answers = [Traded(0, ended_ms, latest=latest)]
     start_ms = ended_ms - 5 * PAGE * MINUTE
     require(await pulled(raw, "BTC", start_ms), start_ms, start_ms, ended_ms)
+
+
+@pytest.mark.waits
+@pytest.mark.parametrize("kind", ["hangs", "stumbles"])
+async def test_where_the_latest_candles_cannot_be_had_nobody_waits_for_them_and_they_are_asked_for_once(
+    kind: str, raw: RawServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("alura_async.bulk.pull._HINT_S", 0.4)
+    ended_ms, start_ms = NOW_MS - 6 * PAGE * MINUTE, NOW_MS - 8 * PAGE * MINUTE
+    live = Traded(0, NOW_MS)
+    dead = Traded(0, ended_ms)
+    asked = 0
+
+    async def server(request: Received, writer: Any) -> bytes:
+        nonlocal asked
+        if "startTime" not in request.target:
+            asked += 1
+            return BAD if kind == "stumbles" else await hang(request, writer)
+        return await (live if "LIVE" in request.target else dead)(request, writer)
+
+    raw.answers = [server]
+    loop = asyncio.get_running_loop()
+    pages: list[CandlePage] = []
+    symbols = ["DEAD1", "DEAD2", "DEAD3", "LIVE"]
+    async with AsyncAlura(base_url=raw.url, limiter=RateLimiter(rate=1000)) as alura:
+        began, first_s = loop.time(), 0.0
+        async for page in alura.bulk.candles(symbols, "1m", start=start_ms, end=NOW_MS):
+            pages.append(page)
+            if not first_s and len(page.candles):
+                first_s = loop.time() - began
+    assert asked == 1
+    assert first_s < 0.3
+    for symbol in symbols:
+        until_ms = NOW_MS if symbol == "LIVE" else ended_ms
+        require([page for page in pages if page.symbol == symbol], start_ms, start_ms, until_ms)
 
 
 async def test_what_a_copy_of_the_latest_candles_says_is_not_taken_for_a_candle_nor_for_the_end(raw: RawServer) -> None:
@@ -177,6 +215,22 @@ async def test_a_series_that_has_candles_at_its_end_is_not_asked_for_the_latest(
     start_ms = NOW_MS - 40 * PAGE * MINUTE
     require(await pulled(raw, "BTC", start_ms), start_ms, NOW_MS - 20 * PAGE * MINUTE, NOW_MS)
     assert "latest" not in server.asked
+
+
+@pytest.mark.parametrize("latest", [UNKNOWN, reply("[]")], ids=["unknown", "empty"])
+async def test_what_is_done_stays_done_where_symbols_without_candles_are_looked_at_once_more(
+    latest: bytes, raw: RawServer
+) -> None:
+    live, dead = Traded(0, NOW_MS), Traded(0, ENDED_MS, latest=latest)
+    raw.answers = [lambda request, writer: (live if "LIVE" in request.target else dead)(request, writer)]
+    told: list[Progress] = []
+    symbols = ["LIVE1", "DEAD1", "DEAD2", "DEAD3", "LIVE2"]
+    await pulled(raw, symbols, NOW_MS - 20 * PAGE * MINUTE, progress=told.append, concurrency=1)
+    assert [at.done for at in told] == sorted(at.done for at in told)
+    assert told[-1].done == 1
+    # Until it is known how much a reply holds, it is a guess.
+    lefts = [at.requests_left for at in told[len(told) // 5 :]]
+    assert lefts == sorted(lefts, reverse=True)
 
 
 # A symbol that always fails, when all else is done
@@ -220,6 +274,20 @@ async def test_what_passes_at_the_end_of_a_pull_makes_no_gap(
     pages = await pulled(raw, "BTC", LIVE_MS, concurrency=1, retry=Retry(attempts=1))
     require(pages, LIVE_MS, LIVE_MS, NOW_MS)
     assert loop.time() >= began[0] + lasts_s
+
+
+def test_a_witness_of_its_own_series_does_not_make_it_begin_anew() -> None:
+    """That one part is answered for says nothing of those that fail."""
+    failures = Failures(8, 120.0)
+    error = ServerError("500")
+    windows = [Window("BTC", "1m", day * DAY, (day + 1) * DAY) for day in range(6)]
+    came: list[Next] = []
+    for window in windows:
+        came.append(failures.failed(window, error, has_answered=True))
+        failures.witnessed()
+        came.append(failures.failed(window, error, has_answered=True))
+    assert came[:4] == [Next.AGAIN, Next.GAP] * 2
+    assert Next.SERIES in came
 
 
 # Times in another unit
@@ -305,3 +373,52 @@ async def test_a_passing_error_is_not_put_down_to_the_unit(raw: RawServer) -> No
     raw.answers = [Traded(0, NOW_MS, odd=odd)]
     require(await pulled(raw, "BTC", LIVE_MS), LIVE_MS, LIVE_MS, NOW_MS)
     assert any(absurd(start) for start in asked)
+
+
+def odd_one(answer: bytes) -> Odd:
+    """A server that gives its latest candles where a time makes no sense, and `answer` for any range of one symbol."""
+    latest = reply(rows(NOW_MS // MINUTE - PAGE, NOW_MS // MINUTE))
+    return lambda symbol, start, end: latest if absurd(start) else answer if symbol == "ODD" else None
+
+
+@pytest.mark.parametrize("before", [[], ["BTC", "ETH"]])
+@pytest.mark.parametrize("answer", [BAD, reply("[]")], ids=["stumbles", "empty"])
+async def test_a_symbol_that_cannot_be_read_is_no_reason_to_call_the_unit_wrong_nor_to_end_the_pull(
+    answer: bytes, before: list[str], raw: RawServer
+) -> None:
+    """What a server gives for times that make no sense lies in most ranges, and is no answer to them."""
+    raw.answers = [Traded(0, NOW_MS, odd=odd_one(answer))]
+    pages = await pulled(raw, [*before, "ODD", "SOL"], LIVE_MS, concurrency=1)
+    gaps = [page for page in pages if page.error is not None]
+    assert {gap.symbol for gap in gaps} == {"ODD"}
+    assert not any("the server takes times in" in str(gap.error) for gap in gaps)
+    for symbol in (*before, "SOL"):
+        require([page for page in pages if page.symbol == symbol], LIVE_MS, LIVE_MS, NOW_MS)
+
+
+async def test_a_symbol_that_was_listed_after_the_range_and_has_no_history_is_one_without_candles(
+    raw: RawServer,
+) -> None:
+    raw.answers = [Traded(0, NOW_MS, odd=odd_one(reply("[]")))]
+    pages = await pulled(raw, ["ODD", "BTC"], LIVE_MS, end=LIVE_MS + DAY, concurrency=1)
+    assert [page.error for page in pages if page.error is not None] == []
+    assert sum(len(page.candles) for page in pages if page.symbol == "BTC") == DAY // MINUTE
+    assert sum(len(page.candles) for page in pages if page.symbol == "ODD") == 0
+
+
+async def test_a_server_that_gives_its_latest_candles_for_any_range_near_them_does_not_heed_ranges(
+    raw: RawServer,
+) -> None:
+    """Half of what came would be the half that was asked for."""
+    latest = reply(rows(NOW_MS // MINUTE - PAGE, NOW_MS // MINUTE))
+    raw.answers = [Traded(0, NOW_MS, odd=lambda symbol, start, end: latest if end > NOW_MS - DAY else reply("[]"))]
+    pages = await pulled(raw, "BTC", LIVE_MS, end=LIVE_MS + DAY)
+    assert [type(page.error) for page in pages] == [ShapeError]
+    assert "CandleQuery(start=" in str(pages[0].error)
+
+
+async def test_an_outage_is_not_asked_about_the_unit(raw: RawServer) -> None:
+    raw.answers = [reply('{"statusCode":503,"message":"down"}', "503 Service Unavailable")]
+    pages = await pulled(raw, "BTC", LIVE_MS, concurrency=1, retry=Retry(attempts=1))
+    assert [type(page.error) for page in pages] == [ServerError]
+    assert not any(absurd(int(dict(parse_qsl(urlsplit(each.target).query))["startTime"])) for each in raw.received)

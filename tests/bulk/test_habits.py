@@ -290,7 +290,7 @@ def test_a_clock_that_is_months_late_takes_hardly_any_requests() -> None:
     pulled = pull(server, start, NOW, now_ms=NOW)
     check(server, pulled, start, NOW)
     assert len(pulled.times) == 10_001
-    assert server.requests <= 20 + 8
+    assert server.requests <= 20 + 11
 
 
 @pytest.mark.parametrize("spans", [500, 600, 1440])
@@ -302,6 +302,20 @@ def test_the_newest_of_a_copy_of_long_ago_is_not_the_end_where_replies_reach_no_
     opened = minutes(30_000, 20_000) + minutes(16_000, 12_000)
     server = Server("1m", opened, NOW, cap=1000, spans=spans, last_first=last_first, latest_age_ms=18_000 * MINUTE)
     start = NOW // MINUTE * MINUTE - 30_000 * MINUTE
+    check(server, pull(server, start, NOW), start, NOW)
+
+
+@pytest.mark.parametrize("spans", [1000, 5000])
+def test_the_newest_of_a_copy_is_not_the_end_where_an_early_start_is_taken_for_the_listing(spans: int) -> None:
+    """How far replies reach from a start of long ago shows nothing then; and it was traded again later."""
+
+    class Clamping(Server):
+        def answer(self, start_ms: int, end_ms: int, limit: int | None) -> list[int]:
+            return super().answer(max(start_ms, self.opened[0]), end_ms, limit)
+
+    opened = minutes(60_000, 40_001) + minutes(28_000, 8001)
+    server = Clamping("1m", opened, NOW, cap=1000, spans=spans, latest_age_ms=35_000 * MINUTE)
+    start = NOW // MINUTE * MINUTE - 70_000 * MINUTE
     check(server, pull(server, start, NOW), start, NOW)
 
 
@@ -414,6 +428,36 @@ def test_where_a_reply_has_room_for_hardly_more_than_what_is_known_it_is_asked_f
     server = Server("1m", minutes(120, 0), NOW, cap=cap, **kind)
     pulled = pull(server, NOW - 120 * MINUTE, NOW)
     check(server, pulled, NOW - 120 * MINUTE, NOW)
+    assert not pulled.stuck
+
+
+@pytest.mark.parametrize("cap", [1, 2, 3])
+@pytest.mark.parametrize("overlaps", [False, True])
+def test_a_reply_that_has_room_for_what_is_known_alone_does_not_show_that_there_is_nothing_else(
+    cap: int, overlaps: bool
+) -> None:
+    server = Server("1m", minutes(2000, 1000), NOW, cap=cap, overlaps=overlaps, floors=True)
+    start = NOW // MINUTE * MINUTE - 2000 * MINUTE
+    check(server, pull(server, start, NOW), start, NOW)
+
+
+@pytest.mark.parametrize("habits", [{}, {"overlaps": True, "floors": True}, {"ignores_end": True}, {"by_close": True}])
+@pytest.mark.parametrize("ago", [[300], [300, 299], [300, 299, 298], [2, 1, 0], [300, 150, 3]])
+@pytest.mark.parametrize("cap", [5, 500])
+def test_a_series_of_hardly_any_candles_is_no_error(cap: int, ago: list[int], habits: dict[str, Any]) -> None:
+    opened = [(NOW // MINUTE - back) * MINUTE for back in ago]
+    server = Server("1m", opened, NOW, cap=cap, **habits)
+    start = NOW // MINUTE * MINUTE - 3000 * MINUTE
+    pulled = pull(server, start, NOW)
+    check(server, pulled, start, NOW)
+    assert not pulled.stuck
+
+
+def test_where_replies_are_cut_by_time_and_hold_one_candle_what_follows_it_is_no_error() -> None:
+    server = Server("1m", minutes(374, 374), NOW, cap=500, by_time=True)
+    start, end = NOW // MINUTE * MINUTE - 900 * MINUTE, NOW // MINUTE * MINUTE - 300 * MINUTE
+    pulled = pull(server, start, end)
+    check(server, pulled, start, end)
     assert not pulled.stuck
 
 
