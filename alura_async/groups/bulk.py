@@ -118,9 +118,10 @@ class Bulk(Group[Mode]):
         all that is pulled is traded seldom, a candle that no reply reaches is taken for none, as it is where a server
         rounds the start of a range up, or adds several candles before it, at the edge of a long hole. The same eight
         candles or fewer, whatever is asked for, are taken for all there are. A series without a candle in the range is
-        checked by the server's latest candles only. Where a series ends long before the range
-        does, one reply tells that nothing follows, if another one began long after its range did: that is no proof
-        from a server that cuts by time, counts from its own earliest time on, and gives old candles as its latest.
+        checked by the server's latest candles only. Where a series ends long before the range does, one reply and three
+        spots that are looked into tell that nothing follows, if another reply began long after its range did: that is
+        no proof from a server that gives old candles as its latest, and either counts from its own earliest time on or
+        cuts by time, of what falls between the spots.
 
             async with aclosing(alura.bulk.candles("all", "1m", start=start)) as pages:
                 async for page in pages:
